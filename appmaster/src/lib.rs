@@ -1,0 +1,1 @@
+//! One process per YARN application: JobManager, ResourceManager, REST.

@@ -1,0 +1,1 @@
+//! Flumen: a distributed, stateful stream processor. Typed streams that become a JobGraph.

@@ -1,0 +1,1 @@
+//! Tests against the real Hadoop, with processes really killed; and the workspace's own tidy rules.

@@ -1,0 +1,1 @@
+//! Hadoop without Java: configuration, tokens, RPC, YARN's REST and ApplicationMaster protocols.

@@ -1,0 +1,1 @@
+//! Log set-up of the long-lived processes: rolling files in the container's log directory.

@@ -1,0 +1,1 @@
+//! Ids, JobGraph, key groups, configuration options. No I/O, no tokio.

@@ -1,0 +1,1 @@
+//! The messages and frames between Flumen's own processes.

@@ -1,0 +1,1 @@
+//! Runs the operators of a job: subtasks, exchange, sources, sinks.
