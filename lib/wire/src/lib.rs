@@ -1,1 +1,15 @@
-//! The messages and frames between Flumen's own processes.
+//! The bytes between Flumen's own processes, and nothing else defines any.
+//!
+//! * [`control`]: the messages of JobMaster, TaskExecutors, workers and programs;
+//! * [`application`]: what a submission leaves in the staging directory for the ApplicationMaster;
+//! * [`frame`]: how a control message stands on a stream: a length and JSON, so that two versions of Flumen can talk
+//!   (unknown fields are ignored, missing ones have defaults) and a capture can be read;
+//! * [`data`]: the frames in which records and credits travel between workers;
+//! * [`tls`]: mutual TLS with the certificate authority of one application.
+
+pub mod application;
+pub mod control;
+
+pub mod data;
+pub mod frame;
+pub mod tls;

@@ -1,0 +1,58 @@
+//! Flumen on YARN: what an application asks for and how it behaves there.
+
+use std::time::Duration;
+
+use super::section;
+
+section! { "YARN";
+    APPLICATION_NAME: String = "yarn.application.name", None, [],
+        "Name of the application in YARN. Default: `Flumen per-job cluster`, with the job's name.";
+    APPLICATION_TYPE: String = "yarn.application.type", Some("Flumen"), [],
+        "Type of the application in YARN.";
+    QUEUE: String = "yarn.application.queue", None, [],
+        "Queue of the application. Default: the scheduler's own choice, `default`.";
+    PRIORITY: i32 = "yarn.application.priority", Some("-1"), [],
+        "Priority of the application; negative: the cluster's default.";
+    NODE_LABEL: String = "yarn.application.node-label", None, [],
+        "Node label of all containers of the application.";
+    TASKMANAGER_NODE_LABEL: String = "yarn.taskmanager.node-label", None, [],
+        "Node label of the TaskExecutors' containers, over `yarn.application.node-label`.";
+    TAGS: String = "yarn.tags", None, [],
+        "Tags of the application, separated by commas.";
+    VIEW_ACLS: String = "yarn.view.acls", None, [],
+        "Users and groups that may see the application: `user1,user2 group1,group2`, or `*`.";
+    MODIFY_ACLS: String = "yarn.modify.acls", None, [],
+        "Users and groups that may change the application, in the same form.";
+    APPLICATION_ATTEMPTS: u32 = "yarn.application-attempts", Some("1"), [],
+        "Attempts of the ApplicationMaster, capped by the cluster's `yarn.resourcemanager.am.max-attempts`. Every attempt starts the job from its beginning.";
+    ATTEMPT_FAILURES_VALIDITY: i32 = "yarn.application-attempt-failures-validity-interval", Some("10000"), [],
+        "Window in which attempts are counted, in milliseconds; -1 counts for ever.";
+    APPMASTER_VCORES: u32 = "yarn.appmaster.vcores", Some("1"), [],
+        "Virtual cores of the ApplicationMaster's container.";
+    CONTAINER_VCORES: i32 = "yarn.containers.vcores", Some("-1"), [],
+        "Virtual cores of a TaskExecutor's container; -1: one for each slot.";
+    HEARTBEAT_INTERVAL: Duration = "yarn.heartbeat.interval", Some("5 s"), [],
+        "Time between heartbeats to the ResourceManager while no container is awaited.";
+    CONTAINER_REQUEST_HEARTBEAT: Duration = "yarn.heartbeat.container-request-interval", Some("100 ms"), [],
+        "Time between heartbeats to the ResourceManager while containers are awaited. Asks are absolute, so a short time over-allocates nothing.";
+    STAGING_DIRECTORY: String = "yarn.staging-directory", None, [],
+        "Directory for the files of a submission, on a file system that all nodes reach. Default: `.flink` in the user's home directory.";
+    FILE_REPLICATION: i32 = "yarn.file-replication", Some("-1"), [],
+        "Replication of the staged files; -1: the file system's default.";
+    SHIP_FILES: String = "yarn.ship-files", None, ["yarn.ship-directories"],
+        "Files and directories, separated by semicolons, that are put into the working directory of every container.";
+    SHIP_ARCHIVES: String = "yarn.ship-archives", None, [],
+        "Archives (.tar.gz, .tgz, .tar, .zip), separated by semicolons, that are unpacked there.";
+    START_WORKER_MAX_FAILURES: f64 = "resourcemanager.start-worker.max-failure-rate", Some("10"), ["yarn.maximum-failed-containers"],
+        "Containers that may fail within a minute before the application gives up.";
+    START_WORKER_RETRY: Duration = "resourcemanager.start-worker.retry-interval", Some("3 s"), [],
+        "Wait before the next container is requested once that rate is reached in a session.";
+    REGISTRATION_TIMEOUT: Duration = "resourcemanager.taskmanager-registration.timeout", Some("5 min"), [],
+        "Time that a TaskExecutor has from the start of its container to its registration.";
+    ALLOCATION_GRACE: Duration = "yarn.resource-check.grace", Some("5 s"), [],
+        "Time after which an ask that the cluster could not meet even when empty ends the job with a message that says what would fit.";
+    PROVIDED_LIB_DIRS: String = "yarn.provided.lib.dirs", None, [],
+        "Remote directory that already holds flumen-appmaster and flumen-taskexecutor: nothing of them is uploaded.";
+    CONNECT_TIMEOUT: Duration = "yarn.client.connect-timeout", Some("10 s"), [],
+        "Time that the command line tries to reach a ResourceManager or NameNode before it says that none answers.";
+}

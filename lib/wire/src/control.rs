@@ -1,0 +1,311 @@
+//! Control messages. Each says from which life it comes ([`Epoch`], worker instance, [`ExecutionAttempt`]); a receiver
+//! compares before it does anything else.
+//!
+//! ```text
+//! flink / TaskExecutor ─ ProgramSetup ─▶ program          program ─ PlanReply ─▶ flink
+//! JobManager ─ ToExecutor ─▶ TaskExecutor ─ ToWorker ─▶ worker
+//! JobManager ◀─ FromExecutor ─ TaskExecutor ◀─ FromWorker ─ worker
+//! ```
+
+use flumen_model::config::Configuration;
+use flumen_model::failure::Failure;
+use flumen_model::ids::{Epoch, ExecutionAttempt, ExecutorId, JobId, SubtaskId, VertexId};
+use flumen_model::job_graph::JobGraph;
+use flumen_model::status::ExecutionState;
+use serde::{Deserialize, Serialize};
+
+/// Version of these messages. Sides with different versions refuse each other when they meet.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Environment variable that tells a program its role: `plan` or `worker`. Not set: run the job right here. The other end
+/// of a socket is then the program's standard input.
+pub const ROLE_VARIABLE: &str = "FLUMEN_ROLE";
+
+/// The first frame that a program with a role reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProgramSetup {
+    /// [`PROTOCOL_VERSION`] of the sender.
+    pub protocol: u32,
+    /// The effective configuration: the program builds its graph with it.
+    pub configuration: Configuration,
+    /// Expanded Hadoop properties (core-site, hdfs-site), for `hdfs://` paths.
+    #[serde(default)]
+    pub hadoop: std::collections::BTreeMap<String, String>,
+    /// What only workers need; `None` in the role `plan`.
+    #[serde(default)]
+    pub worker: Option<WorkerSetup>,
+}
+
+/// What a worker needs to know besides the configuration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerSetup {
+    /// The job.
+    pub job: JobId,
+    /// The submitted graph (without splits), to compare with.
+    pub graph: JobGraph,
+    /// Host name or address at which other workers reach this one, and to which it binds.
+    pub host: String,
+    /// File with certificate authority, certificate and key ([`crate::tls`]); `None`: no TLS.
+    #[serde(default)]
+    pub security: Option<String>,
+    /// Bytes of memory that this worker may use.
+    pub memory: u64,
+    /// Slots of its TaskExecutor.
+    pub slots: u32,
+    /// Directories for spilled data and sockets; at least one.
+    pub tmp_dirs: Vec<String>,
+}
+
+/// A program's answer in the role `plan`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlanReply {
+    /// The graph that `execute` was called with.
+    Graph(JobGraph),
+    /// Why there is none: a message for the user.
+    Failed(String),
+}
+
+/// From the JobManager to a TaskExecutor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ToExecutor {
+    /// Of the leader who says it.
+    pub epoch: Epoch,
+    /// What.
+    pub command: ExecutorCommand,
+}
+
+/// What a TaskExecutor can be told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExecutorCommand {
+    /// The registration was accepted.
+    Registered {
+        /// The application's effective configuration.
+        configuration: Configuration,
+        /// Expanded Hadoop properties, handed on to workers.
+        #[serde(default)]
+        hadoop: std::collections::BTreeMap<String, String>,
+    },
+    /// Start the worker of a job.
+    StartWorker(Box<StartWorker>),
+    /// Kill the worker of a job and forget it.
+    StopWorker {
+        /// The job.
+        job: JobId,
+        /// Which worker of it.
+        instance: u32,
+    },
+    /// Hand this to the worker.
+    Worker {
+        /// The job.
+        job: JobId,
+        /// Which worker of it.
+        instance: u32,
+        /// What.
+        message: ToWorker,
+    },
+    /// Answered by [`ExecutorReport::Heartbeat`].
+    Heartbeat,
+    /// Stop all workers and exit with code 0.
+    Shutdown {
+        /// For the log.
+        reason: String,
+    },
+}
+
+/// How a worker is started.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StartWorker {
+    /// The job.
+    pub job: JobId,
+    /// Counts the workers that a job had on this TaskExecutor.
+    pub instance: u32,
+    /// The program's file, relative to the container's working directory.
+    pub program: String,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// The submitted graph, without splits.
+    pub graph: JobGraph,
+}
+
+/// From a TaskExecutor to the JobManager.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FromExecutor {
+    /// The greatest epoch that it has seen.
+    pub epoch: Epoch,
+    /// What.
+    pub report: ExecutorReport,
+}
+
+/// What a TaskExecutor reports.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExecutorReport {
+    /// The first message on a connection.
+    Register(ExecutorInfo),
+    /// The worker ended without being told to, or could not be started.
+    WorkerExited {
+        /// The job.
+        job: JobId,
+        /// Which worker of it.
+        instance: u32,
+        /// How, with the last lines that it wrote.
+        failure: Failure,
+    },
+    /// A worker says this.
+    Worker {
+        /// The job.
+        job: JobId,
+        /// Which worker of it.
+        instance: u32,
+        /// What.
+        message: FromWorker,
+    },
+    /// Still here.
+    Heartbeat {
+        /// Resident memory in bytes of the TaskExecutor and all its workers.
+        resident: u64,
+    },
+}
+
+/// What a TaskExecutor is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExecutorInfo {
+    /// [`PROTOCOL_VERSION`] of the TaskExecutor.
+    pub protocol: u32,
+    /// Its name: the container's id on YARN.
+    pub id: ExecutorId,
+    /// Slots that it offers.
+    pub slots: u32,
+    /// Its node's host.
+    pub host: String,
+    /// Its process.
+    pub pid: u32,
+    /// Bytes of memory of the container.
+    pub memory: u64,
+    /// Cores of the node.
+    pub cpu_cores: u32,
+}
+
+/// From the JobMaster to a worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToWorker {
+    /// Make the subtasks of this worker and be ready for records, but send none yet. Answered by [`FromWorker::Deployed`].
+    Deploy(Deployment),
+    /// All workers are ready: begin.
+    Start {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+    },
+    /// Stop the subtasks of that execution (and of all earlier ones).
+    Cancel {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+    },
+    /// Answer to [`FromWorker::RequestSplit`].
+    Split {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// The subtask that asked.
+        subtask: SubtaskId,
+        /// The next piece of input, `None` when there is no more.
+        split: Option<String>,
+    },
+}
+
+/// Who runs what in one execution of the job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// The number of this execution.
+    pub attempt: ExecutionAttempt,
+    /// All workers of the job.
+    pub workers: Vec<WorkerAddress>,
+    /// Which of them is the receiver of this message.
+    pub me: u32,
+    /// For each vertex the worker of each subtask, as an index into `workers`.
+    pub placement: Vec<VertexPlacement>,
+}
+
+/// Where the subtasks of one vertex run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VertexPlacement {
+    /// The vertex.
+    pub vertex: VertexId,
+    /// Indexed by subtask: index into [`Deployment::workers`].
+    pub worker_of: Vec<u32>,
+}
+
+/// Where other workers reach a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerAddress {
+    /// The node's host name: workers of the same host use the socket.
+    pub host: String,
+    /// Port of the TCP listener (TLS when the application has it); 0: there is none (embedded).
+    pub port: u16,
+    /// Path of a Unix socket that workers of the same host try first.
+    #[serde(default)]
+    pub socket: Option<String>,
+}
+
+/// From a worker to the JobMaster.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FromWorker {
+    /// The program reached `execute` and its graph is the submitted one.
+    Ready {
+        /// Where other workers reach it.
+        address: WorkerAddress,
+        /// Its process.
+        pid: u32,
+    },
+    /// The program can't be a worker of this job: another graph, no `execute`, a failed set-up.
+    Refused(Failure),
+    /// All subtasks of the deployment wait for [`ToWorker::Start`].
+    Deployed {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+    },
+    /// A subtask changed its state.
+    State {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// The subtask.
+        subtask: SubtaskId,
+        /// Its new state: running, finished, canceled or failed.
+        state: ExecutionState,
+        /// Set when failed.
+        failure: Option<Failure>,
+        /// Its counts so far.
+        io: SubtaskIo,
+    },
+    /// A source subtask wants its next piece of input.
+    RequestSplit {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// The subtask.
+        subtask: SubtaskId,
+    },
+    /// Counts of running subtasks, about once a second.
+    Io {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// By subtask.
+        subtasks: Vec<(SubtaskId, SubtaskIo)>,
+    },
+}
+
+/// What a subtask read and wrote so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SubtaskIo {
+    /// Records received from other subtasks, or from the outside by a source.
+    pub records_in: u64,
+    /// Records given to other subtasks.
+    pub records_out: u64,
+    /// Bytes received from other processes.
+    pub bytes_in: u64,
+    /// Bytes sent to other processes.
+    pub bytes_out: u64,
+}

@@ -1,0 +1,171 @@
+//! Mutual TLS inside one application: the client makes a certificate authority and one certificate for each application
+//! and ships both as one PEM file (authority, certificate, key); every process proves itself with that certificate and
+//! trusts nothing but that authority.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// The name in the application's certificate. It stands for the application, not for a host.
+pub const INTERNAL_NAME: &str = "flumen.internal";
+
+/// Name of the PEM file in every container.
+pub const SECURITY_FILE: &str = "flumen-security.pem";
+
+/// A connection, encrypted or not.
+pub type Stream = Box<dyn AsyncStream>;
+
+/// What a connection can do.
+pub trait AsyncStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> AsyncStream for T {}
+
+/// Why the application's certificate can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecurityError {
+    /// The file can't be read or is no PEM file with the three parts.
+    #[error("security file `{path}` can't be used: it must hold authority, certificate and key in PEM")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: rustls::pki_types::pem::Error,
+    },
+    /// The parts don't belong together.
+    #[error("the application's certificate can't be used")]
+    Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Makes and accepts internal connections.
+#[derive(Clone)]
+pub struct InternalTls {
+    sides: Option<(TlsAcceptor, TlsConnector)>,
+}
+
+impl InternalTls {
+    /// Without TLS (`security.ssl.internal.enabled: false`).
+    pub fn disabled() -> Self {
+        Self { sides: None }
+    }
+
+    /// Reads the application's PEM file.
+    pub fn from_file(path: &Path) -> Result<Self, SecurityError> {
+        let file = |cause| SecurityError::File { path: path.to_owned(), cause };
+        let certificates: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_file_iter(path).map_err(file)?.collect::<Result<_, _>>().map_err(file)?;
+        let key = PrivateKeyDer::from_pem_file(path).map_err(file)?;
+        let [authority, certificate] = certificates.as_slice() else {
+            return Err(file(rustls::pki_types::pem::Error::NoItemsFound));
+        };
+        Self::new(authority.clone(), certificate.clone(), key).map_err(SecurityError::Certificate)
+    }
+
+    fn new(
+        authority: CertificateDer<'static>,
+        certificate: CertificateDer<'static>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(authority)?;
+        let roots = Arc::new(roots);
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build()?;
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![certificate.clone()], key.clone_key())?;
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate], key)?;
+        Ok(Self { sides: Some((TlsAcceptor::from(Arc::new(server)), TlsConnector::from(Arc::new(client)))) })
+    }
+
+    /// The server's side of a new connection. The caller sets the limit of time.
+    pub async fn accept(&self, tcp: TcpStream) -> std::io::Result<Stream> {
+        tcp.set_nodelay(true)?;
+        match &self.sides {
+            None => Ok(Box::new(tcp)),
+            Some((acceptor, _)) => Ok(Box::new(acceptor.accept(tcp).await?)),
+        }
+    }
+
+    /// The client's side of a new connection. The caller sets the limit of time.
+    pub async fn connect(&self, tcp: TcpStream) -> std::io::Result<Stream> {
+        tcp.set_nodelay(true)?;
+        match &self.sides {
+            None => Ok(Box::new(tcp)),
+            Some((_, connector)) => {
+                let name = ServerName::try_from(INTERNAL_NAME).expect("a constant that is a DNS name");
+                Ok(Box::new(connector.connect(name, tcp).await?))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use std::io::Write as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    fn application() -> InternalTls {
+        let authority_key = KeyPair::generate().unwrap();
+        let mut authority = CertificateParams::new(vec![]).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority_certificate = authority.self_signed(&authority_key).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![INTERNAL_NAME.to_owned()])
+            .unwrap()
+            .signed_by(&key, &Issuer::from_params(&authority, &authority_key))
+            .unwrap();
+        let path = std::env::temp_dir().join(format!("flumen-tls-{}-{:p}", std::process::id(), &key));
+        let mut file = std::fs::File::create(&path).unwrap();
+        write!(file, "{}{}{}", authority_certificate.pem(), certificate.pem(), key.serialize_pem()).unwrap();
+        let tls = InternalTls::from_file(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        tls
+    }
+
+    async fn talk(server: InternalTls, client: InternalTls) -> std::io::Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let serve = async move {
+            let mut stream = server.accept(listener.accept().await?.0).await?;
+            stream.write_all(b"hello").await?;
+            stream.shutdown().await
+        };
+        let ask = async move {
+            let mut stream = client.connect(TcpStream::connect(address).await?).await?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await?;
+            Ok(text)
+        };
+        let (served, asked) = tokio::join!(serve, ask);
+        served.and(asked)
+    }
+
+    #[tokio::test]
+    async fn processes_of_one_application_talk_and_strangers_do_not() {
+        let (ours, other) = (application(), application());
+        assert_eq!(talk(ours.clone(), ours.clone()).await.unwrap(), "hello");
+        assert!(talk(ours.clone(), other.clone()).await.is_err());
+        assert!(talk(other, ours).await.is_err());
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_named_in_the_error() {
+        let error = InternalTls::from_file(Path::new("/dev/null")).err().unwrap().to_string();
+        assert!(error.contains("/dev/null"), "{error}");
+    }
+}
