@@ -1,0 +1,139 @@
+//! What a driver tells a JobMaster, and what it is told to do.
+
+use std::fmt;
+use std::time::Duration;
+
+use flumen_model::failure::Failure;
+use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
+use flumen_model::status::JobStatus;
+use flumen_wire::control::{FromWorker, ToWorker};
+
+/// A moment, in milliseconds since 1970 (UTC). A driver reads the system's clock once and adds a monotonic one, so that
+/// the time never runs backwards while a job lives; a JobMaster takes an earlier time for the latest that it has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The moment that much later.
+    pub fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// Milliseconds from `earlier` to this moment; 0 when it is not earlier.
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms", self.0)
+    }
+}
+
+/// A fact that concerns a job.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A TaskExecutor offers slots to this job. One that comes back after a loss is new: its former workers are gone.
+    ExecutorRegistered {
+        /// Its name.
+        id: ExecutorId,
+        /// Slots that this job may use on it.
+        slots: u32,
+        /// Its node's host, for the user's eyes.
+        host: String,
+    },
+    /// A TaskExecutor is gone, and all workers with it.
+    ExecutorLost {
+        /// Its name.
+        id: ExecutorId,
+        /// Why, as far as it is known.
+        failure: Failure,
+    },
+    /// A worker ended without being told to, or could not be started.
+    WorkerExited {
+        /// Where it ran.
+        executor: ExecutorId,
+        /// Which worker of this job there.
+        instance: u32,
+        /// How it ended.
+        failure: Failure,
+    },
+    /// A worker says something.
+    Worker {
+        /// Where it runs.
+        executor: ExecutorId,
+        /// Which worker of this job there.
+        instance: u32,
+        /// What it says.
+        message: FromWorker,
+    },
+    /// The user wants the job to end.
+    Cancel,
+    /// The slots that were declared will never come: the job fails with this.
+    ResourcesUnavailable {
+        /// What is missing, and what would fit.
+        failure: Failure,
+    },
+    /// Answer to [`Action::CommitOutputs`].
+    OutputsCommitted(Result<(), Failure>),
+    /// Nothing but the time has changed; due at [`JobMaster::next_timer`](crate::JobMaster::next_timer).
+    Tick,
+}
+
+/// Something that a driver has to do. Actions of one step are carried out in their order; none of them is answered by a
+/// return value: what comes of it is told as an [`Event`].
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// The job wants that many slots altogether (an absolute wish, not an increment); 0 once, when it is over.
+    DeclareSlots(u32),
+    /// Start a worker of this job, with [`JobMaster::worker_graph`](crate::JobMaster::worker_graph) as its graph.
+    StartWorker {
+        /// Where.
+        executor: ExecutorId,
+        /// The number that it carries: greater than every earlier one of this job on this executor.
+        instance: u32,
+    },
+    /// Kill that worker and forget it. Its end is not reported.
+    StopWorker {
+        /// Where it runs.
+        executor: ExecutorId,
+        /// Which one.
+        instance: u32,
+    },
+    /// Send a message to a worker.
+    ToWorker {
+        /// Where it runs.
+        executor: ExecutorId,
+        /// Which one.
+        instance: u32,
+        /// What.
+        message: ToWorker,
+    },
+    /// All subtasks have finished: make what they wrote in this attempt visible, then tell [`Event::OutputsCommitted`].
+    CommitOutputs {
+        /// The execution that finished.
+        attempt: ExecutionAttempt,
+    },
+    /// The job is over. The last action of a job, given exactly once.
+    Done(JobResult),
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobResult {
+    /// The job.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// FINISHED, FAILED or CANCELED.
+    pub status: JobStatus,
+    /// Why it failed; set exactly when it did.
+    pub failure: Option<Failure>,
+    /// When it was accepted.
+    pub start: Timestamp,
+    /// Milliseconds from its acceptance to its end.
+    pub runtime_ms: u64,
+    /// How often it was restarted.
+    pub restarts: u32,
+}
