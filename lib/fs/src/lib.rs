@@ -4,9 +4,12 @@
 //! Start at [`FileSystems`], which finds the [`FileSystem`] of an [`FsPath`]. [`output`] is the layout and the commit of
 //! a job's output directory.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod error;
 mod filesystem;
 mod glob;
+mod hdfs;
 mod local;
 mod options;
 pub mod output;

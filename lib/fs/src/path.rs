@@ -144,12 +144,6 @@ impl FsPath {
         debug_assert!(path.starts_with('/'));
         Self { scheme: self.scheme.clone(), authority: self.authority.clone(), path }
     }
-
-    /// The same path with another authority, for `hdfs:///x` that takes the default file system's.
-    #[must_use]
-    pub(crate) fn with_authority(&self, authority: &str) -> FsPath {
-        Self { authority: authority.to_owned(), ..self.clone() }
-    }
 }
 
 impl fmt::Display for FsPath {
@@ -198,4 +192,69 @@ fn normalise(path: &str) -> Option<String> {
         }
     }
     Some(format!("/{}", parts.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> FsPath {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn uris_are_split_and_normalised() {
+        let cases = [
+            ("hdfs://nn:8020/a//b/./c/", "hdfs", "nn:8020", "/a/b/c"),
+            ("HDFS://ns", "hdfs", "ns", "/"),
+            ("hdfs:///a", "hdfs", "", "/a"),
+            ("file:/a/../b", "file", "", "/b"),
+            ("file://localhost/a", "file", "", "/a"),
+            ("s3a://bucket/a b%20c:d", "s3a", "bucket", "/a b%20c:d"),
+        ];
+        for (text, scheme, authority, inside) in cases {
+            let path = path(text);
+            assert_eq!((path.scheme(), path.authority(), path.path()), (scheme, authority, inside), "{text}");
+            assert_eq!(path.to_string().parse::<FsPath>().unwrap(), path, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused() {
+        for text in ["", "/a", "a/b:c", "hdfs:a", "file://host/a", "hdfs://nn/../a", "hdfs://nn/a\0b", "1x:/a"] {
+            assert!(text.parse::<FsPath>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn parents_children_and_names() {
+        let deep = path("hdfs://nn/a/b");
+        assert_eq!(deep.name(), "b");
+        assert_eq!(deep.parent(), Some(path("hdfs://nn/a")));
+        assert_eq!(path("hdfs://nn/a").parent(), Some(path("hdfs://nn/")));
+        assert_eq!(path("hdfs://nn/").parent(), None);
+        assert_eq!(path("hdfs://nn/").name(), "");
+        assert_eq!(deep.join("c/../d"), path("hdfs://nn/a/b/d"));
+        assert_eq!(deep.join("../../../x"), path("hdfs://nn/x"));
+    }
+
+    #[test]
+    fn a_path_is_within_itself_and_its_parents_only() {
+        let cases =
+            [("/a/b", "/a", true), ("/a", "/a", true), ("/ab", "/a", false), ("/a", "/", true), ("/", "/a", false)];
+        for (inner, outer, expected) in cases {
+            let on_hdfs = |inside: &str| path(&format!("hdfs://nn{inside}"));
+            assert_eq!(on_hdfs(inner).is_within(&on_hdfs(outer)), expected, "{inner} in {outer}");
+        }
+        assert!(!path("hdfs://other/a").is_within(&path("hdfs://nn/a")));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_parses_or_is_refused(text in "(hdfs|file|x1)?:?/{0,3}[a-z.:\\PC]{0,8}(/[.]{0,3}[a-z\\PC]{0,3}){0,4}") {
+            if let Ok(path) = text.parse::<FsPath>() {
+                proptest::prop_assert_eq!(path.to_string().parse::<FsPath>().unwrap(), path);
+            }
+        }
+    }
 }
