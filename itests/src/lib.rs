@@ -1,1 +1,26 @@
 //! Tests against the real Hadoop, with processes really killed; and the workspace's own tidy rules.
+//!
+//! Start at [`hadoop::HadoopCluster`]: HDFS and YARN, one JVM per daemon, on this machine, from Maven's jars. Around it:
+//! [`flink`] runs the command under test, [`hdfs`] and [`yarn`] look at what it did from outside, over Hadoop's own HTTP
+//! interfaces and not through Flumen's code, [`process`] looks into `/proc`, and [`workload`] makes inputs whose right
+//! answer is known.
+//!
+//! Everything is blocking: a test reads from top to bottom. Every wait has a limit ([`wait::until`]).
+
+pub mod binaries;
+pub mod flink;
+pub mod hadoop;
+pub mod hdfs;
+mod http;
+pub mod process;
+pub mod wait;
+pub mod workload;
+pub mod yarn;
+
+use std::io::Write as _;
+
+/// Tells whoever watches the test run what takes time, on stderr; `cargo test` doesn't capture it.
+pub fn say(text: &str) {
+    // Not `eprintln!`: progress must be visible while a test runs, not only after it failed.
+    let _ = writeln!(std::io::stderr().lock(), "itests: {text}");
+}

@@ -1,0 +1,1 @@
+//! Inputs whose right answer is known.
