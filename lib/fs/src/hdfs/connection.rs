@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use hdfs_native::{Client, ClientBuilder, HdfsError};
 use tokio::runtime::{Handle, Id};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::address::{is_secure, user_name};
 use super::errors::{Doing, Failure, Outcome};
@@ -77,14 +77,14 @@ impl Connection {
         Doing { operation, path, user: &self.user }
     }
 
-    /// Runs one attempt within the limit.
+    /// Runs one attempt within the limit. Futures of hdfs-native are large: box them.
     pub(super) async fn limited<T>(
         &self,
         doing: Doing<'_>,
         attempt: impl Future<Output = Result<T, HdfsError>>,
     ) -> Result<T, Failure> {
         let after = self.policy.call_timeout;
-        match tokio::time::timeout(after, Box::pin(attempt)).await {
+        match tokio::time::timeout(after, attempt).await {
             Ok(answer) => answer.map_err(|error| doing.failure(&error)),
             Err(_) => {
                 self.discard();
@@ -105,14 +105,13 @@ impl Connection {
         let mut after_doubt = false;
         loop {
             let client = self.client().map_err(|error| doing.failure(&error))?;
-            let failure = match self.limited(doing, send(client)).await {
+            let failure = match self.limited(doing, Box::pin(send(client))).await {
                 Ok(value) => return Ok(Answer { value, after_doubt }),
                 Err(failure) => failure,
             };
             failed += 1;
             after_doubt |= failure.outcome == Outcome::Unknown;
             let Some(wait) = self.policy.next_wait(failure.outcome, replay, failed, begun.elapsed()) else {
-                debug!(error = %failure.error, attempts = failed, "giving up");
                 return Err(failure);
             };
             warn!(error = %failure.error, attempt = failed, ?wait, "the call is repeated");

@@ -24,46 +24,53 @@ pub(super) struct HdfsReader {
     native: NativeReader,
     /// Where the next sequential read would start.
     position: u64,
-    /// Delivers the bytes from `position` on, `rest` first.
-    stream: Option<Chunks>,
+    /// Delivers the bytes from `position` to `stream_end`, `rest` first.
+    stream: Chunks,
+    stream_end: u64,
     rest: Bytes,
 }
 
 impl HdfsReader {
     pub(super) async fn open(connection: Arc<Connection>, path: FsPath) -> Result<Self, Failure> {
         let native = open(&connection, &path).await?;
-        Ok(Self { connection, path, native, position: 0, stream: None, rest: Bytes::new() })
+        let stream = Box::pin(futures::stream::empty());
+        Ok(Self { connection, path, native, position: 0, stream, stream_end: 0, rest: Bytes::new() })
     }
 
-    /// Makes the stream deliver from `offset`; `len` bytes for a single read, all up to the end for a sequential one.
+    /// Makes the stream deliver from `offset`: `len` bytes for a single read, all up to the end for a sequential one.
+    /// `offset + len` must not be past the end of the file, and `len` not 0.
     fn seek(&mut self, offset: u64, len: u64) {
         let sequential = offset == self.position;
-        if sequential && self.stream.is_some() {
+        if sequential && self.position < self.stream_end {
             return;
         }
-        let wanted = if sequential { self.len() - offset } else { len };
-        // hdfs-native panics on ranges past the end; `offset + len` is within `self.len()` here.
-        self.stream = Some(Box::pin(self.native.read_range_stream(offset as usize, wanted as usize)));
+        // hdfs-native panics on ranges past the end.
+        let until = if sequential { self.len() } else { offset + len };
+        self.stream = Box::pin(self.native.read_range_stream(offset as usize, (until - offset) as usize));
+        self.stream_end = until;
         self.rest = Bytes::new();
         self.position = offset;
     }
 
-    /// Adds to `content` until it holds `len` bytes, which the stream has. What was read before an error is kept.
-    async fn fill(&mut self, content: &mut BytesMut, len: usize) -> Result<(), Failure> {
-        while content.len() < len {
-            if self.rest.is_empty() {
-                let Some(stream) = &mut self.stream else { return Ok(()) };
-                let next = async { stream.next().await.transpose() };
-                match self.connection.limited(self.connection.doing("reading", &self.path), next).await? {
-                    Some(chunk) => self.rest = chunk,
-                    // The NameNode's length and the blocks disagree.
-                    None => return Ok(()),
-                }
-            }
-            let piece = self.rest.split_to(self.rest.len().min(len - content.len()));
-            content.extend_from_slice(&piece);
-            self.position += piece.len() as u64;
+    /// Makes the next read open a new stream.
+    fn drop_stream(&mut self) {
+        self.stream = Box::pin(futures::stream::empty());
+        self.stream_end = self.position;
+    }
+
+    /// Adds the stream's next bytes to `content`, at most `max`.
+    async fn read_some(&mut self, content: &mut BytesMut, max: usize) -> Result<(), Failure> {
+        if self.rest.is_empty() {
+            let doing = self.connection.doing("reading", &self.path);
+            let next = async { self.stream.next().await.transpose() };
+            self.rest = match self.connection.limited(doing, next).await? {
+                Some(chunk) => chunk,
+                None => return Err(doing.failure(&HdfsError::BlocksNotFound("the blocks end before the file".into()))),
+            };
         }
+        let piece = self.rest.split_to(self.rest.len().min(max));
+        content.extend_from_slice(&piece);
+        self.position += piece.len() as u64;
         Ok(())
     }
 }
@@ -87,15 +94,14 @@ impl FileReader for HdfsReader {
         let begun = Instant::now();
         let mut failed = 0;
         while content.len() < wanted {
-            let before = content.len();
-            self.seek(offset + before as u64, (wanted - before) as u64);
-            let failure = match self.fill(&mut content, wanted).await {
-                Ok(()) if content.len() > before => continue,
-                Ok(()) => break,
-                Err(failure) => failure,
+            let (at, missing) = (offset + content.len() as u64, wanted - content.len());
+            self.seek(at, missing as u64);
+            let Err(failure) = self.read_some(&mut content, missing).await else {
+                failed = 0;
+                continue;
             };
-            self.stream = None;
-            failed = if content.len() > before { 1 } else { failed + 1 };
+            self.drop_stream();
+            failed += 1;
             let next = self.connection.policy.next_wait(failure.outcome, Replay::Idempotent, failed, begun.elapsed());
             let Some(wait) = next else { return Err(failure.error) };
             warn!(error = %failure.error, attempt = failed, ?wait, "the read is repeated with fresh block locations");

@@ -35,7 +35,7 @@ impl HdfsWriter {
     async fn append(&mut self, data: Bytes) -> Result<(), Failure> {
         let len = data.len() as u64;
         let doing = self.connection.doing("writing", &self.path);
-        self.connection.limited(doing, self.native.write_bytes(data)).await?;
+        self.connection.limited(doing, Box::pin(self.native.write_bytes(data))).await?;
         self.written += len;
         Ok(())
     }
@@ -107,7 +107,9 @@ impl FileWriter for HdfsWriter {
         let mut failed = 0;
         loop {
             let doing = self.connection.doing("closing", &self.path);
-            let Err(failure) = self.connection.limited(doing, self.native.close()).await else { return Ok(()) };
+            let Err(failure) = self.connection.limited(doing, Box::pin(self.native.close())).await else {
+                return Ok(());
+            };
             let lost = matches!(failure.outcome, Outcome::NotExecuted | Outcome::Unknown);
             if self.written > 0 {
                 return if lost { self.recover(failure).await } else { Err(failure.error) };
