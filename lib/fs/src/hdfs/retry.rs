@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::errors::Outcome;
 use crate::FsOptions;
 
-/// Attempts at data that DataNodes fail to deliver.
-const DATA_ATTEMPTS: u32 = 4;
+/// Attempts at data that DataNodes fail to deliver: with the default waits 6 s, enough for a DataNode to restart.
+const DATA_ATTEMPTS: u32 = 6;
 
 /// How long and how often to repeat.
 #[derive(Debug, Clone)]
