@@ -1,1 +1,136 @@
-//! (being written)
+//! The TaskExecutors that a job may use, and its worker on each.
+
+use std::collections::BTreeMap;
+
+use flumen_model::ids::{ExecutionAttempt, ExecutorId};
+use flumen_wire::control::WorkerAddress;
+
+use crate::place::Offer;
+
+/// The registered TaskExecutors.
+#[derive(Debug, Default)]
+pub(crate) struct Executors {
+    /// In the order of registration. Jobs have tens of executors: a search is cheaper than an index to keep.
+    registered: Vec<Executor>,
+    /// The last instance number used on each executor, also on those that are gone: one that comes back under its name
+    /// must not get a number again.
+    instances: BTreeMap<ExecutorId, u32>,
+}
+
+/// One TaskExecutor.
+#[derive(Debug)]
+pub(crate) struct Executor {
+    pub(crate) id: ExecutorId,
+    pub(crate) slots: u32,
+    pub(crate) host: String,
+    pub(crate) worker: Option<Worker>,
+}
+
+/// A worker that was started and is not known to be dead.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) instance: u32,
+    /// Set when it is ready.
+    pub(crate) address: Option<WorkerAddress>,
+    /// The last attempt that was deployed to it.
+    pub(crate) deployed: Option<ExecutionAttempt>,
+    /// The last attempt of which it said that it waits for the start.
+    pub(crate) confirmed: Option<ExecutionAttempt>,
+}
+
+impl Executors {
+    /// Adds a TaskExecutor; false when it is there already.
+    pub(crate) fn register(&mut self, id: ExecutorId, slots: u32, host: String) -> bool {
+        if self.get(&id).is_some() {
+            return false;
+        }
+        self.registered.push(Executor { id, slots, host, worker: None });
+        true
+    }
+
+    /// Forgets a TaskExecutor and its worker; false when it is not known.
+    pub(crate) fn remove(&mut self, id: &ExecutorId) -> bool {
+        let before = self.registered.len();
+        self.registered.retain(|executor| executor.id != *id);
+        self.registered.len() < before
+    }
+
+    pub(crate) fn get(&self, id: &ExecutorId) -> Option<&Executor> {
+        self.registered.iter().find(|executor| executor.id == *id)
+    }
+
+    fn get_mut(&mut self, id: &ExecutorId) -> Option<&mut Executor> {
+        self.registered.iter_mut().find(|executor| executor.id == *id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Executor> {
+        self.registered.iter()
+    }
+
+    /// The living worker on an executor.
+    pub(crate) fn worker(&self, id: &ExecutorId) -> Option<&Worker> {
+        self.get(id)?.worker.as_ref()
+    }
+
+    /// The living worker on an executor.
+    pub(crate) fn worker_mut(&mut self, id: &ExecutorId) -> Option<&mut Worker> {
+        self.get_mut(id)?.worker.as_mut()
+    }
+
+    /// The worker on an executor if it is that very instance: what an older one says is not listened to.
+    pub(crate) fn instance_mut(&mut self, id: &ExecutorId, instance: u32) -> Option<&mut Worker> {
+        self.worker_mut(id).filter(|worker| worker.instance == instance)
+    }
+
+    /// Notes a new worker on an executor that has none, and gives its number; `None` when the executor is not known or
+    /// has a worker.
+    pub(crate) fn start_worker(&mut self, id: &ExecutorId) -> Option<u32> {
+        if self.get(id)?.worker.is_some() {
+            return None;
+        }
+        let last = self.instances.entry(id.clone()).or_insert(0);
+        *last += 1;
+        let instance = *last;
+        self.get_mut(id)?.worker = Some(Worker { instance, address: None, deployed: None, confirmed: None });
+        Some(instance)
+    }
+
+    /// Forgets the worker on an executor, and gives the number that it had.
+    pub(crate) fn drop_worker(&mut self, id: &ExecutorId) -> Option<u32> {
+        self.get_mut(id)?.worker.take().map(|worker| worker.instance)
+    }
+
+    /// What `place` decides on.
+    pub(crate) fn offers(&self) -> Vec<Offer<'_>> {
+        self.iter().map(|executor| Offer { executor: &executor.id, slots: executor.slots }).collect()
+    }
+
+    /// Slots of all TaskExecutors.
+    pub(crate) fn slots(&self) -> u32 {
+        self.iter().fold(0, |sum, executor| sum.saturating_add(executor.slots))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instance_numbers_go_up_even_when_the_executor_was_gone_in_between() {
+        let id = ExecutorId("a".into());
+        let mut executors = Executors::default();
+        assert_eq!(executors.start_worker(&id), None);
+        assert!(executors.register(id.clone(), 1, "h".into()));
+        assert!(!executors.register(id.clone(), 9, "h".into()));
+        assert_eq!(executors.start_worker(&id), Some(1));
+        assert_eq!(executors.start_worker(&id), None);
+        assert_eq!(executors.drop_worker(&id), Some(1));
+        assert_eq!(executors.start_worker(&id), Some(2));
+        assert!(executors.remove(&id));
+        assert!(!executors.remove(&id));
+        executors.register(id.clone(), 1, "h".into());
+        assert_eq!(executors.start_worker(&id), Some(3));
+        assert!(executors.instance_mut(&id, 2).is_none());
+        assert!(executors.instance_mut(&id, 3).is_some());
+    }
+}

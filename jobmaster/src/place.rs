@@ -1,1 +1,116 @@
-//! (being written)
+//! Which slot is on which TaskExecutor.
+//!
+//! Slots are shared: slot `k` holds subtask `k` of every vertex whose parallelism is greater than `k`, so a job needs as
+//! many slots as its largest parallelism.
+
+use std::collections::HashMap;
+
+use flumen_model::ids::ExecutorId;
+
+/// Slots that a TaskExecutor has for the job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Offer<'a> {
+    pub(crate) executor: &'a ExecutorId,
+    pub(crate) slots: u32,
+}
+
+/// The offers do not suffice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{needed} slots are needed, {present} are there")]
+pub(crate) struct NotEnough {
+    /// Slots that the job needs.
+    pub(crate) needed: u32,
+    /// Slots that are offered.
+    pub(crate) present: u32,
+}
+
+/// The executor of each of `needed` slots.
+///
+/// A slot stays where it was in `former` (indexed by slot; empty at first) if that executor still has room, so that what
+/// the worker there holds can be used again. The others fill the executors in the order of `offers`.
+pub(crate) fn place(needed: u32, offers: &[Offer<'_>], former: &[ExecutorId]) -> Result<Vec<ExecutorId>, NotEnough> {
+    let present = offers.iter().fold(0u32, |sum, offer| sum.saturating_add(offer.slots));
+    if present < needed {
+        return Err(NotEnough { needed, present });
+    }
+    let mut free: HashMap<&ExecutorId, u32> = offers.iter().map(|offer| (offer.executor, offer.slots)).collect();
+    let mut take = |executor: &ExecutorId| match free.get_mut(executor) {
+        Some(slots) if *slots > 0 => {
+            *slots -= 1;
+            true
+        }
+        _ => false,
+    };
+    let kept: Vec<Option<&ExecutorId>> =
+        (0..needed as usize).map(|slot| former.get(slot).filter(|executor| take(executor))).collect();
+    let mut rest = offers.iter().flat_map(|offer| std::iter::repeat_n(offer.executor, offer.slots as usize));
+    kept.into_iter()
+        .map(|kept| kept.or_else(|| rest.by_ref().find(|executor| take(executor))).cloned())
+        .collect::<Option<_>>()
+        .ok_or(NotEnough { needed, present })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn id(name: &str) -> ExecutorId {
+        ExecutorId(name.to_owned())
+    }
+
+    fn run(needed: u32, offers: &[(&str, u32)], former: &str) -> Result<String, NotEnough> {
+        let ids: Vec<(ExecutorId, u32)> = offers.iter().map(|(name, slots)| (id(name), *slots)).collect();
+        let offers: Vec<Offer> = ids.iter().map(|(executor, slots)| Offer { executor, slots: *slots }).collect();
+        let former: Vec<ExecutorId> = former.chars().map(|c| id(&c.to_string())).collect();
+        place(needed, &offers, &former).map(|slots| slots.iter().map(|slot| slot.0.as_str()).collect())
+    }
+
+    #[test]
+    fn slots_are_placed_in_order_and_stay_where_they_were() {
+        // Executors have one-letter names: "aab" means slots 0 and 1 on a, slot 2 on b.
+        let table: &[(&str, u32, &[(&str, u32)], &str, Result<&str, NotEnough>)] = &[
+            ("executors are filled in order", 3, &[("a", 2), ("b", 2)], "", Ok("aab")),
+            ("more than needed stays unused", 1, &[("a", 2), ("b", 2)], "", Ok("a")),
+            ("an executor without slots is passed over", 2, &[("a", 0), ("b", 2)], "", Ok("bb")),
+            ("nothing is needed", 0, &[], "", Ok("")),
+            ("nobody is there", 2, &[], "", Err(NotEnough { needed: 2, present: 0 })),
+            ("one is missing", 3, &[("a", 1), ("b", 1)], "", Err(NotEnough { needed: 3, present: 2 })),
+            ("every slot stays", 3, &[("b", 2), ("a", 2)], "aab", Ok("aab")),
+            ("only the lost one moves", 3, &[("a", 2), ("c", 1)], "aba", Ok("aca")),
+            ("a shrunken executor keeps what fits", 3, &[("a", 1), ("c", 2)], "aaa", Ok("acc")),
+            ("a larger job keeps its first slots", 3, &[("a", 2), ("b", 1)], "b", Ok("baa")),
+            ("a smaller job forgets the rest", 1, &[("a", 2), ("b", 1)], "ba", Ok("b")),
+            ("counts do not overflow", 1, &[("a", u32::MAX), ("b", u32::MAX)], "", Ok("a")),
+        ];
+        for (name, needed, offers, former, expected) in table {
+            assert_eq!(run(*needed, offers, former), expected.map(str::to_owned), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn enough_slots_are_always_placed_and_no_executor_gets_more_than_it_offers(
+            needed in 0u32..20,
+            slots in proptest::collection::vec(0u32..5, 0..6),
+            former in proptest::collection::vec(0usize..8, 0..20),
+        ) {
+            let ids: Vec<ExecutorId> = (0..8).map(|i| id(&i.to_string())).collect();
+            let offers: Vec<Offer> =
+                slots.iter().zip(&ids).map(|(slots, executor)| Offer { executor, slots: *slots }).collect();
+            let former: Vec<ExecutorId> = former.iter().map(|i| ids[*i].clone()).collect();
+            let present: u32 = slots.iter().sum();
+            match place(needed, &offers, &former) {
+                Err(e) => prop_assert_eq!(e, NotEnough { needed, present }),
+                Ok(placed) => {
+                    prop_assert_eq!(placed.len(), needed as usize);
+                    for offer in &offers {
+                        let used = placed.iter().filter(|e| *e == offer.executor).count();
+                        prop_assert!(used <= offer.slots as usize);
+                    }
+                    prop_assert!(present >= needed);
+                }
+            }
+        }
+    }
+}
