@@ -1,0 +1,114 @@
+//! The REST interface and the web page: Flink's paths and shapes over what the application's main loop knows.
+//!
+//! In: HTTP requests. Out: [`RestRequest`]s to the main loop, which owns all state and answers each through its `reply`.
+//! Reading is open; whatever changes something needs the application's token. Start at `routes`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use flumen_jobmaster::{JobDetails, Timestamp};
+use flumen_model::config::Configuration;
+use flumen_model::ids::{ExecutorId, JobId};
+use tokio::sync::{mpsc, oneshot};
+
+mod ask;
+mod auth;
+mod error;
+mod json;
+mod logs;
+mod routes;
+
+pub use routes::router;
+
+/// What the router needs to know. Cheap to clone.
+#[derive(Clone)]
+pub struct RestState {
+    options: Arc<RestOptions>,
+    requests: mpsc::Sender<RestRequest>,
+}
+
+/// What stays the same while the application lives.
+pub struct RestOptions {
+    /// Bearer token of changing calls. Never shown.
+    pub token: String,
+    /// The effective configuration; secrets are hidden when it is shown.
+    pub configuration: Configuration,
+    /// The directory of the ApplicationMaster's log files; `None`: there are none to show.
+    pub log_dir: Option<PathBuf>,
+    /// The time, for durations.
+    pub clock: fn() -> Timestamp,
+}
+
+/// A question or command to the main loop. It answers at once, from what it knows; a dropped `reply` means that it is
+/// ending.
+#[derive(Debug)]
+pub enum RestRequest {
+    /// All jobs of the application, the latest first.
+    Jobs {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<JobDetails>>,
+    },
+    /// All registered TaskExecutors, in the order of their registration.
+    Executors {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<ExecutorView>>,
+    },
+    /// Cancel a job.
+    Cancel {
+        /// Which.
+        job: JobId,
+        /// What came of it.
+        reply: oneshot::Sender<CancelReply>,
+    },
+    /// The attached client of a job is alive.
+    ClientHeartbeat {
+        /// Which.
+        job: JobId,
+        /// When the client is to be taken for dead, unless it is heard again.
+        expires: Timestamp,
+        /// True when the job is known.
+        reply: oneshot::Sender<bool>,
+    },
+}
+
+/// What came of a request to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelReply {
+    /// The job is being cancelled (or was already).
+    Accepted,
+    /// The job ended before.
+    AlreadyOver(flumen_model::status::JobStatus),
+    /// There is no such job.
+    Unknown,
+}
+
+/// A TaskExecutor as it is shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExecutorView {
+    /// Its name: the container's id on YARN.
+    pub id: ExecutorId,
+    /// Its node's host.
+    pub host: String,
+    /// Slots that it offers.
+    pub slots: u32,
+    /// Slots that are not used.
+    pub free_slots: u32,
+    /// Cores of its node.
+    pub cpu_cores: u32,
+    /// Bytes of memory of its container.
+    pub memory: u64,
+    /// Bytes resident at its last heartbeat.
+    pub resident: u64,
+    /// When it was heard last.
+    pub last_heartbeat: Timestamp,
+    /// Web address of its log directory on its NodeManager, if it is known.
+    pub logs_url: Option<String>,
+}
+
+impl RestState {
+    /// A handle that sends its requests to the main loop behind `requests` (a bounded channel; a full one means waiting,
+    /// and after a limit the answer 503).
+    pub fn new(options: RestOptions, requests: mpsc::Sender<RestRequest>) -> Self {
+        Self { options: Arc::new(options), requests }
+    }
+}
