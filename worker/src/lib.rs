@@ -1,1 +1,27 @@
-//! Runs the operators of a job: subtasks, exchange, sources, sinks.
+//! Runs the operators of a job: linked into every job's executable.
+//!
+//! In: [`ToWorker`](flumen_wire::control::ToWorker) commands of the JobMaster, records from sources and other workers. Out:
+//! [`FromWorker`](flumen_wire::control::FromWorker) reports, records to other workers and sinks.
+//!
+//! A subtask is a thread that owns everything it works on. It takes batches from its gate (or its source), pushes them
+//! through its chain of operators ([`operator::Push`]: one virtual call per batch and operator) and into its writers, which
+//! hand batches to other subtasks: as they are within this process, serialised to other processes. Start reading at
+//! [`operator`] and [`task`], then [`exchange`].
+
+pub mod operator;
+
+pub mod subtask;
+pub mod task;
+
+pub mod exchange;
+
+pub mod keyed;
+pub mod operators;
+pub mod sinks;
+pub mod sources;
+pub mod spill;
+
+pub mod deployment;
+pub mod files;
+pub mod process;
+pub mod worker;

@@ -1,0 +1,13 @@
+//! Records between subtasks: batches as they are within a process, serialised frames between processes, and credit that
+//! lets a slow receiver stop its own channels only.
+//!
+//! Every channel (from one subtask to one subtask over one edge) has a credit of a few buffers. A sender takes one for each
+//! buffer and waits when there is none; the receiver gives it back when it has processed the buffer.
+
+pub mod codec;
+pub mod credit;
+pub mod gate;
+pub mod writer;
+
+pub mod connection;
+pub mod network;

@@ -1,0 +1,6 @@
+//! Sinks: where records end.
+
+pub mod print;
+pub mod text;
+
+pub use text::AsText;

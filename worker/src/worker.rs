@@ -1,0 +1,234 @@
+//! The worker: carries out the JobMaster's commands and reports what becomes of the subtasks.
+//!
+//! ```text
+//! (nothing) ─ Deploy ─▶ deployed ─ Start ─▶ running ─ all subtasks over ─▶ (nothing to do)
+//!      ▲                   └────────── Cancel ─┴──────────────────────────────┘
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use flumen_model::failure::{Blame, FailedSubtask, Failure};
+use flumen_model::ids::{ExecutionAttempt, JobId, SubtaskId};
+use flumen_model::status::ExecutionState;
+use flumen_wire::control::{Deployment, FromWorker, ToWorker};
+use tokio::sync::mpsc;
+
+use crate::deployment::{Prepared, Program, Wired, prepare};
+use crate::exchange::network::Network;
+use crate::operator::TaskError;
+use crate::sources::SplitRequests;
+use crate::subtask::{IoCounters, SubtaskContext, SubtaskHandle, WorkerContext};
+use crate::task;
+
+/// Commands and reports that may wait: far more than a job of thousands of subtasks has on the way.
+pub const QUEUE: usize = 4096;
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One job's subtasks in this process.
+pub struct Worker {
+    job: JobId,
+    program: Arc<Program>,
+    context: WorkerContext,
+    network: Option<Network>,
+    credit: u32,
+    reports: mpsc::Sender<FromWorker>,
+    execution: Option<Execution>,
+}
+
+struct Execution {
+    attempt: ExecutionAttempt,
+    waiting: Option<Prepared>,
+    subtasks: HashMap<SubtaskId, Subtask>,
+}
+
+struct Subtask {
+    handle: Arc<SubtaskHandle>,
+    io: Arc<IoCounters>,
+    splits: SplitRequests,
+    started: bool,
+    over: Arc<AtomicBool>,
+}
+
+impl Worker {
+    /// A worker without a network (embedded) or with one. `credit` is the number of buffers that each channel may have on
+    /// the way.
+    pub fn new(
+        job: JobId,
+        program: Arc<Program>,
+        context: WorkerContext,
+        network: Option<Network>,
+        credit: u32,
+        reports: mpsc::Sender<FromWorker>,
+    ) -> Self {
+        Self { job, program, context, network, credit: credit.max(1), reports, execution: None }
+    }
+
+    /// Runs until the commands end; then everything is cancelled.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<ToWorker>) {
+        let mut tick = tokio::time::interval(REPORT_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => break,
+                },
+                _ = tick.tick() => self.report_io(),
+            }
+        }
+        self.cancel().await;
+    }
+
+    async fn obey(&mut self, command: ToWorker) {
+        let attempt = self.execution.as_ref().map(|e| e.attempt);
+        match command {
+            ToWorker::Deploy(deployment) if attempt.is_some_and(|a| a >= deployment.attempt) => {
+                tracing::warn!(attempt = %deployment.attempt, "ignored a deployment of a former execution");
+            }
+            ToWorker::Deploy(deployment) => self.deploy(deployment).await,
+            ToWorker::Start { attempt: of } if attempt == Some(of) => self.start().await,
+            ToWorker::Cancel { attempt: of } if attempt.is_some_and(|a| a <= of) => self.cancel().await,
+            ToWorker::Split { attempt: of, subtask, split } if attempt == Some(of) => {
+                if let Some(subtask) = self.execution.as_ref().and_then(|e| e.subtasks.get(&subtask)) {
+                    subtask.splits.answer(split);
+                }
+            }
+            ToWorker::Start { .. } | ToWorker::Cancel { .. } | ToWorker::Split { .. } => {}
+        }
+    }
+
+    async fn deploy(&mut self, deployment: Deployment) {
+        self.cancel().await;
+        let attempt = deployment.attempt;
+        let network = self.network.as_ref().map(|network| (network, self.job));
+        let report = match prepare(&self.program, &deployment, &self.context, network, self.credit, &self.reports) {
+            Ok(prepared) => {
+                let known = |wired: &Wired| (wired.context.id, Subtask::of(&wired.context));
+                let subtasks = prepared.subtasks.iter().map(known).collect();
+                self.execution = Some(Execution { attempt, waiting: Some(prepared), subtasks });
+                FromWorker::Deployed { attempt }
+            }
+            Err(error) => FromWorker::Refused(Failure::new(Blame::Flumen, error.to_string())),
+        };
+        self.report(report).await;
+    }
+
+    async fn start(&mut self) {
+        let Some(execution) = &mut self.execution else { return };
+        let Some(prepared) = execution.waiting.take() else { return };
+        if let Some(network) = &self.network {
+            prepared.connections.into_iter().for_each(|outbound| network.connect(execution.attempt, outbound));
+        }
+        let mut failed = None;
+        for wired in prepared.subtasks {
+            let Some(subtask) = execution.subtasks.get_mut(&wired.context.id) else { continue };
+            let context = wired.context.clone();
+            match spawn(wired, self.reports.clone(), Arc::clone(&subtask.over)) {
+                Ok(()) => subtask.started = true,
+                Err(error) => {
+                    let error = TaskError::caused_by(Blame::Outside, "starting a thread", &error);
+                    failed = Some(end_report(&context, Err(error)));
+                    break;
+                }
+            }
+        }
+        if let Some(report) = failed {
+            self.report(report).await;
+        }
+    }
+
+    /// Cancels the execution. Subtasks that run report their end themselves; those that were never started are reported here.
+    async fn cancel(&mut self) {
+        let Some(execution) = &mut self.execution else { return };
+        let attempt = execution.attempt;
+        execution.waiting = None;
+        for subtask in execution.subtasks.values() {
+            subtask.handle.cancel();
+        }
+        if let Some(network) = &self.network {
+            network.close(attempt);
+        }
+        let never_started: Vec<SubtaskId> =
+            execution.subtasks.iter().filter(|(_, s)| !s.started).map(|(id, _)| *id).collect();
+        for subtask in never_started {
+            execution.subtasks.remove(&subtask);
+            let (state, failure, io) = (ExecutionState::Canceled, None, Default::default());
+            let report = FromWorker::State { attempt, subtask, state, failure, io };
+            let _ = self.reports.send(report).await;
+        }
+    }
+
+    fn report_io(&self) {
+        let Some(execution) = &self.execution else { return };
+        let running = execution.subtasks.iter().filter(|(_, s)| s.started && !s.over.load(Ordering::Relaxed));
+        let subtasks: Vec<_> = running.map(|(id, s)| (*id, s.io.snapshot())).collect();
+        if !subtasks.is_empty() {
+            // Counts come again in a second: nothing waits for them.
+            let _ = self.reports.try_send(FromWorker::Io { attempt: execution.attempt, subtasks });
+        }
+    }
+
+    async fn report(&self, report: FromWorker) {
+        // Nobody to hear it: the commands will end as well.
+        let _ = self.reports.send(report).await;
+    }
+}
+
+impl Subtask {
+    fn of(context: &SubtaskContext) -> Self {
+        Self {
+            handle: Arc::clone(&context.handle),
+            io: Arc::clone(&context.io),
+            splits: context.splits.clone(),
+            started: false,
+            over: Arc::default(),
+        }
+    }
+}
+
+/// Starts the thread of a subtask.
+fn spawn(wired: Wired, reports: mpsc::Sender<FromWorker>, over: Arc<AtomicBool>) -> std::io::Result<()> {
+    let context = wired.context.clone();
+    let name = format!("{} ({}/{})", context.vertex_name, context.id.index + 1, context.parallelism);
+    std::thread::Builder::new().name(name).spawn(move || {
+        context.handle.attach_current_thread();
+        let running = FromWorker::State {
+            attempt: context.attempt,
+            subtask: context.id,
+            state: ExecutionState::Running,
+            failure: None,
+            io: Default::default(),
+        };
+        let announce = reports.clone();
+        let result = task::run(Box::new(move || {
+            let body = wired.factory.subtask(wired.context, wired.gate, wired.outputs)?;
+            // When nobody hears it, the worker is going down and cancels this subtask.
+            let _ = announce.blocking_send(running);
+            body()
+        }));
+        over.store(true, Ordering::Relaxed);
+        let _ = reports.blocking_send(end_report(&context, result));
+    })?;
+    Ok(())
+}
+
+fn end_report(context: &SubtaskContext, result: Result<(), TaskError>) -> FromWorker {
+    let (state, failure) = match result {
+        Ok(()) => (ExecutionState::Finished, None),
+        Err(TaskError::Canceled) => (ExecutionState::Canceled, None),
+        // What breaks while everything is being torn down is no failure.
+        Err(TaskError::Failed { .. }) if context.handle.check().is_err() => (ExecutionState::Canceled, None),
+        Err(TaskError::Failed { blame, message }) => {
+            let subtask = FailedSubtask {
+                id: context.id,
+                vertex_name: context.vertex_name.to_string(),
+                parallelism: context.parallelism,
+            };
+            (ExecutionState::Failed, Some(Failure::new(blame, message).in_subtask(subtask)))
+        }
+    };
+    FromWorker::State { attempt: context.attempt, subtask: context.id, state, failure, io: context.io.snapshot() }
+}
