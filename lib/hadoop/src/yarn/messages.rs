@@ -4,7 +4,7 @@
 
 use prost::Message;
 
-use crate::token::messages::TokenProto;
+pub(crate) use crate::token::messages::TokenProto;
 
 // ---- ids
 

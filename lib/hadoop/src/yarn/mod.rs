@@ -6,6 +6,7 @@
 pub mod am;
 mod id;
 mod launch;
+mod line;
 pub(crate) mod messages;
 mod nm;
 mod retry;

@@ -223,6 +223,12 @@ pub enum AmError {
         #[source]
         cause: DecodeError,
     },
+    /// The ResourceManager took the registration and forgot it at once, again and again.
+    #[error("the ResourceManager forgot this application attempt {times} times in one heartbeat; look into its log")]
+    Forgotten {
+        /// How often.
+        times: u32,
+    },
     /// The ResourceManager took the final status but did not confirm within [`FinishOptions::max_wait`] that it is stored.
     #[error(
         "the ResourceManager did not confirm the end of the application within {waited:?}; its final status may be lost"
