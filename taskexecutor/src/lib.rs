@@ -1,1 +1,20 @@
-//! One process per container: offers slots, starts and watches workers.
+//! The TaskExecutor: one process per container that offers slots and starts, watches and ends workers.
+//!
+//! In: commands of the JobManager ([`flumen_wire::control::ToExecutor`]), messages and exits of workers. Out: reports to the
+//! JobManager, child processes, their output in rolling log files. It never links user code: a job's crash is a child's exit.
+//! Start at [`executor`], the loop that owns all state; [`exit`], [`memory`] and [`slots`] only decide.
+
+pub mod arguments;
+
+pub mod executor;
+
+pub mod connection;
+pub mod settings;
+pub mod slots;
+
+pub mod worker_process;
+
+pub mod exit;
+pub mod memory;
+pub mod output;
+pub mod tmp_dirs;

@@ -50,6 +50,11 @@ impl RollingFile {
         Ok(Self { path: path.to_owned(), limits, file: Some(file), written, dropped: Dropped::default() })
     }
 
+    /// The same, opened at the first write: a file to which nothing is written is not made, and nothing can fail here.
+    pub fn lazy(path: &Path, limits: Limits) -> Self {
+        Self { path: path.to_owned(), limits, file: None, written: 0, dropped: Dropped::default() }
+    }
+
     /// Number of writes that were dropped since the file was opened.
     pub fn dropped(&self) -> u64 {
         self.dropped.total
@@ -61,13 +66,10 @@ impl RollingFile {
     }
 
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.open_again()?;
         if self.written > 0 && self.written.saturating_add(bytes.len() as u64) > self.limits.file_size {
             self.roll()?;
-        }
-        if self.file.is_none() {
-            let (file, written) = append(&self.path)?;
-            self.file = Some(file);
-            self.written = written;
+            self.open_again()?;
         }
         if self.dropped.unsaid > 0 {
             let cause = self.dropped.cause.take().map(|cause| format!(": {cause}")).unwrap_or_default();
@@ -76,6 +78,15 @@ impl RollingFile {
             self.dropped.unsaid = 0;
         }
         self.put(bytes)
+    }
+
+    fn open_again(&mut self) -> io::Result<()> {
+        if self.file.is_none() {
+            let (file, written) = append(&self.path)?;
+            self.file = Some(file);
+            self.written = written;
+        }
+        Ok(())
     }
 
     /// Writes to the open file. A part may be written when it fails; it counts as written, the whole as dropped.
@@ -253,6 +264,16 @@ mod tests {
         let dir = TempDir::new().unwrap();
         open(&dir, 8, 2).write_all(b"before\n").unwrap();
         let mut file = open(&dir, 8, 2);
+        file.write_all(b"after\n").unwrap();
+        assert_eq!(contents(&dir), expected(&[("a.log", "after\n"), ("a.log.1", "before\n")]));
+    }
+
+    #[test]
+    fn a_lazy_file_is_made_by_its_first_line_and_rolls_what_it_finds() {
+        let dir = TempDir::new().unwrap();
+        let mut file = RollingFile::lazy(&dir.path().join("a.log"), Limits { file_size: 8, files: 2 });
+        assert_eq!(contents(&dir), []);
+        open(&dir, 8, 2).write_all(b"before\n").unwrap();
         file.write_all(b"after\n").unwrap();
         assert_eq!(contents(&dir), expected(&[("a.log", "after\n"), ("a.log.1", "before\n")]));
     }

@@ -1,0 +1,292 @@
+//! One worker as a child process: started with a socket as its standard input, its output captured, watched to its end.
+//!
+//! A worker ends when its socket closes; that is the contract which holds even when this process is killed. On every other
+//! way out of here it is killed as well.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use flumen_log::SharedFile;
+use flumen_model::ids::JobId;
+use flumen_wire::control::{FromWorker, ProgramSetup, ROLE_VARIABLE, ToWorker};
+use flumen_wire::frame::{self, FrameError};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::output::{self, Tail};
+use crate::tmp_dirs::PrivateDirs;
+
+/// Messages that may wait for a worker. It takes them at once while it lives; one that does not is hung.
+const MESSAGES_MAX: usize = 1024;
+
+/// Time for a worker to exit after it has closed its control socket.
+const EXIT_GRACE: Duration = Duration::from_secs(5);
+
+/// Time to take the last messages and lines of a worker that has exited. Only a process that it started itself and that
+/// holds the other end makes this last.
+const DRAIN_LIMIT: Duration = Duration::from_millis(500);
+
+/// Which worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerKey {
+    /// Of which job.
+    pub job: JobId,
+    /// Which of its workers on this TaskExecutor.
+    pub instance: u32,
+}
+
+impl fmt::Display for WorkerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} of job {}", self.instance, self.job)
+    }
+}
+
+/// How a worker is started.
+pub struct Launch {
+    /// Which worker.
+    pub key: WorkerKey,
+    /// The executable.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Its working directory.
+    pub directory: PathBuf,
+    /// The first frame that it reads.
+    pub setup: ProgramSetup,
+    /// Removed when the worker is gone.
+    pub tmp_dirs: PrivateDirs,
+    /// Where its standard output goes.
+    pub stdout: SharedFile,
+    /// Where its standard error goes.
+    pub stderr: SharedFile,
+}
+
+/// What happens to a worker.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    /// It says something.
+    Said(FromWorker),
+    /// It is gone: reaped, its last messages delivered, its directories removed. The last event of a worker.
+    Ended(Ending),
+}
+
+/// How a worker ended.
+#[derive(Debug)]
+pub struct Ending {
+    /// The process's exit, or why it can't be told.
+    pub exit: Result<ExitStatus, String>,
+    /// Why the worker was killed from within this module, if it was.
+    pub killed: Option<String>,
+    /// The last lines of its standard error.
+    pub stderr: String,
+}
+
+/// The worker did not take its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it did not take its messages: {MESSAGES_MAX} were waiting")]
+pub struct NotTaken;
+
+/// A started worker. Dropping it kills the process.
+#[derive(Debug)]
+pub struct WorkerProcess {
+    pid: Option<u32>,
+    outbox: mpsc::Sender<ToWorker>,
+    kill: Option<oneshot::Sender<()>>,
+}
+
+impl WorkerProcess {
+    /// Starts the worker. Whatever becomes of it, also that it can't be started, is told through `events`.
+    pub fn start(launch: Launch, events: mpsc::Sender<(WorkerKey, WorkerEvent)>) -> Self {
+        let (outbox, messages) = mpsc::channel(MESSAGES_MAX);
+        let (kill, killed) = oneshot::channel();
+        let key = launch.key;
+        match spawn(launch, messages, &events) {
+            Ok(running) => {
+                let pid = running.child.id();
+                tokio::spawn(async move {
+                    let ending = running.watch(killed).await;
+                    let _ = events.send((key, WorkerEvent::Ended(ending))).await;
+                });
+                Self { pid, outbox, kill: Some(kill) }
+            }
+            Err(reason) => Self::not_started(key, reason, events),
+        }
+    }
+
+    /// A worker that could not even be tried to start, for this reason; [`WorkerEvent::Ended`] says so.
+    pub fn not_started(key: WorkerKey, reason: String, events: mpsc::Sender<(WorkerKey, WorkerEvent)>) -> Self {
+        let ending = Ending { exit: Err(reason), killed: None, stderr: String::new() };
+        tokio::spawn(async move { events.send((key, WorkerEvent::Ended(ending))).await });
+        let (outbox, _) = mpsc::channel(1);
+        Self { pid: None, outbox, kill: None }
+    }
+
+    /// Its process, `None` when it could not be started.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// Hands a message to the worker; nothing happens when it is just ending.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: too many are waiting.
+    pub fn tell(&self, message: ToWorker) -> Result<(), NotTaken> {
+        match self.outbox.try_send(message) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(NotTaken),
+        }
+    }
+
+    /// Kills the process; [`WorkerEvent::Ended`] follows when it is gone.
+    pub fn kill(&mut self) {
+        if let Some(kill) = self.kill.take() {
+            let _ = kill.send(());
+        }
+    }
+}
+
+/// A child with everything that belongs to it.
+struct Running {
+    child: Child,
+    reader: JoinHandle<Result<(), FrameError>>,
+    writer: JoinHandle<()>,
+    outputs: Vec<JoinHandle<()>>,
+    tail: Tail,
+    tmp_dirs: PrivateDirs,
+}
+
+fn spawn(
+    launch: Launch,
+    messages: mpsc::Receiver<ToWorker>,
+    events: &mpsc::Sender<(WorkerKey, WorkerEvent)>,
+) -> Result<Running, String> {
+    let setup = frame::encode(&launch.setup).map_err(|error| format!("could not be started: {error}"))?;
+    let (ours, its) = socket_pair().map_err(|error| format!("could not be started: no control socket: {error}"))?;
+    let mut child = Command::new(&launch.program)
+        .args(&launch.arguments)
+        .current_dir(&launch.directory)
+        .env(ROLE_VARIABLE, "worker")
+        .stdin(its)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("could not be started: `{}`: {error}", launch.program.display()))?;
+    let tail = Tail::default();
+    let mut outputs = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        outputs.push(tokio::spawn(output::capture(stdout, launch.stdout, Tail::default())));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        outputs.push(tokio::spawn(output::capture(stderr, launch.stderr, tail.clone())));
+    }
+    let (read, write) = ours.into_split();
+    Ok(Running {
+        child,
+        reader: tokio::spawn(take_messages(launch.key, read, events.clone())),
+        writer: tokio::spawn(give_messages(setup, messages, write)),
+        outputs,
+        tail,
+        tmp_dirs: launch.tmp_dirs,
+    })
+}
+
+/// Both ends close on exec, so that no other worker keeps the socket open.
+fn socket_pair() -> io::Result<(UnixStream, Stdio)> {
+    let (ours, its) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, Stdio::from(OwnedFd::from(its))))
+}
+
+/// Ends when the worker closes its socket, breaks the protocol, or nobody listens any more.
+async fn take_messages(
+    key: WorkerKey,
+    mut socket: OwnedReadHalf,
+    events: mpsc::Sender<(WorkerKey, WorkerEvent)>,
+) -> Result<(), FrameError> {
+    while let Some(message) = frame::read(&mut socket).await? {
+        if events.send((key, WorkerEvent::Said(message))).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Ends with the handle or the worker. What can't be written any more is the reader's to notice.
+async fn give_messages(setup: Vec<u8>, mut messages: mpsc::Receiver<ToWorker>, mut socket: OwnedWriteHalf) {
+    if socket.write_all(&setup).await.is_err() {
+        return;
+    }
+    drop(setup);
+    while let Some(message) = messages.recv().await {
+        if frame::write(&mut socket, &message).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Running {
+    /// Waits for the process's end, or brings it about: when told to, when the handle is dropped, when the worker closed
+    /// its control socket and does not exit, or when it breaks the protocol. (A reset, or an end in the middle of a frame, is
+    /// what a dying process leaves: its exit tells more.)
+    async fn watch(mut self, mut kill: oneshot::Receiver<()>) -> Ending {
+        let mut killed = None;
+        let mut kill_sent = false;
+        let mut channel_open = true;
+        let mut give_up = Instant::now();
+        let exit = loop {
+            tokio::select! {
+                exit = self.child.wait() => break exit,
+                _ = &mut kill, if !kill_sent => {
+                    kill_sent = true;
+                    start_kill(&mut self.child);
+                }
+                end = &mut self.reader, if channel_open => {
+                    channel_open = false;
+                    give_up = Instant::now() + EXIT_GRACE;
+                    if let Ok(Err(error @ (FrameError::TooLong(_) | FrameError::Malformed(_)))) = end {
+                        killed = Some(nonsense(&error));
+                        give_up = Instant::now();
+                    }
+                }
+                () = sleep_until(give_up), if !channel_open && !kill_sent => {
+                    kill_sent = true;
+                    killed = killed.or_else(|| Some("it closed its control socket but went on running".to_owned()));
+                    start_kill(&mut self.child);
+                }
+            }
+        };
+        self.writer.abort();
+        if channel_open {
+            let _ = timeout(DRAIN_LIMIT, &mut self.reader).await;
+            self.reader.abort();
+        }
+        for mut output in self.outputs {
+            let _ = timeout(DRAIN_LIMIT, &mut output).await;
+            output.abort();
+        }
+        let tmp_dirs = self.tmp_dirs;
+        // May be large, and must not hold up the heartbeat.
+        let _ = tokio::task::spawn_blocking(move || drop(tmp_dirs)).await;
+        Ending { exit: exit.map_err(|error| format!("was lost sight of: {error}")), killed, stderr: self.tail.text() }
+    }
+}
+
+fn start_kill(child: &mut Child) {
+    // It fails only when the process has ended, which `wait` tells as well.
+    let _ = child.start_kill();
+}
+
+fn nonsense(error: &FrameError) -> String {
+    let source = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{error}{source}")
+}

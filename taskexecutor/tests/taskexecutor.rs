@@ -1,0 +1,275 @@
+//! The real executable, with a JobManager and workers played by this test.
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
+
+use flumen_model::failure::Blame;
+use flumen_model::ids::{Epoch, ExecutionAttempt};
+use flumen_wire::control::{
+    ExecutorCommand, ExecutorReport, FromExecutor, FromWorker, PROTOCOL_VERSION, ProgramSetup, ToExecutor, ToWorker,
+};
+use flumen_wire::frame;
+use support::{Container, EPOCH, JOB, alive, fake_worker, wait_until};
+use tempfile::TempDir;
+
+/// Not a test of its own: what the TaskExecutors of the other tests start.
+#[test]
+fn a_test_program_plays_the_worker() {
+    fake_worker::play();
+}
+
+#[test]
+fn it_registers_as_what_it_is() {
+    let container = Container::start(&[]);
+    assert_eq!(container.info.protocol, PROTOCOL_VERSION);
+    assert_eq!(container.info.id.0, "container_1_0001_01_000002");
+    assert_eq!((container.info.slots, container.info.memory), (2, 112 << 20));
+    assert_eq!(container.info.pid, container.process.id());
+    assert!(container.info.cpu_cores > 0);
+}
+
+#[test]
+fn messages_pass_between_jobmanager_and_worker() {
+    let mut container = Container::start(&[]);
+    container.start_worker(0, "echo");
+    let pid = container.hear_ready(0);
+    assert!(alive(pid));
+    for number in 0..500 {
+        container.tell_worker(0, ToWorker::Start { attempt: ExecutionAttempt(number) });
+    }
+    for number in 0..500 {
+        let FromWorker::Deployed { attempt } = container.hear_worker(0) else { panic!("not an echo") };
+        assert_eq!(attempt, ExecutionAttempt(number));
+    }
+    // A message for a worker that there is not harms nobody.
+    container.tell_worker(7, ToWorker::Start { attempt: ExecutionAttempt(0) });
+    assert!(container.heartbeat() > 1 << 20);
+}
+
+#[test]
+fn a_worker_is_told_what_it_may_use() {
+    let mut container = Container::start(&[("some.key", "some value")]);
+    container.start_worker(0, "echo");
+    container.hear_ready(0);
+    wait_until("the worker's output is captured", || container.log("taskmanager.out").contains("setup {"));
+    let out = container.log("taskmanager.out");
+    let setup = out.lines().find_map(|line| line.split_once("setup ")).unwrap().1;
+    let setup: ProgramSetup = serde_json::from_str(setup).unwrap();
+    assert_eq!(setup.configuration.raw("some.key"), Some("some value"));
+    assert_eq!(setup.hadoop.get("fs.defaultFS").map(String::as_str), Some("hdfs://nn:9000"));
+    let worker = setup.worker.unwrap();
+    assert_eq!((worker.job, worker.memory, worker.slots), (JOB, 64 << 20, 2));
+    assert_eq!((worker.host.as_str(), worker.security), ("127.0.0.1", None));
+    let tmp_dirs = container.tmp_dirs();
+    assert_eq!(worker.tmp_dirs, [tmp_dirs[0].to_str().unwrap()]);
+    assert_eq!(tmp_dirs[0].metadata().unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn an_exit_code_is_reported_with_the_end_of_standard_error_and_nothing_is_left() {
+    let mut container = Container::start(&[]);
+    container.start_worker(0, "exit 3");
+    let pid = container.hear_ready(0);
+    let failure = container.hear_exit(0);
+    assert_eq!(failure.blame, Blame::Outside);
+    assert_eq!(failure.executor.as_ref(), Some(&container.info.id));
+    let expected = format!("worker 0 of job {JOB} (pid {pid}) ended with exit code 3\n");
+    assert!(failure.message.starts_with(&expected), "{failure}");
+    assert!(failure.message.ends_with("line 1999"), "{failure}");
+    assert!(failure.message.len() < 5000, "{}", failure.message.len());
+    assert!(!alive(pid), "not even a zombie");
+    assert!(container.tmp_dirs().is_empty(), "its directory is gone");
+    let log = container.log(&format!("worker-{JOB}.log"));
+    assert!((0..2000).all(|number| log.contains(&format!("line {number}\n"))), "all of it is in the file");
+}
+
+#[test]
+fn a_signal_is_reported_by_name() {
+    let mut container = Container::start(&[]);
+    container.start_worker(0, "abort");
+    container.hear_ready(0);
+    let failure = container.hear_exit(0);
+    assert!(failure.message.contains("was killed by SIGABRT (signal 6)"), "{failure}");
+    assert!(failure.message.ends_with("no hope"), "{failure}");
+}
+
+#[test]
+fn a_worker_that_uses_too_much_memory_is_killed_with_the_figures() {
+    let mut container = Container::start(&[]);
+    container.start_worker(0, "hog");
+    let pid = container.hear_ready(0);
+    let failure = container.hear_exit(0);
+    assert!(failure.message.contains("mb of its 64 mb (taskmanager.memory.process.size 112 mb"), "{failure}");
+    assert!(failure.message.contains(&format!("(pid {pid})")), "{failure}");
+    assert!(!alive(pid));
+}
+
+#[test]
+fn a_program_that_is_no_job_or_not_there_is_reported_as_such() {
+    let mut container = Container::start(&[]);
+    container.start_worker(0, "return");
+    let failure = container.hear_exit(0);
+    assert_eq!(failure.blame, Blame::User);
+    assert!(failure.message.starts_with("the program ended without calling `execute`"), "{failure}");
+
+    container.start_program(1, "echo", "nowhere");
+    let failure = container.hear_exit(1);
+    assert!(failure.message.contains("could not be started: `") && failure.message.contains("nowhere`"), "{failure}");
+    assert!(container.tmp_dirs().is_empty());
+}
+
+#[test]
+fn a_refusal_is_passed_on_before_the_exit() {
+    let mut container = Container::start(&[]);
+    container.start_worker(0, "refuse");
+    let FromWorker::Refused(failure) = container.hear_worker(0) else { panic!("no refusal") };
+    assert_eq!(failure.message, "another graph");
+    container.hear_exit(0);
+}
+
+#[test]
+fn a_worker_that_says_nothing_or_nonsense_is_killed() {
+    let mut container = Container::start(&[("worker.start.timeout", "1 s")]);
+    container.start_worker(0, "silent");
+    let failure = container.hear_exit(0);
+    assert!(failure.message.contains("within 1 s (worker.start.timeout)"), "{failure}");
+
+    container.start_worker(1, "garbage");
+    let pid = container.hear_ready(1);
+    let failure = container.hear_exit(1);
+    assert!(failure.message.contains("does not speak Flumen's protocol"), "{failure}");
+    assert!(!alive(pid));
+}
+
+#[test]
+fn a_process_that_a_worker_leaves_behind_does_not_hide_its_exit() {
+    let mut container = Container::start(&[]);
+    container.start_worker(0, "orphan");
+    container.hear_ready(0);
+    assert!(container.hear_exit(0).message.contains("exit code 4"));
+}
+
+#[test]
+fn a_former_leader_is_refused() {
+    let mut container = Container::start(&[]);
+    container.say_in(Epoch(EPOCH.0 - 1), ExecutorCommand::Shutdown { reason: "from the past".into() });
+    container.heartbeat();
+    assert!(container.log("taskmanager.log").contains("stale leader"), "{}", container.log("taskmanager.log"));
+    container.say_in(EPOCH, ExecutorCommand::Shutdown { reason: "from the present".into() });
+    assert!(container.ended().success());
+}
+
+#[test]
+fn a_stopped_worker_is_gone_and_its_end_is_no_news() {
+    let mut container = Container::start(&[]);
+    container.start_worker(0, "echo");
+    let pid = container.hear_ready(0);
+    container.say(ExecutorCommand::StopWorker { job: JOB, instance: 0 });
+    wait_until("the worker is gone", || !alive(pid) && container.tmp_dirs().is_empty());
+    container.heartbeat();
+}
+
+#[test]
+fn a_new_worker_starts_when_the_former_one_is_gone_and_an_old_command_is_refused() {
+    let mut container = Container::start(&[]);
+    container.start_worker(3, "echo");
+    let former = container.hear_ready(3);
+    container.start_worker(4, "echo");
+    let pid = container.hear_ready(4);
+    assert!(!alive(former) && alive(pid));
+    container.start_worker(3, "echo");
+    container.start_worker(4, "echo");
+    container.heartbeat();
+    assert!(alive(pid));
+}
+
+#[test]
+fn without_a_jobmanager_everything_ends() {
+    let mut container = Container::start(&[]);
+    container.start_worker(0, "echo");
+    let pid = container.hear_ready(0);
+    container.stream = None;
+    assert_eq!(container.ended().code(), Some(1));
+    assert!(!alive(pid) && container.tmp_dirs().is_empty());
+    assert!(container.log("taskmanager.log").contains("the JobManager closed the connection"));
+}
+
+#[test]
+fn a_silent_jobmanager_is_given_up() {
+    let mut container = Container::start(&[("heartbeat.timeout", "500 ms")]);
+    container.start_worker(0, "echo");
+    let pid = container.hear_ready(0);
+    assert_eq!(container.ended().code(), Some(1));
+    assert!(!alive(pid));
+    assert!(container.log("taskmanager.log").contains("silent for 0.5 s (heartbeat.timeout)"));
+}
+
+#[test]
+fn sigterm_ends_everything_before_the_nodemanager_loses_patience() {
+    let mut container = Container::start(&[]);
+    container.start_worker(0, "echo");
+    let pid = container.hear_ready(0);
+    let start = Instant::now();
+    let executor = rustix::process::Pid::from_child(&container.process);
+    rustix::process::kill_process(executor, rustix::process::Signal::TERM).unwrap();
+    assert!(container.ended().success());
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(!alive(pid));
+}
+
+#[test]
+fn a_killed_taskexecutor_leaves_no_worker() {
+    let mut container = Container::start(&[]);
+    container.start_worker(0, "echo");
+    let pid = container.hear_ready(0);
+    container.process.kill().unwrap();
+    wait_until("the worker notices", || !alive(pid) || is_zombie(pid));
+}
+
+/// Nobody may be there to reap what has lost its parent.
+fn is_zombie(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+}
+
+#[test]
+fn a_refused_registration_ends_the_process_with_the_reason() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = TempDir::new().unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut process = support::spawn(&dir, &address, &["--slots", "1", "--memory", "1g", "--no-tls"]);
+    let (mut stream, _) = listener.accept().unwrap();
+    let _: FromExecutor = frame::read_blocking(&mut stream).unwrap().unwrap();
+    let command = ExecutorCommand::Shutdown { reason: "another protocol".into() };
+    frame::write_blocking(&mut stream, &ToExecutor { epoch: EPOCH, command }).unwrap();
+    assert_eq!(process.wait().unwrap().code(), Some(1));
+    let log = fs::read_to_string(dir.path().join("logs/taskmanager.log")).unwrap();
+    assert!(log.contains("refused this TaskExecutor: another protocol"), "{log}");
+}
+
+#[test]
+fn it_dials_again_until_the_jobmanager_answers() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = TempDir::new().unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut process = support::spawn(&dir, &address, &["--slots", "1", "--memory", "1g", "--no-tls"]);
+    drop(listener.accept().unwrap());
+    let (mut stream, _) = listener.accept().unwrap();
+    let first: FromExecutor = frame::read_blocking(&mut stream).unwrap().unwrap();
+    assert!(matches!(first.report, ExecutorReport::Register(_)));
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+#[test]
+fn without_a_certificate_plain_connections_must_be_allowed() {
+    let dir = TempDir::new().unwrap();
+    let mut process = support::spawn(&dir, "127.0.0.1:1", &["--slots", "1", "--memory", "1g"]);
+    assert_eq!(process.wait().unwrap().code(), Some(1));
+    let log = fs::read_to_string(dir.path().join("logs/taskmanager.log")).unwrap();
+    assert!(log.contains("flumen-security.pem` is missing"), "{log}");
+}
