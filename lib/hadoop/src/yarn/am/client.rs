@@ -270,7 +270,7 @@ fn all<P, T: TryFrom<P, Error = DecodeError>>(messages: Vec<P>) -> Result<Vec<T>
     messages.into_iter().map(T::try_from).collect()
 }
 
-fn read(answer: &AllocateResponseProto) -> Result<(i32, AllocateResponse), DecodeError> {
+pub(super) fn read(answer: &AllocateResponseProto) -> Result<(i32, AllocateResponse), DecodeError> {
     let response_id = required(answer.response_id, "AllocateResponse.response_id")?;
     let answer = answer.clone();
     let response = AllocateResponse {
