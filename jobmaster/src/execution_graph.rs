@@ -99,8 +99,11 @@ impl ExecutionGraph {
 
     /// Ends all subtasks on an executor that have not ended. True when there was one.
     pub(crate) fn end_on(&mut self, executor: &ExecutorId, to: ExecutionState, now: Timestamp) -> bool {
-        let subtasks = self.vertices.iter_mut().flat_map(|vertex| &mut vertex.subtasks);
-        subtasks.filter(|subtask| subtask.is_on(executor)).fold(false, |any, subtask| subtask.go(to, now) || any)
+        let mut any = false;
+        for subtask in self.vertices.iter_mut().flat_map(|vertex| &mut vertex.subtasks) {
+            any |= subtask.is_on(executor) && subtask.go(to, now);
+        }
+        any
     }
 
     /// Whether an executor has a subtask that has not ended.

@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn slots_are_placed_in_order_and_stay_where_they_were() {
         // Executors have one-letter names: "aab" means slots 0 and 1 on a, slot 2 on b.
-        let table: &[(&str, u32, &[(&str, u32)], &str, Result<&str, NotEnough>)] = &[
+        type Row<'a> = (&'a str, u32, &'a [(&'a str, u32)], &'a str, Result<&'a str, NotEnough>);
+        let table: &[Row] = &[
             ("executors are filled in order", 3, &[("a", 2), ("b", 2)], "", Ok("aab")),
             ("more than needed stays unused", 1, &[("a", 2), ("b", 2)], "", Ok("a")),
             ("an executor without slots is passed over", 2, &[("a", 0), ("b", 2)], "", Ok("bb")),

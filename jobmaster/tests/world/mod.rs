@@ -96,7 +96,7 @@ impl World {
         for (key, value) in options {
             conf.set(*key, *value);
         }
-        let settings = Settings::read(&conf, &graph).unwrap();
+        let settings = Settings::read(&conf, &graph).expect("the options are valid");
         let now = Timestamp(1_000_000);
         let (master, actions) = JobMaster::new(JOB, graph.clone(), settings, now);
         let mut world = Self {
