@@ -79,7 +79,7 @@ impl Line {
         let Some(wait) = backoff.wait(search.attempts.div_ceil(servers), search.elapsed(), rand::random()) else {
             return false;
         };
-        if search.attempts % servers == 0 {
+        if search.attempts.is_multiple_of(servers) {
             sleep(wait).await;
         }
         true

@@ -19,7 +19,7 @@ use crate::token::Token;
 use challenge::Challenge;
 use digest::{Digest, Side};
 
-pub(crate) use protection::{Protection, Qop};
+pub(crate) use protection::Protection;
 
 const METHOD: &str = "TOKEN";
 const MECHANISM: &str = "DIGEST-MD5";

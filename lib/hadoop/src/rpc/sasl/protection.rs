@@ -5,7 +5,7 @@
 
 use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyInit as _};
 use des::TdesEde2;
-use hmac::{Hmac, KeyInit as _, Mac};
+use hmac::{Hmac, Mac};
 use md5::{Digest, Md5};
 
 use super::SaslError;
@@ -55,16 +55,18 @@ struct Direction {
     number: u32,
 }
 
-enum Ciphers {
-    None,
-    TripleDes { encrypt: cbc::Encryptor<TdesEde2>, decrypt: cbc::Decryptor<TdesEde2> },
+/// The ciphers of both directions.
+struct TripleDes {
+    encrypt: cbc::Encryptor<TdesEde2>,
+    decrypt: cbc::Decryptor<TdesEde2>,
 }
 
 /// Wraps and unwraps the packets of one side of a connection. In both directions the order of packets matters.
 pub(crate) struct Protection {
     send: Direction,
     receive: Direction,
-    ciphers: Ciphers,
+    /// With auth-conf only.
+    seal: Option<TripleDes>,
     max_message: usize,
 }
 
@@ -112,24 +114,22 @@ impl Protection {
         }
         let (to, from) =
             if client { ("client-to-server", "server-to-client") } else { ("server-to-client", "client-to-server") };
-        let ciphers = if qop == Qop::AuthConf {
+        let seal = (qop == Qop::AuthConf).then(|| {
             let sealing = |to: &str| {
                 let (cipher, first) =
                     triple_des(&derived(session_key, &format!("Digest H(A1) to {to} sealing key magic constant")));
                 (cipher, first.into())
             };
             let ((out, out_first), (back, back_first)) = (sealing(to), sealing(from));
-            Ciphers::TripleDes {
+            TripleDes {
                 encrypt: cbc::Encryptor::inner_iv_init(out, &out_first),
                 decrypt: cbc::Decryptor::inner_iv_init(back, &back_first),
             }
-        } else {
-            Ciphers::None
-        };
+        });
         Some(Self {
             send: Direction::new(session_key, to),
             receive: Direction::new(session_key, from),
-            ciphers,
+            seal,
             max_message: maxbuf.min(MAX_PACKET) - OVERHEAD,
         })
     }
@@ -142,7 +142,7 @@ impl Protection {
     pub(crate) fn wrap(&mut self, message: &[u8]) -> Vec<u8> {
         let mac = self.send.mac(message).finalize().into_bytes();
         let mut out = message.to_vec();
-        if let Ciphers::TripleDes { encrypt, .. } = &mut self.ciphers {
+        if let Some(TripleDes { encrypt, .. }) = &mut self.seal {
             let padding = BLOCK - (message.len() + MAC_LENGTH) % BLOCK;
             out.extend(std::iter::repeat_n(padding as u8, padding));
             out.extend_from_slice(&mac[..MAC_LENGTH]);
@@ -168,19 +168,16 @@ impl Protection {
             return Err(SaslError::Sequence { expected: self.receive.number, got });
         }
         let mut body = body.to_vec();
-        let padded = if let Ciphers::TripleDes { decrypt, .. } = &mut self.ciphers {
-            if body.len() % BLOCK != 0 {
+        if let Some(TripleDes { decrypt, .. }) = &mut self.seal {
+            if !body.len().is_multiple_of(BLOCK) {
                 return Err(SaslError::Packet("its length is no multiple of the cipher's block"));
             }
             for block in body.chunks_exact_mut(BLOCK) {
                 decrypt.decrypt_block(block.try_into().expect("chunks of one block"));
             }
-            true
-        } else {
-            false
-        };
+        }
         let (message, mac) = split_end(&body, MAC_LENGTH).ok_or(SaslError::Packet("it is too short"))?;
-        let message = if padded { without_padding(message)? } else { message };
+        let message = if self.seal.is_some() { without_padding(message)? } else { message };
         self.receive.mac(message).verify_truncated_left(mac).map_err(|_| SaslError::Checksum)?;
         self.receive.number = self.receive.number.wrapping_add(1);
         Ok(message.to_vec())

@@ -49,12 +49,6 @@ struct Failure {
     error: RpcError,
 }
 
-/// An answer to a heartbeat that is a command.
-enum Answer {
-    Response(AllocateResponse),
-    Resync,
-}
-
 impl ApplicationMasterClient {
     /// A client that is not connected yet.
     ///
@@ -101,10 +95,11 @@ impl ApplicationMasterClient {
         for _ in 0..=MAX_REREGISTRATIONS {
             let message = self.heartbeat.request();
             match self.call(Method::Allocate, &message).await? {
-                Ok(answer) => match self.answered(answer)? {
-                    Answer::Response(response) => return Ok(with_recovered(response, recovered)),
-                    Answer::Resync => {}
-                },
+                Ok(answer) => {
+                    if let Some(response) = self.answered(answer)? {
+                        return Ok(with_recovered(response, recovered));
+                    }
+                }
                 Err(Failure { verdict: Verdict::Reregister, .. }) => {}
                 Err(failure) => return Err(self.allocate_refused(failure)),
             }
@@ -197,9 +192,10 @@ impl ApplicationMasterClient {
         })
     }
 
-    fn answered(&mut self, answer: AllocateResponseProto) -> Result<Answer, AmError> {
+    /// Takes an answer to a heartbeat; `None`: it commands to register again.
+    fn answered(&mut self, answer: AllocateResponseProto) -> Result<Option<AllocateResponse>, AmError> {
         match answer.a_m_command {
-            Some(RESYNC) => return Ok(Answer::Resync),
+            Some(RESYNC) => return Ok(None),
             Some(SHUTDOWN) => {
                 return Err(AmError::AttemptOver { reason: "the ResourceManager commands to shut down".to_owned() });
             }
@@ -214,7 +210,7 @@ impl ApplicationMasterClient {
             self.renew_token(token);
         }
         self.heartbeat.answered(response_id, &response.allocated, &response.completed);
-        Ok(Answer::Response(response))
+        Ok(Some(response))
     }
 
     /// The ResourceManager repeats its new token until somebody connects with it; after that the old one is void.
