@@ -1,5 +1,7 @@
 //! The real executable, with a JobManager and workers played by this test.
 
+#![allow(clippy::unwrap_used, reason = "the functions that tests share are tests too")]
+
 mod support;
 
 use std::fs;
@@ -13,7 +15,7 @@ use flumen_wire::control::{
     ExecutorCommand, ExecutorReport, FromExecutor, FromWorker, PROTOCOL_VERSION, ProgramSetup, ToExecutor, ToWorker,
 };
 use flumen_wire::frame;
-use support::{Container, EPOCH, JOB, alive, fake_worker, wait_until};
+use support::{Container, EPOCH, JOB, TaskExecutor, alive, fake_worker, wait_until};
 use tempfile::TempDir;
 
 /// Not a test of its own: what the TaskExecutors of the other tests start.
@@ -28,7 +30,7 @@ fn it_registers_as_what_it_is() {
     assert_eq!(container.info.protocol, PROTOCOL_VERSION);
     assert_eq!(container.info.id.0, "container_1_0001_01_000002");
     assert_eq!((container.info.slots, container.info.memory), (2, 112 << 20));
-    assert_eq!(container.info.pid, container.process.id());
+    assert_eq!(container.info.pid, container.process.pid());
     assert!(container.info.cpu_cores > 0);
 }
 
@@ -160,7 +162,7 @@ fn a_former_leader_is_refused() {
     container.heartbeat();
     assert!(container.log("taskmanager.log").contains("stale leader"), "{}", container.log("taskmanager.log"));
     container.say_in(EPOCH, ExecutorCommand::Shutdown { reason: "from the present".into() });
-    assert!(container.ended().success());
+    assert!(container.process.ended().success());
 }
 
 #[test]
@@ -193,7 +195,7 @@ fn without_a_jobmanager_everything_ends() {
     container.start_worker(0, "echo");
     let pid = container.hear_ready(0);
     container.stream = None;
-    assert_eq!(container.ended().code(), Some(1));
+    assert_eq!(container.process.ended().code(), Some(1));
     assert!(!alive(pid) && container.tmp_dirs().is_empty());
     assert!(container.log("taskmanager.log").contains("the JobManager closed the connection"));
 }
@@ -203,7 +205,7 @@ fn a_silent_jobmanager_is_given_up() {
     let mut container = Container::start(&[("heartbeat.timeout", "500 ms")]);
     container.start_worker(0, "echo");
     let pid = container.hear_ready(0);
-    assert_eq!(container.ended().code(), Some(1));
+    assert_eq!(container.process.ended().code(), Some(1));
     assert!(!alive(pid));
     assert!(container.log("taskmanager.log").contains("silent for 0.5 s (heartbeat.timeout)"));
 }
@@ -214,9 +216,8 @@ fn sigterm_ends_everything_before_the_nodemanager_loses_patience() {
     container.start_worker(0, "echo");
     let pid = container.hear_ready(0);
     let start = Instant::now();
-    let executor = rustix::process::Pid::from_child(&container.process);
-    rustix::process::kill_process(executor, rustix::process::Signal::TERM).unwrap();
-    assert!(container.ended().success());
+    container.process.terminate();
+    assert!(container.process.ended().success());
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert!(!alive(pid));
 }
@@ -226,7 +227,7 @@ fn a_killed_taskexecutor_leaves_no_worker() {
     let mut container = Container::start(&[]);
     container.start_worker(0, "echo");
     let pid = container.hear_ready(0);
-    container.process.kill().unwrap();
+    container.process.kill();
     wait_until("the worker notices", || !alive(pid) || is_zombie(pid));
 }
 
@@ -241,12 +242,12 @@ fn a_refused_registration_ends_the_process_with_the_reason() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let dir = TempDir::new().unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let mut process = support::spawn(&dir, &address, &["--slots", "1", "--memory", "1g", "--no-tls"]);
+    let mut process = TaskExecutor::spawn(&dir, &address, &["--slots", "1", "--memory", "1g", "--no-tls"]);
     let (mut stream, _) = listener.accept().unwrap();
     let _: FromExecutor = frame::read_blocking(&mut stream).unwrap().unwrap();
     let command = ExecutorCommand::Shutdown { reason: "another protocol".into() };
     frame::write_blocking(&mut stream, &ToExecutor { epoch: EPOCH, command }).unwrap();
-    assert_eq!(process.wait().unwrap().code(), Some(1));
+    assert_eq!(process.ended().code(), Some(1));
     let log = fs::read_to_string(dir.path().join("logs/taskmanager.log")).unwrap();
     assert!(log.contains("refused this TaskExecutor: another protocol"), "{log}");
 }
@@ -256,20 +257,20 @@ fn it_dials_again_until_the_jobmanager_answers() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let dir = TempDir::new().unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let mut process = support::spawn(&dir, &address, &["--slots", "1", "--memory", "1g", "--no-tls"]);
+    let mut process = TaskExecutor::spawn(&dir, &address, &["--slots", "1", "--memory", "1g", "--no-tls"]);
     drop(listener.accept().unwrap());
     let (mut stream, _) = listener.accept().unwrap();
     let first: FromExecutor = frame::read_blocking(&mut stream).unwrap().unwrap();
     assert!(matches!(first.report, ExecutorReport::Register(_)));
-    process.kill().unwrap();
-    process.wait().unwrap();
+    drop(stream);
+    process.kill();
 }
 
 #[test]
 fn without_a_certificate_plain_connections_must_be_allowed() {
     let dir = TempDir::new().unwrap();
-    let mut process = support::spawn(&dir, "127.0.0.1:1", &["--slots", "1", "--memory", "1g"]);
-    assert_eq!(process.wait().unwrap().code(), Some(1));
+    let mut process = TaskExecutor::spawn(&dir, "127.0.0.1:1", &["--slots", "1", "--memory", "1g"]);
+    assert_eq!(process.ended().code(), Some(1));
     let log = fs::read_to_string(dir.path().join("logs/taskmanager.log")).unwrap();
     assert!(log.contains("flumen-security.pem` is missing"), "{log}");
 }

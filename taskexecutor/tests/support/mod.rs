@@ -33,26 +33,62 @@ pub struct Container {
     pub dir: TempDir,
     pub info: ExecutorInfo,
     pub stream: Option<TcpStream>,
-    pub process: Child,
+    pub process: TaskExecutor,
 }
 
-/// Starts a TaskExecutor with the arguments `--jobmanager` and these; it logs to `logs` and spills to `local`.
-pub fn spawn(dir: &TempDir, jobmanager: &str, arguments: &[&str]) -> Child {
-    for inner in ["logs", "local"] {
-        fs::create_dir(dir.path().join(inner)).unwrap();
+/// The process; killed when dropped, so that a failed test leaves nothing.
+pub struct TaskExecutor(Child);
+
+impl TaskExecutor {
+    /// Starts it with the arguments `--jobmanager` and these; it logs to `logs` and spills to `local`.
+    pub fn spawn(dir: &TempDir, jobmanager: &str, arguments: &[&str]) -> Self {
+        for inner in ["logs", "local"] {
+            fs::create_dir(dir.path().join(inner)).unwrap();
+        }
+        symlink(std::env::current_exe().unwrap(), dir.path().join("program")).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_flumen-taskexecutor"))
+            .args(["--jobmanager", jobmanager])
+            .args(arguments)
+            .current_dir(dir.path())
+            .env("CONTAINER_ID", "container_1_0001_01_000002")
+            .env("NM_HOST", "127.0.0.1")
+            .env("LOG_DIRS", dir.path().join("logs"))
+            .env("LOCAL_DIRS", dir.path().join("local"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(process)
     }
-    symlink(std::env::current_exe().unwrap(), dir.path().join("program")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_flumen-taskexecutor"))
-        .args(["--jobmanager", jobmanager])
-        .args(arguments)
-        .current_dir(dir.path())
-        .env("CONTAINER_ID", "container_1_0001_01_000002")
-        .env("NM_HOST", "127.0.0.1")
-        .env("LOG_DIRS", dir.path().join("logs"))
-        .env("LOCAL_DIRS", dir.path().join("local"))
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap()
+
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub fn terminate(&self) {
+        let process = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    }
+
+    pub fn kill(&mut self) {
+        self.0.kill().unwrap();
+    }
+
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the TaskExecutor ends", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for TaskExecutor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Container {
@@ -61,7 +97,7 @@ impl Container {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let dir = TempDir::new().unwrap();
-        let process = spawn(&dir, &address, &["--slots", "2", "--memory", "112m", "--no-tls"]);
+        let process = TaskExecutor::spawn(&dir, &address, &["--slots", "2", "--memory", "112m", "--no-tls"]);
         let (mut stream, _) = listener.accept().unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let first: FromExecutor = frame::read_blocking(&mut stream).unwrap().unwrap();
@@ -146,28 +182,12 @@ impl Container {
         }
     }
 
-    pub fn ended(&mut self) -> ExitStatus {
-        let mut status = None;
-        wait_until("the TaskExecutor ends", || {
-            status = self.process.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap()
-    }
-
     pub fn log(&self, file: &str) -> String {
         fs::read_to_string(self.dir.path().join("logs").join(file)).unwrap_or_default()
     }
 
     pub fn tmp_dirs(&self) -> Vec<PathBuf> {
         fs::read_dir(self.dir.path().join("local")).unwrap().map(|entry| entry.unwrap().path()).collect()
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
