@@ -1,1 +1,32 @@
 //! One process per YARN application: JobManager, ResourceManager, REST.
+//!
+//! In: the application that `flink run` staged; connections of TaskExecutors, answers of YARN, requests of REST. Out: asks for
+//! containers, commands to TaskExecutors, pages and JSON, the application's final status.
+//! Start at [`run`] (the application's life) and [`main_loop`] (the task that owns all state); what it decides is in [`job`] and
+//! [`resource`], free of I/O.
+
+pub mod run;
+
+pub mod environment;
+pub mod setup;
+
+pub mod main_loop;
+
+pub mod job;
+
+pub mod client_watch;
+pub mod ending;
+
+pub mod resource;
+
+pub mod executors;
+pub mod outputs;
+pub mod rest;
+
+pub mod clock;
+pub mod hadoop;
+pub mod ports;
+pub mod text;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,0 +1,428 @@
+//! The ResourceManager of one job: turns declared slots into containers with registered TaskExecutors. Pure: facts with
+//! their time in, actions out; the time-outs are facts, too ([`ResourceManager::next_timer`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use flumen_hadoop::yarn::{Container, ContainerAsk, ContainerId, ContainerStatus, Resource};
+use flumen_model::failure::{Blame, Failure};
+use flumen_model::ids::ExecutorId;
+
+use super::failures::{self, FailureRate, Verdict};
+use super::fit::{self, Cluster, Demand};
+use super::slots::{self, Snapshot, Stage, WishId};
+
+/// How long the loss of a TaskExecutor waits for YARN's word on its container, which usually comes within one heartbeat
+/// and tells the cause ("killed because it used too much memory"); the broken connection alone does not.
+const CAUSE_WAIT: Duration = Duration::from_secs(2);
+
+/// Priority of the asks for TaskExecutors' containers; Flink's.
+const PRIORITY: i32 = 1;
+
+/// Most containers of one job: far beyond any real one, and few enough for one heartbeat to name them all.
+const CONTAINERS_MAX: u32 = 20_000;
+
+/// What containers to ask for, and how patient to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// Of one TaskExecutor's container.
+    pub container: Resource,
+    /// Slots of one TaskExecutor.
+    pub slots: NonZeroU32,
+    /// Restricts the containers to nodes of this label.
+    pub node_label: Option<String>,
+    /// `resourcemanager.start-worker.max-failure-rate`, per minute.
+    pub failures_per_minute_max: f64,
+    /// `resourcemanager.taskmanager-registration.timeout`.
+    pub registration_timeout: Duration,
+    /// `yarn.resource-check.grace`.
+    pub fit_grace: Duration,
+    /// The ApplicationMaster's own container.
+    pub appmaster: Resource,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The job needs that many slots altogether.
+    Declared {
+        /// 0 once it is over.
+        slots: u32,
+    },
+    /// YARN gave containers.
+    Allocated(Vec<Container>),
+    /// YARN reports containers that ended.
+    Completed(Vec<ContainerStatus>),
+    /// A restarted ResourceManager of YARN has taken this attempt back: what was not started yet is void.
+    Reregistered,
+    /// YARN names running containers that it gave before: to an earlier attempt, or to this one before its own restart.
+    FoundAgain(Vec<Container>),
+    /// YARN refused the asks, with this text.
+    AskRefused(String),
+    /// A NodeManager took a container over, or why it did not.
+    Launched {
+        /// The container.
+        id: ContainerId,
+        /// The text of the failure.
+        result: Result<(), String>,
+    },
+    /// The TaskExecutor of a container has registered.
+    ExecutorRegistered(ContainerId),
+    /// The connection to a container's TaskExecutor broke, or it fell silent.
+    ExecutorLost {
+        /// The container.
+        id: ContainerId,
+        /// What is known of it.
+        failure: Failure,
+    },
+    /// A worker was started in a container, or the last one stopped.
+    Busy {
+        /// The container.
+        id: ContainerId,
+        /// Whether one runs.
+        busy: bool,
+    },
+    /// Answer to [`Action::InspectCluster`]; `None` when the ResourceManager of YARN did not tell.
+    ClusterInspected(Option<Cluster>),
+    /// Nothing but the time has changed.
+    Tick,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Put this into the table of asks; a count of 0 takes the wish back.
+    Ask(ContainerAsk),
+    /// Give the container back, whatever runs in it.
+    Release {
+        /// The container.
+        id: ContainerId,
+        /// For the log.
+        reason: &'static str,
+    },
+    /// Start a TaskExecutor in it, then tell [`Event::Launched`].
+    Launch(Box<Container>),
+    /// Tell the JobMaster that the TaskExecutor is gone.
+    ReportLost {
+        /// Its name.
+        id: ExecutorId,
+        /// Why.
+        failure: Failure,
+    },
+    /// Find out how large the cluster is, then tell [`Event::ClusterInspected`].
+    InspectCluster,
+    /// Tell the JobMaster that its slots will never come.
+    GiveUp(Failure),
+}
+
+#[derive(Debug)]
+struct Owned {
+    container: Container,
+    stage: Stage,
+    /// When it came into this stage.
+    since: Instant,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct ResourceManager {
+    profile: Profile,
+    maximum: Resource,
+    queue: String,
+    slots: u32,
+    next_wish: i64,
+    wishes: BTreeSet<WishId>,
+    containers: BTreeMap<ContainerId, Owned>,
+    /// Executors whose loss is known and whose cause is awaited, with the time at which the wait ends.
+    lost: BTreeMap<ContainerId, (Instant, Failure)>,
+    failures: FailureRate,
+    /// Since when no wish has been answered; `None` while none is open or the cluster was inspected for it.
+    unanswered_since: Option<Instant>,
+    given_up: bool,
+}
+
+impl ResourceManager {
+    /// A manager that wants nothing yet. `maximum` and `queue` are YARN's answers to the registration.
+    pub fn new(profile: Profile, maximum: Resource, queue: String) -> Self {
+        let failures = FailureRate::new(profile.failures_per_minute_max);
+        Self {
+            profile,
+            maximum,
+            queue,
+            slots: 0,
+            next_wish: 0,
+            wishes: BTreeSet::new(),
+            containers: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            failures,
+            unanswered_since: None,
+            given_up: false,
+        }
+    }
+
+    /// True while something is awaited from YARN: heartbeats should be frequent.
+    pub fn awaits_yarn(&self) -> bool {
+        !self.wishes.is_empty() || !self.lost.is_empty()
+    }
+
+    /// Whether the container is one of ours and not given back.
+    pub fn owns(&self, id: ContainerId) -> bool {
+        self.containers.contains_key(&id)
+    }
+
+    /// `host:port` of the web pages of a container's NodeManager.
+    pub fn node_http_address(&self, id: ContainerId) -> Option<&str> {
+        self.containers.get(&id).map(|owned| owned.container.node_http_address.as_str())
+    }
+
+    /// When [`Event::Tick`] is due next.
+    pub fn next_timer(&self) -> Option<Instant> {
+        let registrations = self.containers.values().filter(|owned| owned.stage == Stage::Starting);
+        registrations
+            .map(|owned| owned.since + self.profile.registration_timeout)
+            .chain(self.lost.values().map(|(until, _)| *until))
+            .chain(self.unanswered_since.map(|since| since + self.profile.fit_grace))
+            .min()
+    }
+
+    /// Takes a fact in and says what to do about it.
+    pub fn step(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Declared { slots } => self.declared(slots, &mut actions),
+            Event::Allocated(containers) => self.allocated(now, containers),
+            Event::Completed(statuses) => {
+                for status in statuses {
+                    self.completed(now, &status, &mut actions);
+                }
+            }
+            Event::Reregistered => self.reregistered(&mut actions),
+            Event::FoundAgain(containers) => self.found_again(&containers, &mut actions),
+            Event::AskRefused(text) => {
+                // Which of the asks was bad is not told, and they are all alike.
+                self.wishes.clear();
+                self.give_up(
+                    format!("YARN refuses the containers of {}: {text}", self.profile.container),
+                    &mut actions,
+                );
+            }
+            Event::Launched { id, result } => self.launched(now, id, result, &mut actions),
+            Event::ExecutorRegistered(id) => self.enter(now, id, Stage::Registered { busy: false }),
+            Event::Busy { id, busy } => {
+                if matches!(self.containers.get(&id), Some(Owned { stage: Stage::Registered { .. }, .. })) {
+                    self.enter(now, id, Stage::Registered { busy });
+                }
+            }
+            Event::ExecutorLost { id, failure } => {
+                if self.containers.remove(&id).is_some() {
+                    self.lost.insert(id, (now + CAUSE_WAIT, failure));
+                }
+            }
+            Event::ClusterInspected(cluster) => self.inspected(cluster.as_ref(), &mut actions),
+            Event::Tick => {}
+        }
+        self.timers(now, &mut actions);
+        self.plan(now, &mut actions);
+        actions
+    }
+
+    fn declared(&mut self, slots: u32, actions: &mut Vec<Action>) {
+        self.slots = slots;
+        if slots == 0 {
+            return;
+        }
+        let containers = slots::containers_for(slots, self.profile.slots);
+        if let Some(reason) = fit::one_container(&self.profile.container, &self.maximum) {
+            self.give_up(reason, actions);
+        } else if containers > CONTAINERS_MAX {
+            let reason = format!(
+                "the job needs {slots} slots in {containers} containers, more than the {CONTAINERS_MAX} that one application \
+                 may have: lower the parallelism or raise taskmanager.numberOfTaskSlots"
+            );
+            self.give_up(reason, actions);
+        }
+    }
+
+    fn allocated(&mut self, now: Instant, containers: Vec<Container>) {
+        for container in containers {
+            // An answer to a wish that was taken back makes one container too many; the plan gives one back.
+            self.wishes.remove(&WishId(container.allocation_request_id));
+            let id = container.id;
+            self.containers.insert(id, Owned { container, stage: Stage::Allocated, since: now });
+            self.unanswered_since = Some(now);
+        }
+    }
+
+    fn completed(&mut self, now: Instant, status: &ContainerStatus, actions: &mut Vec<Action>) {
+        let why = failures::explain(status.exit_code, &status.diagnostics);
+        if let Some((_, failure)) = self.lost.remove(&status.id) {
+            let message = format!("its container ended: {why}");
+            actions.push(Action::ReportLost { id: executor_id(status.id), failure: Failure { message, ..failure } });
+        } else if let Some(owned) = self.containers.remove(&status.id) {
+            let Owned { container, stage, .. } = owned;
+            if matches!(stage, Stage::Registered { .. }) {
+                let id = executor_id(status.id);
+                let failure = Failure::new(Blame::Outside, format!("its container ended: {why}")).on(&id);
+                actions.push(Action::ReportLost { id, failure });
+            } else if !failures::is_clusters_doing(status.exit_code) {
+                self.failed_start(now, &container, &why, actions);
+            }
+        }
+    }
+
+    fn reregistered(&mut self, actions: &mut Vec<Action>) {
+        let void: Vec<ContainerId> = self
+            .containers
+            .iter()
+            .filter(|(_, owned)| matches!(owned.stage, Stage::Allocated | Stage::Launching))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in void {
+            self.containers.remove(&id);
+            actions.push(Action::Release { id, reason: "it is from before the restart of YARN's ResourceManager" });
+        }
+    }
+
+    /// What an earlier attempt left is of no use: the job starts from its beginning, with executors of this leader.
+    fn found_again(&self, containers: &[Container], actions: &mut Vec<Action>) {
+        let strangers =
+            containers.iter().filter(|c| !self.containers.contains_key(&c.id) && !self.lost.contains_key(&c.id));
+        actions.extend(
+            strangers.map(|c| Action::Release { id: c.id, reason: "it is from an earlier application attempt" }),
+        );
+    }
+
+    fn launched(&mut self, now: Instant, id: ContainerId, result: Result<(), String>, actions: &mut Vec<Action>) {
+        match result {
+            // Its TaskExecutor may have been quicker than the answer.
+            Ok(()) if self.containers.get(&id).is_some_and(|owned| owned.stage == Stage::Launching) => {
+                self.enter(now, id, Stage::Starting);
+            }
+            Ok(()) => {}
+            Err(why) => {
+                if let Some(owned) = self.containers.remove(&id) {
+                    actions.push(Action::Release { id, reason: "it could not be started" });
+                    self.failed_start(now, &owned.container, &why, actions);
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, now: Instant, id: ContainerId, stage: Stage) {
+        if let Some(owned) = self.containers.get_mut(&id) {
+            owned.stage = stage;
+            owned.since = now;
+        }
+    }
+
+    fn failed_start(&mut self, now: Instant, container: &Container, why: &str, actions: &mut Vec<Action>) {
+        let cause = format!("{} on {}: {why}", container.id, container.node);
+        tracing::warn!(container = %container.id, node = %container.node, why, "container failed before its TaskExecutor registered");
+        if let Verdict::GiveUp(reason) = self.failures.record(now, cause) {
+            self.give_up(reason, actions);
+        }
+    }
+
+    fn inspected(&mut self, cluster: Option<&Cluster>, actions: &mut Vec<Action>) {
+        let Some(cluster) = cluster else { return };
+        let demand = Demand {
+            container: self.profile.container.clone(),
+            containers: slots::containers_for(self.slots, self.profile.slots),
+            appmaster: self.profile.appmaster.clone(),
+            queue: self.queue.clone(),
+        };
+        if let Some(reason) = fit::all_containers(&demand, cluster) {
+            self.give_up(reason, actions);
+        }
+    }
+
+    fn timers(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let due: Vec<ContainerId> =
+            self.lost.iter().filter(|(_, (until, _))| *until <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            if let Some((_, failure)) = self.lost.remove(&id) {
+                actions.push(Action::ReportLost { id: executor_id(id), failure });
+                actions.push(Action::Release { id, reason: "its TaskExecutor is lost" });
+            }
+        }
+        let limit = self.profile.registration_timeout;
+        let late = |owned: &Owned| owned.stage == Stage::Starting && owned.since + limit <= now;
+        let late: Vec<ContainerId> =
+            self.containers.iter().filter(|(_, owned)| late(owned)).map(|(id, _)| *id).collect();
+        for id in late {
+            if let Some(owned) = self.containers.remove(&id) {
+                actions.push(Action::Release { id, reason: "its TaskExecutor did not register in time" });
+                let why = format!(
+                    "its TaskExecutor did not register within {} s (resourcemanager.taskmanager-registration.timeout); \
+                     its logs may tell why",
+                    limit.as_secs()
+                );
+                self.failed_start(now, &owned.container, &why, actions);
+            }
+        }
+        if self.unanswered_since.is_some_and(|since| since + self.profile.fit_grace <= now) {
+            self.unanswered_since = None;
+            actions.push(Action::InspectCluster);
+        }
+    }
+
+    fn plan(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let snapshot = Snapshot {
+            slots: if self.given_up { 0 } else { self.slots },
+            slots_per_executor: self.profile.slots,
+            wishes: self.wishes.iter().copied().collect(),
+            containers: self.containers.iter().map(|(id, owned)| (*id, owned.stage)).collect(),
+        };
+        let plan = slots::plan(&snapshot);
+        for wish in plan.withdraw {
+            self.wishes.remove(&wish);
+            actions.push(Action::Ask(self.ask(wish, 0)));
+        }
+        for id in plan.release {
+            self.containers.remove(&id);
+            actions.push(Action::Release { id, reason: "it is not needed" });
+        }
+        for id in plan.launch {
+            if let Some(owned) = self.containers.get_mut(&id) {
+                owned.stage = Stage::Launching;
+                owned.since = now;
+                actions.push(Action::Launch(Box::new(owned.container.clone())));
+            }
+        }
+        for _ in 0..plan.asks {
+            let wish = WishId(self.next_wish);
+            self.next_wish += 1;
+            self.wishes.insert(wish);
+            actions.push(Action::Ask(self.ask(wish, 1)));
+            self.unanswered_since = Some(now);
+        }
+        if self.wishes.is_empty() {
+            self.unanswered_since = None;
+        }
+    }
+
+    fn ask(&self, wish: WishId, count: u32) -> ContainerAsk {
+        ContainerAsk {
+            allocation_request_id: wish.0,
+            priority: PRIORITY,
+            capability: self.profile.container.clone(),
+            count,
+            node_label: self.profile.node_label.clone(),
+        }
+    }
+
+    fn give_up(&mut self, reason: String, actions: &mut Vec<Action>) {
+        if !std::mem::replace(&mut self.given_up, true) {
+            actions.push(Action::GiveUp(Failure::new(Blame::Outside, reason)));
+        }
+    }
+}
+
+/// A TaskExecutor's name on YARN.
+pub fn executor_id(container: ContainerId) -> ExecutorId {
+    ExecutorId(container.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! The line to YARN: carries out what [`super::manager`] decides and brings back what YARN says.
+//!
+//! Heartbeats are frequent while containers are awaited, slow otherwise, and at once when there is something to tell.
+//! NodeManagers are told in tasks of their own, a bounded number at a time, so that a dead node holds nothing up.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flumen_hadoop::token::Token;
+use flumen_hadoop::yarn::{
+    AllocateRequest, AllocateResponse, AmError, ApplicationMasterClient, Container, ContainerAsk, ContainerId,
+    FinalStatus, LaunchContext, NmOptions, NodeId, NodeManagerClient, Registration, RegistrationRequest,
+};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::fit::Cluster;
+use crate::text::with_causes;
+
+/// Containers that are being started at the same time: enough that a slow node delays few others, few enough for a small
+/// process.
+const LAUNCHES_MAX: usize = 32;
+
+/// Limit of one look at the cluster.
+const INSPECTION_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often YARN is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intervals {
+    /// While containers are awaited (`yarn.heartbeat.container-request-interval`).
+    pub awaiting: Duration,
+    /// Otherwise (`yarn.heartbeat.interval`).
+    pub idle: Duration,
+}
+
+/// What YARN said.
+#[derive(Debug)]
+pub enum YarnEvent {
+    /// The answer to a heartbeat.
+    Answered(AllocateResponse),
+    /// It refused the asks of a heartbeat, with this text.
+    AskRefused(String),
+    /// A NodeManager took a container over, or why not.
+    Launched {
+        /// The container.
+        id: ContainerId,
+        /// The failure's text.
+        result: Result<(), String>,
+    },
+    /// How large the cluster is; `None` when YARN did not tell.
+    Inspected(Option<Cluster>),
+    /// This application attempt is over: stop all work and leave without a word.
+    AttemptOver(String),
+    /// YARN can't be reached, or can't be understood, and that will not change.
+    Lost(AmError),
+}
+
+/// Finds out how large the cluster is.
+pub type Inspection = Pin<Box<dyn Future<Output = Option<Cluster>> + Send>>;
+
+type Beat = Pin<Box<dyn Future<Output = Result<AllocateResponse, AmError>> + Send>>;
+
+/// See the module. One owner, which calls [`Yarn::next`] in its loop.
+pub struct Yarn {
+    client: Arc<Mutex<ApplicationMasterClient>>,
+    context: Arc<LaunchContext>,
+    inspect: Box<dyn Fn() -> Inspection + Send>,
+    intervals: Intervals,
+    /// True while containers are awaited.
+    awaiting: bool,
+    /// What the next heartbeat tells.
+    pending: AllocateRequest,
+    beat: Option<Beat>,
+    last_beat: Instant,
+    nm_tokens: HashMap<NodeId, Token>,
+    waiting: VecDeque<Container>,
+    launches: JoinSet<(ContainerId, Result<(), String>)>,
+    inspection: JoinSet<Option<Cluster>>,
+}
+
+impl Yarn {
+    /// Registers this attempt. `inspect` is called when the size of the cluster is wanted.
+    ///
+    /// # Errors
+    /// [`AmError`] when YARN does not take the registration.
+    pub async fn register(
+        mut client: ApplicationMasterClient,
+        request: &RegistrationRequest,
+        context: LaunchContext,
+        intervals: Intervals,
+        inspect: Box<dyn Fn() -> Inspection + Send>,
+    ) -> Result<(Self, Registration), AmError> {
+        let registration = client.register(request).await?;
+        let yarn = Self {
+            client: Arc::new(Mutex::new(client)),
+            context: Arc::new(context),
+            inspect,
+            intervals,
+            awaiting: false,
+            pending: AllocateRequest::default(),
+            beat: None,
+            last_beat: Instant::now(),
+            nm_tokens: HashMap::new(),
+            waiting: VecDeque::new(),
+            launches: JoinSet::new(),
+            inspection: JoinSet::new(),
+        };
+        Ok((yarn, registration))
+    }
+
+    /// Tells the next heartbeat to change the table of asks.
+    pub fn ask(&mut self, ask: ContainerAsk) {
+        // A wish that is taken back before it was told need not be told at all, but YARN may know it from a heartbeat that is
+        // under way: the later row wins.
+        self.pending.asks.retain(|earlier| earlier.allocation_request_id != ask.allocation_request_id);
+        self.pending.asks.push(ask);
+    }
+
+    /// Gives a container back with the next heartbeat.
+    pub fn release(&mut self, id: ContainerId) {
+        self.waiting.retain(|container| container.id != id);
+        self.pending.releases.push(id);
+    }
+
+    /// Starts a TaskExecutor in a container.
+    pub fn launch(&mut self, container: Container) {
+        self.waiting.push_back(container);
+        self.start_launches();
+    }
+
+    /// Looks how large the cluster is.
+    pub fn inspect_cluster(&mut self) {
+        let inspection = (self.inspect)();
+        self.inspection.spawn(async { tokio::time::timeout(INSPECTION_LIMIT, inspection).await.unwrap_or_default() });
+    }
+
+    /// Says whether containers are awaited: then heartbeats are frequent.
+    pub fn set_awaiting(&mut self, awaiting: bool) {
+        self.awaiting = awaiting;
+    }
+
+    /// Sets the application's progress, from 0 to 1, for the next heartbeats.
+    pub fn set_progress(&mut self, progress: f32) {
+        self.pending.progress = progress;
+    }
+
+    /// Waits for what YARN says next. Can be cancelled at any time: nothing is lost.
+    pub async fn next(&mut self) -> YarnEvent {
+        loop {
+            let due = self.next_beat();
+            tokio::select! {
+                Some(done) = self.launches.join_next() => {
+                    self.start_launches();
+                    match done {
+                        Ok((id, result)) => return YarnEvent::Launched { id, result },
+                        Err(error) => tracing::error!(%error, "a task that starts containers ended abnormally"),
+                    }
+                }
+                Some(done) = self.inspection.join_next() => return YarnEvent::Inspected(done.unwrap_or_default()),
+                result = in_flight(&mut self.beat) => {
+                    self.beat = None;
+                    if let Some(event) = self.answered(result) {
+                        return event;
+                    }
+                }
+                () = tokio::time::sleep_until(due), if self.beat.is_none() => self.start_beat(),
+            }
+        }
+    }
+
+    fn next_beat(&self) -> Instant {
+        let something_to_tell = !self.pending.asks.is_empty() || !self.pending.releases.is_empty();
+        match (something_to_tell, self.awaiting) {
+            (true, _) => self.last_beat,
+            (false, true) => self.last_beat + self.intervals.awaiting,
+            (false, false) => self.last_beat + self.intervals.idle,
+        }
+    }
+
+    fn start_beat(&mut self) {
+        let progress = self.pending.progress;
+        let request = std::mem::replace(&mut self.pending, AllocateRequest { progress, ..AllocateRequest::default() });
+        let client = Arc::clone(&self.client);
+        self.last_beat = Instant::now();
+        self.beat = Some(Box::pin(async move { client.lock().await.allocate(&request).await }));
+    }
+
+    fn answered(&mut self, result: Result<AllocateResponse, AmError>) -> Option<YarnEvent> {
+        match result {
+            Ok(answer) => {
+                self.remember_tokens(&answer.allocated);
+                if let Some(preemption) = &answer.preemption {
+                    tracing::warn!(?preemption, "YARN wants resources back");
+                }
+                Some(YarnEvent::Answered(answer))
+            }
+            Err(AmError::BadAsk { class, message, .. }) => Some(YarnEvent::AskRefused(format!("{class}: {message}"))),
+            Err(AmError::AttemptOver { reason }) => Some(YarnEvent::AttemptOver(reason)),
+            Err(error @ (AmError::BadRelease { .. } | AmError::BadBlacklist { .. })) => {
+                tracing::warn!(%error, "a part of the heartbeat was refused");
+                None
+            }
+            Err(
+                error @ (AmError::Unreachable { .. }
+                | AmError::Refused { .. }
+                | AmError::Incomplete { .. }
+                | AmError::Forgotten { .. }
+                | AmError::FinishUnconfirmed { .. }
+                | AmError::NotRegistered
+                | AmError::NoAddress),
+            ) => Some(YarnEvent::Lost(error)),
+        }
+    }
+
+    fn remember_tokens(&mut self, containers: &[Container]) {
+        // No beat is under way, so nobody else holds the client.
+        let Ok(client) = self.client.try_lock() else { return };
+        for container in containers {
+            if let Some(token) = client.nm_token(&container.node) {
+                self.nm_tokens.insert(container.node.clone(), token.clone());
+            }
+        }
+    }
+
+    fn start_launches(&mut self) {
+        while self.launches.len() < LAUNCHES_MAX
+            && let Some(container) = self.waiting.pop_front()
+        {
+            let token = self.nm_tokens.get(&container.node).cloned();
+            let context = Arc::clone(&self.context);
+            self.launches.spawn(async move { (container.id, start(&context, &container, token).await) });
+        }
+    }
+
+    /// Ends the application with this status and waits until YARN has stored it. YARN takes all containers back.
+    ///
+    /// # Errors
+    /// [`AmError`] when the status may be lost.
+    pub async fn finish(mut self, status: FinalStatus, diagnostics: &str, tracking_url: &str) -> Result<(), AmError> {
+        self.beat = None;
+        let mut client = self.client.lock().await;
+        Box::pin(client.finish(status, diagnostics, tracking_url)).await
+    }
+}
+
+/// The result of the heartbeat that is under way; never, when there is none.
+async fn in_flight(beat: &mut Option<Beat>) -> Result<AllocateResponse, AmError> {
+    match beat {
+        Some(beat) => beat.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn start(context: &LaunchContext, container: &Container, token: Option<Token>) -> Result<(), String> {
+    let node = container.node.clone();
+    let token = token.ok_or_else(|| format!("YARN sent no token for NodeManager {node}"))?;
+    let mut client = NodeManagerClient::new(node, token, NmOptions::default());
+    Box::pin(client.start_container(context, container)).await.map_err(|error| with_causes(&error))
+}

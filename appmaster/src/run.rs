@@ -1,0 +1,133 @@
+//! The application's life: set up, register, run the job, tell YARN how it ended, leave nothing behind.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use flumen_hadoop::token::Credentials;
+use flumen_hadoop::yarn::{AmOptions, ApplicationMasterClient, FinalStatus, RegistrationRequest};
+use flumen_log::{Limits, Logging};
+use flumen_model::options::deployment;
+use flumen_wire::application::Application;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+
+use crate::environment::Environment;
+use crate::hadoop;
+use crate::main_loop::{End, MainLoop};
+use crate::outputs::{Outputs, Staging};
+use crate::setup::{self, SetupError};
+use crate::text::{shortened, with_causes};
+
+/// Name of the log file, Flink's.
+const LOG_FILE: &str = "jobmanager.log";
+/// Limit of removing the staging directory when there is time.
+const STAGING_LIMIT: Duration = Duration::from_secs(30);
+/// The same when a SIGKILL follows: YARN's default leaves 250 ms.
+const STAGING_LIMIT_TERMINATED: Duration = Duration::from_millis(200);
+/// Limit of removing what the job wrote.
+const ABANDON_LIMIT: Duration = Duration::from_secs(60);
+/// Longest diagnostics of an application that could not begin.
+const DIAGNOSTICS_CHARS_MAX: usize = 4000;
+
+/// Runs the application that is described in the working directory to its end.
+///
+/// # Errors
+/// When YARN could not be told how it ended: the process has to exit with a code other than 0.
+pub async fn run() -> anyhow::Result<()> {
+    let mut terminated = signal(SignalKind::terminate()).context("SIGTERM can't be watched")?;
+    let environment = Environment::read(|name| std::env::var(name).ok())?;
+    let logging = flumen_log::init(&flumen_log::Options::for_container(LOG_FILE)).context("no log")?;
+    let container = environment.container;
+    tracing::info!(%container, host = environment.host, pid = std::process::id(), "ApplicationMaster starts");
+
+    let application = setup::application()?;
+    let credentials = Credentials::from_file(&environment.token_file)?;
+    let files = setup::files(&application)?;
+    let staging = setup::staging(&application, &files)?;
+    let outputs = setup::outputs(&application, &files);
+    let claimed = outputs.as_ref().ok().cloned();
+
+    let work = async {
+        let token = credentials.am_rm_token().context("YARN gave no token for its ResourceManager")?.clone();
+        let addresses = hadoop::scheduler_addresses(&application.hadoop);
+        let client = ApplicationMasterClient::new(addresses, token, AmOptions::default())?;
+        let parts = async {
+            reconfigure(&logging, &application)?;
+            Box::pin(setup::parts(&environment, &application, &credentials)).await
+        };
+        match (parts.await, outputs) {
+            (Ok(parts), Ok(outputs)) => {
+                let main = Box::pin(MainLoop::begin(parts, &application, client, outputs)).await?;
+                Box::pin(until_the_end(main, &staging)).await
+            }
+            (Err(error), _) | (_, Err(error)) => Box::pin(refuse(&error, client, &staging)).await,
+        }
+    };
+    // The connection to the file system has to stand when a SIGTERM leaves no time to make it.
+    let work = async { tokio::join!(Box::pin(work), staging.warm_up()).0 };
+    tokio::select! {
+        result = work => {
+            if let Err(error) = &result {
+                tracing::error!(error = format!("{error:#}"), "the ApplicationMaster ends without YARN's consent");
+            }
+            result
+        }
+        _ = terminated.recv() => {
+            tracing::warn!("told to stop (SIGTERM): the application was killed, or its node is going down");
+            staging.remove(STAGING_LIMIT_TERMINATED).await;
+            if let Some(outputs) = claimed {
+                outputs.abandon().await;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Level and size of the log, as the application's configuration says.
+fn reconfigure(logging: &Logging, application: &Application) -> Result<(), SetupError> {
+    let conf = &application.configuration;
+    let limits =
+        Limits { file_size: conf.get(&deployment::LOG_FILE_SIZE)?.0, files: conf.get(&deployment::LOG_FILES)? };
+    Ok(logging.reconfigure(&conf.get(&deployment::LOG_LEVEL)?, limits)?)
+}
+
+/// Runs the job, and ends the application in its name.
+async fn until_the_end(mut main: MainLoop, staging: &Staging) -> anyhow::Result<()> {
+    match main.run().await {
+        End::Done(result) => {
+            let succeeded = result.status == flumen_model::status::JobStatus::Finished;
+            main.stop_executors("the job is over", !succeeded).await;
+            if !succeeded {
+                abandon(&main.outputs()).await;
+            }
+            main.finish(&result).await.context("YARN does not know how the application ended")?;
+            staging.remove(STAGING_LIMIT).await;
+            Ok(())
+        }
+        End::AttemptOver(reason) => {
+            // A newer attempt may run already: outputs, staging directory and final status are its business.
+            main.stop_executors("the application attempt is over", false).await;
+            Err(anyhow::anyhow!("this application attempt is over: {reason}"))
+        }
+        End::Lost(error) => {
+            main.stop_executors("the ResourceManager of YARN is lost", true).await;
+            Err(anyhow::Error::new(error).context("the ResourceManager of YARN is lost"))
+        }
+    }
+}
+
+async fn abandon(outputs: &Outputs) {
+    if timeout(ABANDON_LIMIT, outputs.abandon()).await.is_err() {
+        tracing::warn!(limit = ?ABANDON_LIMIT, "the job's outputs were not cleaned up in time");
+    }
+}
+
+/// Ends an application that can't begin.
+async fn refuse(error: &SetupError, mut client: ApplicationMasterClient, staging: &Staging) -> anyhow::Result<()> {
+    let text = shortened(&with_causes(error), DIAGNOSTICS_CHARS_MAX);
+    tracing::error!(error = text, "the application can't begin");
+    client.register(&RegistrationRequest::default()).await?;
+    client.finish(FinalStatus::Failed, &text, "").await?;
+    staging.remove(STAGING_LIMIT).await;
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! Everything that is made before the application registers with YARN, from the staged description and the environment.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use flumen_fs::{FileSystems, FsError, FsOptions};
+use flumen_hadoop::token::Credentials;
+use flumen_hadoop::yarn::{LaunchContext, LaunchError, RegistrationRequest, Resource};
+use flumen_jobmaster::Settings;
+use flumen_model::config::{BadConfiguration, Configuration};
+use flumen_model::options::{deployment, execution, memory, yarn};
+use flumen_wire::application::{APPLICATION_FILE, Application};
+use flumen_wire::control::PROTOCOL_VERSION;
+use flumen_wire::tls::{InternalTls, SECURITY_FILE, SecurityError};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::client_watch::ClientWatch;
+use crate::clock;
+use crate::environment::Environment;
+use crate::executors::ExecutorServer;
+use crate::outputs::{Outputs, Staging};
+use crate::ports::{self, BindError, Ports};
+use crate::resource::launch::{self, TaskExecutor};
+use crate::resource::manager::Profile;
+use crate::resource::yarn::Intervals;
+use crate::rest::{self, RestOptions, RestRequest, RestState};
+
+/// Questions of REST that may wait for the main loop, which answers each at once.
+const REST_REQUESTS_MAX: usize = 64;
+
+/// Why an application can't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The staged description can't be read.
+    #[error("file {APPLICATION_FILE} can't be read")]
+    Read(#[source] std::io::Error),
+    /// It is no description of an application.
+    #[error("file {APPLICATION_FILE} can't be understood: the client may be of another version of Flumen")]
+    Malformed(#[source] serde_json::Error),
+    /// It is of another version.
+    #[error(
+        "the client speaks version {0} of Flumen's protocol, this ApplicationMaster {PROTOCOL_VERSION}: use one version"
+    )]
+    Version(u32),
+    /// An option has a value that it can't have.
+    #[error(transparent)]
+    Configuration(#[from] BadConfiguration),
+    /// The application's certificate is of no use.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
+    /// A port can't be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A path is none, or its file system is not known.
+    #[error(transparent)]
+    Files(#[from] FsError),
+    /// The log can't be kept as configured.
+    #[error(transparent)]
+    Log(#[from] flumen_log::LogError),
+    /// TaskExecutors' containers can't be described to YARN.
+    #[error("the containers of the TaskExecutors can't be described to YARN")]
+    Launch(#[from] LaunchError),
+}
+
+/// What the main loop is made of.
+pub struct Parts {
+    /// TaskExecutors' connections.
+    pub executors: ExecutorServer,
+    /// Requests of REST.
+    pub requests: mpsc::Receiver<RestRequest>,
+    /// How to register with YARN.
+    pub registration: RegistrationRequest,
+    /// What containers run.
+    pub context: LaunchContext,
+    /// What containers to ask for.
+    pub profile: Profile,
+    /// How often to speak to YARN.
+    pub intervals: Intervals,
+    /// The JobMaster's options.
+    pub settings: Settings,
+    /// Watches over the attached client.
+    pub watch: ClientWatch,
+}
+
+/// Reads the staged description from the working directory.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn application() -> Result<Application, SetupError> {
+    let text = std::fs::read(APPLICATION_FILE).map_err(SetupError::Read)?;
+    let application: Application = serde_json::from_slice(&text).map_err(SetupError::Malformed)?;
+    if application.protocol != PROTOCOL_VERSION {
+        return Err(SetupError::Version(application.protocol));
+    }
+    Ok(application)
+}
+
+/// The file systems as the application's user sees them.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn files(application: &Application) -> Result<FileSystems, SetupError> {
+    let options = FsOptions {
+        default_scheme: application.configuration.find(&execution::DEFAULT_SCHEME)?,
+        hadoop: Some(application.hadoop.clone()),
+        user: Some(application.user.clone()),
+        ..FsOptions::default()
+    };
+    Ok(FileSystems::new(options)?)
+}
+
+/// The application's staging directory.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn staging(application: &Application, files: &FileSystems) -> Result<Staging, SetupError> {
+    Ok(Staging::new(files.clone(), &application.staging)?)
+}
+
+/// What the job writes.
+///
+/// # Errors
+/// [`SetupError`].
+pub fn outputs(application: &Application, files: &FileSystems) -> Result<Outputs, SetupError> {
+    Ok(Outputs::new(files.clone(), &application.graph.outputs, application.job)?)
+}
+
+/// Binds the ports and reads all options. Nothing is told to YARN yet.
+///
+/// # Errors
+/// [`SetupError`]: the application has to be ended with it.
+pub async fn parts(
+    environment: &Environment,
+    application: &Application,
+    credentials: &Credentials,
+) -> Result<Parts, SetupError> {
+    let conf = &application.configuration;
+    let settings = Settings::read(conf, &application.graph)?;
+    let profile = profile(conf)?;
+    let intervals = Intervals {
+        awaiting: conf.get(&yarn::CONTAINER_REQUEST_HEARTBEAT)?,
+        idle: conf.get(&yarn::HEARTBEAT_INTERVAL)?,
+    };
+
+    let (executors, rpc_port) = executor_server(environment, application).await?;
+    let (rest_port, requests) = serve_rest(environment, application).await?;
+    let host = &environment.host;
+    let registration = RegistrationRequest {
+        host: host.clone(),
+        rpc_port: Some(rest_port),
+        tracking_url: format!("http://{}", at_port(host, rest_port)),
+    };
+    let executor = TaskExecutor {
+        jobmanager: at_port(host, rpc_port),
+        slots: profile.slots.get(),
+        memory: profile.container.memory_mb << 20,
+    };
+    let context = launch::context(application, &executor, credentials)?;
+    let watch = match application.client_heartbeat {
+        true => ClientWatch::until(clock::timestamp().after(conf.get(&deployment::CLIENT_HEARTBEAT_TIMEOUT)?)),
+        false => ClientWatch::off(),
+    };
+    tracing::info!(jobmanager = executor.jobmanager, rest = registration.tracking_url, "listening");
+    Ok(Parts { executors, requests, registration, context, profile, intervals, settings, watch })
+}
+
+/// `host:port`, with brackets around an address of IPv6.
+fn at_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+async fn executor_server(
+    environment: &Environment,
+    application: &Application,
+) -> Result<(ExecutorServer, u16), SetupError> {
+    let conf = &application.configuration;
+    let tls = match conf.get(&deployment::INTERNAL_SSL)? {
+        true => InternalTls::from_file(Path::new(SECURITY_FILE))?,
+        false => InternalTls::disabled(),
+    };
+    let ports = ports_of(deployment::JOBMANAGER_PORT.key, conf.find(&deployment::JOBMANAGER_PORT)?)?;
+    let address = ports::address_of(&environment.host).await?;
+    let bind = async |at| {
+        let (conf, hadoop) = (conf.clone(), application.hadoop.clone());
+        ExecutorServer::bind(at, tls.clone(), environment.epoch(), conf, hadoop).await
+    };
+    Ok(ports.bind("TaskExecutors (jobmanager.rpc.port)", address, bind).await?)
+}
+
+async fn serve_rest(
+    environment: &Environment,
+    application: &Application,
+) -> Result<(u16, mpsc::Receiver<RestRequest>), SetupError> {
+    let conf = &application.configuration;
+    let ports = ports_of(deployment::REST_PORT.key, conf.find(&deployment::REST_PORT)?)?;
+    let host = conf.find(&deployment::REST_BIND_ADDRESS)?.unwrap_or_else(|| environment.host.clone());
+    let address = ports::address_of(&host).await?;
+    let listener = ports.bind("REST (rest.bind-port)", address, async |at| TcpListener::bind(at).await).await?;
+    let port = listener
+        .local_addr()
+        .map_err(|cause| BindError::Bind { purpose: "REST (rest.bind-port)", address, ports, cause })?
+        .port();
+    let (sender, requests) = mpsc::channel(REST_REQUESTS_MAX);
+    let options = RestOptions {
+        token: application.rest_token.clone(),
+        configuration: conf.clone(),
+        log_dir: flumen_log::container_log_dir(),
+        clock: clock::timestamp,
+    };
+    let router = rest::router(RestState::new(options, sender));
+    // Ends with the process: it has to answer to the very end.
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the REST interface ended");
+        }
+    });
+    Ok((port, requests))
+}
+
+fn ports_of(key: &str, text: Option<String>) -> Result<Ports, BadConfiguration> {
+    text.map_or_else(|| Ok(Ports::any()), |text| Ports::parse(key, &text))
+}
+
+/// What containers to ask for, from the options.
+fn profile(conf: &Configuration) -> Result<Profile, BadConfiguration> {
+    let slots: u32 = conf.get(&deployment::TASK_SLOTS)?;
+    let slots = NonZeroU32::new(slots).ok_or_else(|| BadConfiguration::Value {
+        key: deployment::TASK_SLOTS.key.to_owned(),
+        value: slots.to_string(),
+        expected: "at least 1".to_owned(),
+    })?;
+    let vcores = match u32::try_from(conf.get(&yarn::CONTAINER_VCORES)?) {
+        Ok(vcores) if vcores > 0 => vcores,
+        _ => slots.get(),
+    };
+    let label = match conf.find(&yarn::TASKMANAGER_NODE_LABEL)? {
+        Some(label) => Some(label),
+        None => conf.find(&yarn::NODE_LABEL)?,
+    };
+    Ok(Profile {
+        container: Resource::new(conf.get(&memory::TASKMANAGER_PROCESS)?.mib_rounded_up(), vcores),
+        slots,
+        node_label: label,
+        failures_per_minute_max: conf.get(&yarn::START_WORKER_MAX_FAILURES)?,
+        registration_timeout: conf.get(&yarn::REGISTRATION_TIMEOUT)?,
+        fit_grace: conf.get(&yarn::ALLOCATION_GRACE)?,
+        appmaster: Resource::new(
+            conf.get(&memory::JOBMANAGER_PROCESS)?.mib_rounded_up(),
+            conf.get(&yarn::APPMASTER_VCORES)?,
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_profile_follows_the_options() {
+        let mut conf = Configuration::new();
+        let default = profile(&conf).unwrap();
+        assert_eq!((default.container, default.slots.get()), (Resource::new(1024, 1), 1));
+        assert_eq!(default.appmaster, Resource::new(256, 1));
+        conf.put(&deployment::TASK_SLOTS, 3);
+        conf.put(&memory::TASKMANAGER_PROCESS, "1000000 kb");
+        conf.put(&yarn::NODE_LABEL, "fast");
+        let three = profile(&conf).unwrap();
+        assert_eq!(three.container, Resource::new(977, 3));
+        assert_eq!(three.node_label.as_deref(), Some("fast"));
+        conf.put(&yarn::CONTAINER_VCORES, 2);
+        conf.put(&yarn::TASKMANAGER_NODE_LABEL, "faster");
+        let labelled = profile(&conf).unwrap();
+        assert_eq!((labelled.container.vcores, labelled.node_label.as_deref()), (2, Some("faster")));
+        conf.put(&deployment::TASK_SLOTS, 0);
+        assert!(profile(&conf).unwrap_err().to_string().contains("taskmanager.numberOfTaskSlots"));
+    }
+
+    #[test]
+    fn hosts_that_are_addresses_of_ipv6_get_brackets() {
+        assert_eq!(at_port("node1", 80), "node1:80");
+        assert_eq!(at_port("::1", 80), "[::1]:80");
+    }
+}
