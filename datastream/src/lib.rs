@@ -1,1 +1,49 @@
-//! Flumen: a distributed, stateful stream processor. Typed streams that become a JobGraph.
+//! Flumen: a distributed, stateful stream processor that runs natively where Apache Flink runs.
+//!
+//! A job is an ordinary program:
+//!
+//! ```no_run
+//! use flumen::{Collector, StreamExecutionEnvironment};
+//!
+//! fn main() -> flumen::Result<()> {
+//!     let env = StreamExecutionEnvironment::get()?; // finds out by itself where it runs
+//!     env.read_text_file("input.txt")?
+//!         .flat_map(|line: String, out: &mut Collector<(String, u64)>| {
+//!             line.split_whitespace().for_each(|word| out.collect((word.to_owned(), 1)))
+//!         })
+//!         .key_by_ref(|(word, _)| word)
+//!         .sum(|t| &mut t.1)
+//!         .write_as_text("counts");
+//!     env.execute("WordCount")?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Started by hand it runs in an embedded cluster inside its own process. Started by `flink run` the same executable first
+//! says what it would run, and is then started once in every container of the job as its worker. Code before
+//! [`StreamExecutionEnvironment::execute`] therefore runs in every one of these processes, and must build the same graph
+//! from the same arguments in each.
+//!
+//! Start reading at [`StreamExecutionEnvironment`] and [`DataStream`].
+
+mod environment;
+mod keyed;
+mod stream;
+mod transformations;
+
+mod graph;
+
+mod embedded;
+mod role;
+
+mod error;
+
+pub use environment::{JobExecutionResult, StreamExecutionEnvironment};
+pub use error::{Error, Result};
+pub use flumen_model::job_graph::RuntimeMode;
+pub use flumen_worker::keyed::{Key, KeySelector};
+pub use flumen_worker::operator::Data;
+pub use flumen_worker::operators::Collector;
+pub use flumen_worker::sinks::AsText;
+pub use keyed::KeyedStream;
+pub use stream::{DataStream, DataStreamSink};

@@ -1,0 +1,7 @@
+//! The program as it is being written: nodes (operators) with typed factories behind untyped handles, and how they become
+//! a JobGraph and something that can run.
+
+pub(crate) mod chain;
+pub(crate) mod job;
+pub(crate) mod node;
+pub(crate) mod records;

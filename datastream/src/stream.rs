@@ -1,0 +1,212 @@
+//! Streams: what operators are applied to.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use flumen_model::job_graph::Partitioner;
+use flumen_worker::keyed::{BorrowedKey, Key, KeySelector, OwnedKey};
+use flumen_worker::operator::Data;
+use flumen_worker::sinks::AsText;
+use flumen_worker::sinks::print::PrintSink;
+use flumen_worker::sinks::text::TextSink;
+
+use crate::environment::StreamExecutionEnvironment;
+use crate::graph::node::{Chaining, Input, MakeOperator, Node, NodeId, Partition, Work};
+use crate::graph::records::{AnyPush, RecordsOf};
+use crate::keyed::KeyedStream;
+
+/// A stream of records of type `T`, as Flink's `DataStream`.
+///
+/// Every method takes the stream and returns the next one; clone a stream to use it more than once: each use then gets
+/// every record.
+pub struct DataStream<T> {
+    pub(crate) env: StreamExecutionEnvironment,
+    pub(crate) inputs: Vec<Input>,
+    records: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for DataStream<T> {
+    fn clone(&self) -> Self {
+        Self { env: self.env.clone(), inputs: self.inputs.clone(), records: PhantomData }
+    }
+}
+
+impl<T: Data> DataStream<T> {
+    /// The output of a node.
+    pub(crate) fn of(env: StreamExecutionEnvironment, node: NodeId) -> Self {
+        Self { env, inputs: vec![Input { node, partition: Partition::Default }], records: PhantomData }
+    }
+
+    /// Adds an operator that takes this stream.
+    pub(crate) fn operator<U: Data>(self, name: &str, make: MakeOperator) -> DataStream<U> {
+        let node = self.node::<U>(name, make);
+        let id = self.env.add(node);
+        DataStream::of(self.env, id)
+    }
+
+    fn node<U: Data>(&self, name: &str, make: MakeOperator) -> Node {
+        Node {
+            name: name.to_owned(),
+            uid: None,
+            parallelism: None,
+            max_parallelism: None,
+            chaining: Chaining::Always,
+            inputs: self.inputs.clone(),
+            work: Work::Operator { records: RecordsOf::<T>::shared(), make },
+            output: RecordsOf::<U>::shared(),
+            creates: None,
+            single: false,
+        }
+    }
+
+    fn partitioned(mut self, partition: Partition) -> Self {
+        for input in &mut self.inputs {
+            input.partition = partition.clone();
+        }
+        self
+    }
+
+    /// All records of this stream and of another one, in no particular order between the two.
+    pub fn union(mut self, other: DataStream<T>) -> Self {
+        self.inputs.extend(other.inputs);
+        self
+    }
+
+    /// Sends the records to the subtasks of the next operator in turn.
+    pub fn rebalance(self) -> Self {
+        self.partitioned(Partition::Explicit(Partitioner::Rebalance))
+    }
+
+    /// Sends each record to a subtask of the next operator that is chosen at random.
+    pub fn shuffle(self) -> Self {
+        self.partitioned(Partition::Explicit(Partitioner::Shuffle))
+    }
+
+    /// Sends each record to all subtasks of the next operator.
+    pub fn broadcast(self) -> Self {
+        self.partitioned(Partition::Explicit(Partitioner::Broadcast))
+    }
+
+    /// Sends the records of subtask `i` to subtask `i` of the next operator, which must have the same parallelism.
+    pub fn forward(self) -> Self {
+        self.partitioned(Partition::Explicit(Partitioner::Forward))
+    }
+
+    /// Groups the records by a key that the function makes. Equal keys must be serialised equally (with serde).
+    ///
+    /// Where the key is a part of the record, [`key_by_ref`](Self::key_by_ref) saves making it for every record.
+    pub fn key_by<K: Key>(
+        self,
+        key: impl Fn(&T) -> K + Clone + Send + Sync + 'static,
+    ) -> KeyedStream<T, impl KeySelector<T, Key = K>> {
+        KeyedStream::new(self, OwnedKey::new(key))
+    }
+
+    /// Groups the records by a part of them.
+    pub fn key_by_ref<K: Key>(
+        self,
+        key: impl Fn(&T) -> &K + Clone + Send + Sync + 'static,
+    ) -> KeyedStream<T, impl KeySelector<T, Key = K>> {
+        KeyedStream::new(self, BorrowedKey::new(key))
+    }
+
+    /// Sets the parallelism of the operator that this stream comes from.
+    pub fn set_parallelism(self, parallelism: u32) -> Self {
+        self.change("set_parallelism", |node| node.parallelism = Some(parallelism))
+    }
+
+    /// Sets the number of key groups of the operator that this stream comes from: the bound of every later parallelism.
+    pub fn set_max_parallelism(self, max_parallelism: u32) -> Self {
+        self.change("set_max_parallelism", |node| node.max_parallelism = Some(max_parallelism))
+    }
+
+    /// Sets the name of the operator that this stream comes from, as the web page and errors show it.
+    pub fn name(self, name: &str) -> Self {
+        self.change("name", |node| node.name = name.to_owned())
+    }
+
+    /// Sets the id under which the operator that this stream comes from keeps its state across changes of the program.
+    pub fn uid(self, uid: &str) -> Self {
+        self.change("uid", |node| node.uid = Some(uid.to_owned()))
+    }
+
+    /// The operator that this stream comes from does not share a thread with the one before it.
+    pub fn start_new_chain(self) -> Self {
+        self.change("start_new_chain", |node| node.chaining = Chaining::Head)
+    }
+
+    /// The operator that this stream comes from does not share a thread with any other.
+    pub fn disable_chaining(self) -> Self {
+        self.change("disable_chaining", |node| node.chaining = Chaining::Never)
+    }
+
+    fn change(self, what: &str, change: impl FnOnce(&mut Node)) -> Self {
+        match self.inputs.as_slice() {
+            [Input { node, partition: Partition::Default }] => self.env.change(*node, change),
+            _ => self.env.mistake(format!(
+                "`{what}` must follow directly on the operator that it is for, not on `union` or a partitioning"
+            )),
+        }
+        self
+    }
+
+    fn sink(self, name: &str, creates: Option<String>, make: MakeOperator) -> DataStreamSink {
+        let node = Node { creates, ..self.node::<()>(name, make) };
+        let id = self.env.add(node);
+        DataStreamSink { env: self.env, node: id }
+    }
+}
+
+impl<T: Data + AsText> DataStream<T> {
+    /// Prints each record on a line of standard output: the terminal in an embedded run, the TaskExecutor's
+    /// `taskmanager.out` on a cluster.
+    pub fn print(self) -> DataStreamSink {
+        let make: MakeOperator = Arc::new(|making, _| {
+            Ok(AnyPush::of::<T>(Box::new(PrintSink::new(making.context.id.index, making.context.parallelism))))
+        });
+        self.sink("Sink: Print to Std. Out", None, make)
+    }
+
+    /// Writes each record on a line of a text file: one file `part-<subtask>` per subtask in the directory `output`.
+    ///
+    /// The directory must not exist, or be empty: a job is refused before anything of it runs. The files appear when the
+    /// whole job has finished.
+    pub fn write_as_text(self, output: &str) -> DataStreamSink {
+        let path = output.to_owned();
+        let make: MakeOperator =
+            Arc::new(move |making, _| Ok(AnyPush::of::<T>(Box::new(TextSink::open(&path, making.context)?))));
+        self.sink("Sink: Text File", Some(output.to_owned()), make)
+    }
+}
+
+/// The end of a stream.
+pub struct DataStreamSink {
+    env: StreamExecutionEnvironment,
+    node: NodeId,
+}
+
+impl DataStreamSink {
+    /// Sets the number of its subtasks.
+    pub fn set_parallelism(self, parallelism: u32) -> Self {
+        self.env.change(self.node, |node| node.parallelism = Some(parallelism));
+        self
+    }
+
+    /// Sets its name.
+    pub fn name(self, name: &str) -> Self {
+        self.env.change(self.node, |node| node.name = name.to_owned());
+        self
+    }
+
+    /// Sets the id under which it keeps its state across changes of the program.
+    pub fn uid(self, uid: &str) -> Self {
+        self.env.change(self.node, |node| node.uid = Some(uid.to_owned()));
+        self
+    }
+
+    /// It does not share a thread with the operator before it.
+    pub fn disable_chaining(self) -> Self {
+        self.env.change(self.node, |node| node.chaining = Chaining::Never);
+        self
+    }
+}
