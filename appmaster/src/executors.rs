@@ -144,7 +144,14 @@ enum Loss {
 }
 
 impl From<FrameError> for Loss {
+    /// A process that is killed says no goodbye, neither in TLS nor in TCP.
     fn from(error: FrameError) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        if let FrameError::Io(cause) = &error
+            && matches!(cause.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+        {
+            return Self::Closed;
+        }
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         Self::Broken(format!("{error}{cause}"))
     }

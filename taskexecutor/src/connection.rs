@@ -163,10 +163,16 @@ async fn read_commands(mut stream: ReadHalf<Stream>, commands: mpsc::Sender<Resu
     loop {
         let Some(command) = frame::read(&mut stream).await.transpose() else { return };
         let last = command.is_err();
-        if commands.send(command).await.is_err() || last {
+        if command.as_ref().is_err_and(is_end) || commands.send(command).await.is_err() || last {
             return;
         }
     }
+}
+
+/// A process that is killed says no goodbye, neither in TLS nor in TCP.
+fn is_end(error: &FrameError) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error, FrameError::Io(cause) if matches!(cause.kind(), BrokenPipe | ConnectionReset | UnexpectedEof))
 }
 
 async fn write_reports(mut stream: WriteHalf<Stream>, mut reports: mpsc::Receiver<FromExecutor>) {
