@@ -64,21 +64,13 @@ impl ApplicationMasterClient {
 
     /// Tells the ResourceManager that this attempt's master runs. Looks for the active one among the addresses.
     pub async fn register(&mut self, request: &RegistrationRequest) -> Result<Registration, AmError> {
-        let message = RegisterApplicationMasterRequestProto {
-            host: Some(request.host.clone()),
-            rpc_port: Some(request.rpc_port.map_or(-1, i32::from)),
-            tracking_url: Some(request.tracking_url.clone()),
-        };
-        let answer = match self.call(Method::Register, &message).await? {
-            Ok(answer) => self.registration(answer)?,
-            Err(Failure { verdict: Verdict::AlreadyRegistered, .. }) => {
-                Registration { already_registered: true, ..Registration::default() }
-            }
-            Err(failure) => return Err(failure.into_error(Method::Register)),
-        };
-        self.registered = Some(request.clone());
-        self.heartbeat.reset();
-        Ok(answer)
+        let repeated = self.registered.is_some();
+        let registration = self.introduce(request).await?;
+        // a second introduction that changes nothing over there must not break off the conversation
+        if !(repeated && registration.already_registered) {
+            self.heartbeat.reset();
+        }
+        Ok(registration)
     }
 
     /// One heartbeat: tells what changed and takes what the ResourceManager has. To be repeated every second or faster, well
@@ -173,11 +165,30 @@ impl ApplicationMasterClient {
         }
     }
 
+    async fn introduce(&mut self, request: &RegistrationRequest) -> Result<Registration, AmError> {
+        let message = RegisterApplicationMasterRequestProto {
+            host: Some(request.host.clone()),
+            rpc_port: Some(request.rpc_port.map_or(-1, i32::from)),
+            tracking_url: Some(request.tracking_url.clone()),
+        };
+        let registration = match self.call(Method::Register, &message).await? {
+            Ok(answer) => self.registration(answer)?,
+            Err(Failure { verdict: Verdict::AlreadyRegistered, .. }) => {
+                Registration { already_registered: true, ..Registration::default() }
+            }
+            Err(failure) => return Err(failure.into_error(Method::Register)),
+        };
+        self.registered = Some(request.clone());
+        Ok(registration)
+    }
+
     /// Registers again with the last introduction; gives the running containers that the ResourceManager names.
     async fn reregister(&mut self) -> Result<Vec<Container>, AmError> {
         let request = self.registered.clone().ok_or(AmError::NotRegistered)?;
         tracing::warn!("the ResourceManager has forgotten this application attempt; registering again");
-        Ok(self.register(&request).await?.containers_from_previous_attempts)
+        let registration = self.introduce(&request).await?;
+        self.heartbeat.reset();
+        Ok(registration.containers_from_previous_attempts)
     }
 
     fn registration(&mut self, answer: RegisterApplicationMasterResponseProto) -> Result<Registration, AmError> {

@@ -297,6 +297,21 @@ async fn a_registration_whose_answer_was_lost_counts() {
 }
 
 #[tokio::test]
+async fn a_second_introduction_to_the_same_manager_does_not_break_off_the_conversation() {
+    let class = "org.apache.hadoop.yarn.exceptions.InvalidApplicationMasterRequestException";
+    let already = Reply::exception(class, "Application Master is already registered : application_1_0001");
+    let (server, calls) =
+        manager(vec![registered(), Reply::answer(&answer(1)), already, Reply::answer(&answer(2))]).await;
+    let mut client = client(&[&server]);
+    client.register(&introduction()).await.unwrap();
+    client.allocate(&asking(1)).await.unwrap();
+    client.register(&introduction()).await.unwrap();
+    client.allocate(&asking(1)).await.unwrap();
+    let last = allocate_requests(&calls).pop().unwrap();
+    assert_eq!((last.response_id, last.ask.len()), (Some(1), 0));
+}
+
+#[tokio::test]
 async fn finishing_is_repeated_until_it_is_confirmed() {
     let done = |done| Reply::answer(&FinishApplicationMasterResponseProto { is_unregistered: Some(done) });
     let forgotten = Reply::exception(NOT_REGISTERED, "who?");
@@ -373,11 +388,44 @@ async fn nodes_headroom_and_preemption_are_passed_on() {
     assert_eq!(preemption.wanted, [(Resource::new(512, 1), 2)]);
 }
 
+/// An answer with something in every field.
+fn full_answer() -> AllocateResponseProto {
+    use crate::yarn::messages::{
+        ContainerStatusProto, NodeReportProto, PreemptionContainerProto, PreemptionMessageProto,
+    };
+    let end = ContainerStatusProto {
+        container_id: Some(container_id(3).into()),
+        state: Some(3),
+        diagnostics: Some("it ended".into()),
+        exit_status: Some(-100),
+    };
+    let mut preemption = PreemptionMessageProto::default();
+    preemption.strict_contract.get_or_insert_default().container =
+        vec![PreemptionContainerProto { id: Some(container_id(5).into()) }];
+    AllocateResponseProto {
+        allocated_containers: vec![container(2)],
+        completed_container_statuses: vec![end],
+        containers_from_previous_attempts: vec![container(4)],
+        limit: Some((&Resource::new(4096, 4)).into()),
+        updated_nodes: vec![NodeReportProto { node_id: Some((&node()).into()), ..Default::default() }],
+        preempt: Some(preemption),
+        nm_tokens: vec![nm_token("n")],
+        am_rm_token: Some((&token("second")).into()),
+        ..answer(1)
+    }
+}
+
 proptest! {
     #[test]
-    fn no_answer_makes_the_reader_panic(bytes: Vec<u8>) {
+    fn damaged_answers_are_errors_or_other_answers_but_never_panics(at: usize, byte: u8, cut: usize) {
+        let mut bytes = full_answer().encode_to_vec();
+        prop_assert!(client::read(&full_answer()).is_ok());
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        bytes.truncate(bytes.len() - cut % 8);
         if let Ok(answer) = AllocateResponseProto::decode(bytes.as_slice()) {
             let _ = client::read(&answer);
         }
+        let _ = RegisterApplicationMasterResponseProto::decode(bytes.as_slice());
     }
 }
