@@ -171,6 +171,7 @@ fn spawn(
 ) -> Result<Running, String> {
     let setup = frame::encode(&launch.setup).map_err(|error| format!("could not be started: {error}"))?;
     let (ours, its) = socket_pair().map_err(|error| format!("could not be started: no control socket: {error}"))?;
+    // It stays in this process's group: that is what the NodeManager kills when the container has to go.
     let mut child = Command::new(&launch.program)
         .args(&launch.arguments)
         .current_dir(&launch.directory)

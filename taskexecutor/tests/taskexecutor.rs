@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use flumen_model::failure::Blame;
@@ -14,7 +15,9 @@ use flumen_model::ids::{Epoch, ExecutionAttempt};
 use flumen_wire::control::{
     ExecutorCommand, ExecutorReport, FromExecutor, FromWorker, PROTOCOL_VERSION, ProgramSetup, ToExecutor, ToWorker,
 };
-use flumen_wire::frame;
+use flumen_wire::frame::{self, read, write};
+use flumen_wire::tls::{INTERNAL_NAME, InternalTls, SECURITY_FILE};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use support::{Container, EPOCH, JOB, TaskExecutor, alive, fake_worker, wait_until};
 use tempfile::TempDir;
 
@@ -264,6 +267,47 @@ fn it_dials_again_until_the_jobmanager_answers() {
     assert!(matches!(first.report, ExecutorReport::Register(_)));
     drop(stream);
     process.kill();
+}
+
+/// What `flink run` ships: authority, certificate and key in one file.
+fn security_file(path: &Path) {
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::new(vec![]).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec![INTERNAL_NAME.to_owned()])
+        .unwrap()
+        .signed_by(&key, &Issuer::from_params(&authority, &authority_key))
+        .unwrap();
+    let authority = authority.self_signed(&authority_key).unwrap();
+    fs::write(path, format!("{}{}{}", authority.pem(), certificate.pem(), key.serialize_pem())).unwrap();
+}
+
+#[tokio::test]
+async fn with_the_applications_certificate_the_connection_is_encrypted_and_workers_get_the_file() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join(SECURITY_FILE);
+    security_file(&file);
+    let tls = InternalTls::from_file(&file).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let _process = TaskExecutor::spawn(&dir, &address, &["--slots", "1", "--memory", "1g"]);
+    let talk = async {
+        let mut stream = tls.accept(listener.accept().await.unwrap().0).await.unwrap();
+        let first: FromExecutor = read(&mut stream).await.unwrap().unwrap();
+        assert!(matches!(first.report, ExecutorReport::Register(_)));
+        let registered = ExecutorCommand::Registered { configuration: Default::default(), hadoop: Default::default() };
+        for command in [registered, support::start_worker(0, "echo", "program")] {
+            write(&mut stream, &ToExecutor { epoch: EPOCH, command }).await.unwrap();
+        }
+        let ready: FromExecutor = read(&mut stream).await.unwrap().unwrap();
+        assert!(matches!(ready.report, ExecutorReport::Worker { message: FromWorker::Ready { .. }, .. }), "{ready:?}");
+    };
+    tokio::time::timeout(support::LIMIT, talk).await.unwrap();
+    wait_until("the worker's output is captured", || {
+        let out = fs::read_to_string(dir.path().join("logs/taskmanager.out")).unwrap_or_default();
+        out.contains(&format!("\"security\":\"{}\"", file.canonicalize().unwrap().display()))
+    });
 }
 
 #[test]

@@ -126,17 +126,7 @@ impl Container {
     }
 
     pub fn start_program(&mut self, instance: u32, script: &str, program: &str) {
-        let graph = JobGraph {
-            name: script.to_owned(),
-            mode: RuntimeMode::Batch,
-            vertices: vec![],
-            edges: vec![],
-            outputs: vec![],
-            properties: Default::default(),
-        };
-        let arguments = fake_worker::ARGUMENTS.iter().map(|argument| (*argument).to_owned()).collect();
-        let start = StartWorker { job: JOB, instance, program: program.to_owned(), arguments, graph };
-        self.say(ExecutorCommand::StartWorker(Box::new(start)));
+        self.say(start_worker(instance, script, program));
     }
 
     pub fn tell_worker(&mut self, instance: u32, message: ToWorker) {
@@ -189,6 +179,21 @@ impl Container {
     pub fn tmp_dirs(&self) -> Vec<PathBuf> {
         fs::read_dir(self.dir.path().join("local")).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
+}
+
+/// The command to start this program, which plays this script if it is the usual one.
+pub fn start_worker(instance: u32, script: &str, program: &str) -> ExecutorCommand {
+    let graph = JobGraph {
+        name: script.to_owned(),
+        mode: RuntimeMode::Batch,
+        vertices: vec![],
+        edges: vec![],
+        outputs: vec![],
+        properties: Default::default(),
+    };
+    let arguments = fake_worker::ARGUMENTS.iter().map(|argument| (*argument).to_owned()).collect();
+    let start = StartWorker { job: JOB, instance, program: program.to_owned(), arguments, graph };
+    ExecutorCommand::StartWorker(Box::new(start))
 }
 
 /// True while there is such a process, zombies included.
