@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_single_resource_manager_is_found_by_address_or_host_name() {
-        let cases: [(&[(&str, &str)], &str, &str); 4] = [
+        type Properties = &'static [(&'static str, &'static str)];
+        let cases: [(Properties, &str, &str); 4] = [
             (&[], "=http://127.0.0.1:8088", "=127.0.0.1:8030"),
             (&[("yarn.resourcemanager.hostname", "rm")], "=http://rm:8088", "=rm:8030"),
             (

@@ -165,6 +165,11 @@ impl Credentials {
         self.secrets.get(name).map(Vec::as_slice)
     }
 
+    /// All secrets with their names.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.secrets.iter().map(|(name, secret)| (name.as_str(), secret.as_slice()))
+    }
+
     /// The token for the ResourceManager's scheduler. It has neither a name nor a service, so the kind decides.
     pub fn am_rm_token(&self) -> Option<&Token> {
         self.tokens().map(|(_, token)| token).find(|token| token.kind == AM_RM_TOKEN)
