@@ -1,1 +1,78 @@
-//! (being written)
+//! Errors as Flink's REST interface gives them: a status and `{"errors":["…"]}`.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use flumen_model::ids::{JobId, VertexId};
+use flumen_model::status::JobStatus;
+use serde_json::json;
+
+/// Why a request is not answered as asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RestError {
+    #[error("Cannot resolve path parameter ({name}) from value \"{value}\".")]
+    BadPathParameter { name: &'static str, value: String },
+    #[error("Cannot resolve query parameter ({name}) from value \"{value}\".")]
+    BadQueryParameter { name: &'static str, value: String },
+    #[error("The query of the request is not as expected: {0}")]
+    BadQuery(String),
+    #[error("The body of the request is not as expected: {0}")]
+    BadBody(String),
+    #[error("The body of the request is too large or was cut off.")]
+    TooLarge,
+    #[error("Job {0} not found")]
+    NoJob(JobId),
+    #[error("Vertex {0} not found")]
+    NoVertex(VertexId),
+    #[error("Could not find TaskExecutor {0}.")]
+    NoExecutor(String),
+    #[error("There is no log file `{0}`; GET /jobmanager/logs lists those that exist.")]
+    NoLog(String),
+    #[error("Not found: {0}")]
+    NoRoute(String),
+    #[error("Job cancellation failed because the job has already reached another terminal state ({0}).")]
+    AlreadyOver(JobStatus),
+    #[error("The termination mode \"stop\" is not supported; use \"cancel\".")]
+    StopMode,
+    #[error(
+        "This changes something, so it needs the application's token: `Authorization: Bearer <token>`. \
+         The token is in the application's staging directory and is sent by `flink` itself."
+    )]
+    Unauthorized,
+    #[error("The JobManager did not answer in time; try again.")]
+    Busy,
+    #[error("The application is ending.")]
+    Ending,
+    #[error("The log file `{name}` cannot be read: {cause}")]
+    LogUnreadable { name: String, cause: std::io::Error },
+}
+
+impl RestError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::BadPathParameter { .. } | Self::BadQueryParameter { .. } | Self::BadQuery(_) | Self::BadBody(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoJob(_) | Self::NoVertex(_) | Self::NoExecutor(_) | Self::NoLog(_) | Self::NoRoute(_) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::AlreadyOver(_) => StatusCode::CONFLICT,
+            Self::StopMode => StatusCode::PERMANENT_REDIRECT,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Busy | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::LogUnreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl IntoResponse for RestError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let mut response = (status, Json(json!({ "errors": [self.to_string()] }))).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

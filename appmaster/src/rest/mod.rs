@@ -16,7 +16,11 @@ mod auth;
 mod error;
 mod json;
 mod logs;
+mod page;
+mod params;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 pub use routes::router;
 

@@ -1,0 +1,76 @@
+//! What stands in a path, a query or a body. All that can be wrong with them is answered in Flink's form.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use axum::http::request::Parts;
+use flumen_model::ids::{JobId, VertexId};
+use serde::de::DeserializeOwned;
+
+use super::RestState;
+use super::error::RestError;
+
+/// `:jobid`.
+pub(super) struct JobParam(pub(super) JobId);
+
+/// `:vertexid`.
+pub(super) struct VertexParam(pub(super) VertexId);
+
+/// `:taskmanagerid` or `:filename`: the last parameter, as it is.
+pub(super) struct NameParam(pub(super) String);
+
+/// Query parameters.
+pub(super) struct QueryParams<T>(pub(super) T);
+
+/// A bounded body of JSON.
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl FromRequestParts<RestState> for JobParam {
+    type Rejection = RestError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, RestError> {
+        let value = param(parts, state, "jobid").await?;
+        value.parse().map(Self).map_err(|_| RestError::BadPathParameter { name: "jobid", value })
+    }
+}
+
+impl FromRequestParts<RestState> for VertexParam {
+    type Rejection = RestError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, RestError> {
+        let value = param(parts, state, "vertexid").await?;
+        value.parse().map(Self).map_err(|_| RestError::BadPathParameter { name: "vertexid", value })
+    }
+}
+
+impl FromRequestParts<RestState> for NameParam {
+    type Rejection = RestError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, RestError> {
+        param(parts, state, "name").await.map(Self)
+    }
+}
+
+async fn param(parts: &mut Parts, state: &RestState, name: &'static str) -> Result<String, RestError> {
+    let bad = || RestError::BadPathParameter { name, value: parts.uri.path().to_owned() };
+    let (bad_encoding, missing) = (bad(), bad());
+    let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| bad_encoding)?;
+    params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).ok_or(missing)
+}
+
+impl<T: DeserializeOwned> FromRequestParts<RestState> for QueryParams<T> {
+    type Rejection = RestError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &RestState) -> Result<Self, RestError> {
+        let query = Query::try_from_uri(&parts.uri).map_err(|error| RestError::BadQuery(error.body_text()))?;
+        Ok(Self(query.0))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<RestState> for JsonBody<T> {
+    type Rejection = RestError;
+
+    async fn from_request(request: Request, state: &RestState) -> Result<Self, RestError> {
+        let body = Bytes::from_request(request, state).await.map_err(|_| RestError::TooLarge)?;
+        serde_json::from_slice(&body).map(Self).map_err(|error| RestError::BadBody(error.to_string()))
+    }
+}
