@@ -64,6 +64,18 @@ impl StreamExecutionEnvironment {
         Ok(Self { start: role::start()?, program: Rc::default() })
     }
 
+    /// The same with options that win over those of the process: for programs that set options in their code, and tests.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_with(options: &Configuration) -> Result<Self> {
+        let mut start = role::start()?;
+        let mut setup = (*start.setup).clone();
+        setup.configuration.extend(options);
+        start.setup = Arc::new(setup);
+        Ok(Self { start, program: Rc::default() })
+    }
+
     /// Sets the parallelism of all operators that don't set their own. It wins over `-p` and `parallelism.default`.
     pub fn set_parallelism(&self, parallelism: u32) {
         self.program.borrow_mut().parallelism = Some(parallelism);

@@ -40,6 +40,7 @@ mod error;
 
 pub use environment::{JobExecutionResult, StreamExecutionEnvironment};
 pub use error::{Error, Result};
+pub use flumen_model::config::Configuration;
 pub use flumen_model::job_graph::RuntimeMode;
 pub use flumen_worker::keyed::{Key, KeySelector};
 pub use flumen_worker::operator::Data;

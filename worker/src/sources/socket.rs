@@ -35,10 +35,11 @@ impl SocketSource {
     }
 
     fn connect(&self, context: &SubtaskContext) -> TaskResult<mpsc::Receiver<std::io::Result<String>>> {
-        let connect = timeout(CONNECT_LIMIT, TcpStream::connect((self.host.as_str(), self.port)));
-        let stream = context
-            .block_on(async { connect.await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) })?
-            .map_err(|error| self.failure("could not connect to", &error))?;
+        let connect = async {
+            let connect = TcpStream::connect((self.host.as_str(), self.port));
+            timeout(CONNECT_LIMIT, connect).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        };
+        let stream = context.block_on(connect)?.map_err(|error| self.failure("could not connect to", &error))?;
         let (sender, lines) = mpsc::channel(LINES_AHEAD);
         let handle = context.handle.clone();
         context.worker.runtime.spawn(async move {

@@ -64,7 +64,7 @@ pub fn split_file(path: &FsPath, length: u64, split_bytes: u64) -> Vec<TextSplit
 }
 
 /// The splits of a file, of the files directly in a directory, or of all that match a pattern (`*`, `?`, `[…]`, `{…}`).
-/// Names that start with `_` or `.` are left out of directories, as Hadoop does.
+/// Names that start with `_` or `.` are left out, as Hadoop does, unless the input names the file itself.
 ///
 /// # Errors
 /// [`FsError::NotFound`] when there is no such file, or nothing matches the pattern.
@@ -73,7 +73,11 @@ pub async fn enumerate(files: &FileSystems, input: &str, split_bytes: u64) -> Re
     let fs = files.get(&path)?;
     let found = match fs.status(&path).await {
         Ok(status) => vec![status],
-        Err(error) if error.is_not_found() => fs.glob(&path).await?,
+        Err(error) if error.is_not_found() => {
+            let mut matching = fs.glob(&path).await?;
+            matching.retain(|status| !is_hidden(&status.path));
+            matching
+        }
         Err(error) => return Err(error),
     };
     if found.is_empty() {
@@ -83,7 +87,7 @@ pub async fn enumerate(files: &FileSystems, input: &str, split_bytes: u64) -> Re
     for status in found {
         if status.is_dir {
             for entry in fs.list(&status.path).await? {
-                if !entry.is_dir && !entry.path.name().starts_with(['_', '.']) {
+                if !entry.is_dir && !is_hidden(&entry.path) {
                     splits.extend(split_file(&entry.path, entry.len, split_bytes));
                 }
             }
@@ -92,6 +96,10 @@ pub async fn enumerate(files: &FileSystems, input: &str, split_bytes: u64) -> Re
         }
     }
     Ok(splits)
+}
+
+fn is_hidden(path: &FsPath) -> bool {
+    path.name().starts_with(['_', '.'])
 }
 
 /// Asks for one split after another and emits their lines.
