@@ -2,7 +2,7 @@
 //!
 //! In: commands of the JobManager ([`flumen_wire::control::ToExecutor`]), messages and exits of workers. Out: reports to the
 //! JobManager, child processes, their output in rolling log files. It never links user code: a job's crash is a child's exit.
-//! Start at [`executor`], the loop that owns all state; [`exit`], [`memory`] and [`slots`] only decide.
+//! Start at [`executor`], the loop that owns all state, then [`workers`]; [`exit`], [`memory`] and [`slots`] only decide.
 
 pub mod arguments;
 
@@ -10,7 +10,9 @@ pub mod executor;
 
 pub mod connection;
 pub mod settings;
+
 pub mod slots;
+pub mod workers;
 
 pub mod worker_process;
 

@@ -1,0 +1,327 @@
+//! All workers of this TaskExecutor: at most one live one for each job.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flumen_log::{RollingFile, SharedFile};
+use flumen_model::config::Configuration;
+use flumen_model::failure::Failure;
+use flumen_model::ids::JobId;
+use flumen_wire::control::{
+    ExecutorInfo, ExecutorReport, FromWorker, PROTOCOL_VERSION, ProgramSetup, StartWorker, ToWorker, WorkerSetup,
+};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::exit::{self, Cause, Phase};
+use crate::memory;
+use crate::settings::Settings;
+use crate::slots::{StartDecision, on_start};
+use crate::tmp_dirs::PrivateDirs;
+use crate::worker_process::{Ending, Launch, WorkerEvent, WorkerKey, WorkerProcess};
+
+/// How often workers' memory is looked at. YARN looks every 3 s, so a worker would have to outgrow the container within
+/// this time for YARN to be first.
+const WATCH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Events of workers that may wait to be taken; then the workers wait.
+const EVENTS_MAX: usize = 256;
+
+/// Where all workers' standard output goes, as Flink's.
+const STDOUT_FILE: &str = "taskmanager.out";
+
+/// What all workers have in common.
+pub struct Common {
+    /// The TaskExecutor.
+    pub info: ExecutorInfo,
+    /// Absolute path of the security file; `None`: no TLS.
+    pub security: Option<String>,
+    /// The working directory.
+    pub directory: PathBuf,
+    /// Where their output goes.
+    pub log_dir: PathBuf,
+    /// Limits.
+    pub settings: Settings,
+    /// The application's configuration.
+    pub configuration: Configuration,
+    /// Expanded Hadoop properties.
+    pub hadoop: BTreeMap<String, String>,
+}
+
+/// The workers; see the module.
+pub struct Workers {
+    common: Common,
+    jobs: BTreeMap<JobId, JobPlace>,
+    stdout: SharedFile,
+    last_watch: Instant,
+    events: mpsc::Sender<(WorkerKey, WorkerEvent)>,
+    incoming: mpsc::Receiver<(WorkerKey, WorkerEvent)>,
+}
+
+/// A job's place on this TaskExecutor. It stays when its worker is gone, for the sake of `greatest`.
+struct JobPlace {
+    /// The greatest number of a worker so far.
+    greatest: u32,
+    /// The worker that has not ended yet.
+    live: Option<Worker>,
+    /// What is started when that one has ended.
+    next: Option<Box<StartWorker>>,
+}
+
+struct Worker {
+    instance: u32,
+    process: WorkerProcess,
+    phase: Phase,
+    /// When it must have said something.
+    due: Instant,
+    fate: Fate,
+}
+
+/// Who brings a worker's end about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fate {
+    /// Nobody here.
+    Own,
+    /// It was ordered: nobody has to be told.
+    Stopped,
+    /// This TaskExecutor, for this reason, which the JobManager has to be told.
+    Killed(String),
+}
+
+impl Workers {
+    /// None yet.
+    pub fn new(common: Common) -> Self {
+        let stdout = RollingFile::lazy(&common.log_dir.join(STDOUT_FILE), common.settings.log_limits);
+        let (events, incoming) = mpsc::channel(EVENTS_MAX);
+        let last_watch = Instant::now();
+        Self { common, jobs: BTreeMap::new(), stdout: SharedFile::new(stdout), last_watch, events, incoming }
+    }
+
+    /// Starts a worker, after the end of the job's former one. Whatever becomes of it is told by events.
+    pub fn start(&mut self, start: Box<StartWorker>) {
+        let key = WorkerKey { job: start.job, instance: start.instance };
+        let place = self.jobs.get_mut(&start.job);
+        let greatest = place.as_ref().map(|place| place.greatest);
+        let live = place.as_ref().is_some_and(|place| place.live.is_some());
+        match (on_start(greatest, live, start.instance), place) {
+            (StartDecision::Outdated, _) => tracing::warn!(%key, "an old command to start a worker is refused"),
+            (StartDecision::AfterTheLiveOne, Some(place)) => {
+                tracing::info!(%key, "waits for the job's former worker to end");
+                place.greatest = start.instance;
+                place.next = Some(start);
+                if let Some(worker) = &mut place.live {
+                    worker.stop(Fate::Stopped);
+                }
+            }
+            (StartDecision::AfterTheLiveOne | StartDecision::Now, _) => self.start_now(*start),
+        }
+    }
+
+    fn start_now(&mut self, start: StartWorker) {
+        let (job, instance) = (start.job, start.instance);
+        let key = WorkerKey { job, instance };
+        let events = self.events.clone();
+        let process = match PrivateDirs::make(&self.common.settings.tmp_parents) {
+            Ok(tmp_dirs) => WorkerProcess::start(self.launch(start, tmp_dirs), events),
+            Err(error) => {
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                WorkerProcess::not_started(key, format!("could not be started: {error}{cause}"), events)
+            }
+        };
+        tracing::info!(%key, pid = process.pid(), "started");
+        let due = Instant::now() + self.common.settings.worker_start_timeout;
+        let worker = Worker { instance, process, phase: Phase::Starting, due, fate: Fate::Own };
+        self.jobs.insert(job, JobPlace { greatest: instance, live: Some(worker), next: None });
+    }
+
+    fn launch(&self, start: StartWorker, tmp_dirs: PrivateDirs) -> Launch {
+        let Common { info, security, directory, log_dir, settings, configuration, hadoop } = &self.common;
+        let log_file = log_dir.join(format!("worker-{}.log", start.job));
+        let setup = WorkerSetup {
+            job: start.job,
+            graph: start.graph,
+            host: info.host.clone(),
+            security: security.clone(),
+            memory: settings.worker_memory,
+            slots: info.slots,
+            tmp_dirs: tmp_dirs.paths().iter().map(|dir| dir.to_string_lossy().into_owned()).collect(),
+        };
+        Launch {
+            key: WorkerKey { job: start.job, instance: start.instance },
+            program: directory.join(start.program),
+            arguments: start.arguments,
+            directory: directory.clone(),
+            setup: ProgramSetup {
+                protocol: PROTOCOL_VERSION,
+                configuration: configuration.clone(),
+                hadoop: hadoop.clone(),
+                worker: Some(setup),
+            },
+            tmp_dirs,
+            stdout: self.stdout.clone(),
+            stderr: SharedFile::new(RollingFile::lazy(&log_file, settings.log_limits)),
+        }
+    }
+
+    /// Kills a worker. Its end is no news for anybody.
+    pub fn stop(&mut self, key: WorkerKey) {
+        if let Some(place) = self.jobs.get_mut(&key.job) {
+            place.next = place.next.take().filter(|next| next.instance != key.instance);
+        }
+        match self.worker(key) {
+            Some(worker) => {
+                tracing::info!(%key, "is stopped");
+                worker.stop(Fate::Stopped);
+            }
+            None => tracing::debug!(%key, "has ended before it was told to stop"),
+        }
+    }
+
+    /// Hands a message to a worker. One that does not take its messages is killed.
+    pub fn tell(&mut self, key: WorkerKey, message: ToWorker) {
+        match self.worker(key) {
+            Some(worker) => {
+                if let Err(error) = worker.process.tell(message) {
+                    worker.stop(Fate::Killed(error.to_string()));
+                }
+            }
+            None => tracing::debug!(%key, "has ended before a message for it came"),
+        }
+    }
+
+    /// What happens next to any of them; never, when there are none. Safe to cancel.
+    pub async fn next_event(&mut self) -> (WorkerKey, WorkerEvent) {
+        match self.incoming.recv().await {
+            Some(event) => event,
+            // There is always the sender in `self`.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes notice of an event; returns what the JobManager has to be told of it.
+    pub fn on_event(&mut self, key: WorkerKey, event: WorkerEvent) -> Option<ExecutorReport> {
+        let WorkerKey { job, instance } = key;
+        match event {
+            WorkerEvent::Said(message) => {
+                // One that was told to stop is no longer listened to.
+                let worker = self.worker(key).filter(|worker| worker.fate == Fate::Own)?;
+                worker.phase = match message {
+                    FromWorker::Refused(_) => Phase::Refused,
+                    FromWorker::Ready { .. }
+                    | FromWorker::Deployed { .. }
+                    | FromWorker::State { .. }
+                    | FromWorker::RequestSplit { .. }
+                    | FromWorker::Io { .. } => Phase::Ready,
+                };
+                Some(ExecutorReport::Worker { job, instance, message })
+            }
+            WorkerEvent::Ended(ending) => {
+                let place = self.jobs.get_mut(&job)?;
+                let worker = place.live.take_if(|worker| worker.instance == instance)?;
+                let next = place.next.take();
+                let failure = failure_of(key, worker, ending).map(|failure| failure.on(&self.common.info.id));
+                match &failure {
+                    Some(failure) => tracing::warn!("{failure}"),
+                    None => tracing::info!(%key, "is gone"),
+                }
+                if let Some(next) = next {
+                    self.start_now(*next);
+                }
+                failure.map(|failure| ExecutorReport::WorkerExited { job, instance, failure })
+            }
+        }
+    }
+
+    /// When [`Self::watch`] is due: `None` while there is nobody to watch.
+    pub fn next_watch(&self) -> Option<Instant> {
+        self.live().next().map(|_| self.last_watch + WATCH_INTERVAL)
+    }
+
+    /// Kills workers that are late to say something, and the largest one when all together use more memory than they may.
+    pub fn watch(&mut self, now: Instant) {
+        self.last_watch = now;
+        let settings = &self.common.settings;
+        let mut watched: Vec<(&mut Worker, u64)> = Vec::new();
+        for worker in self.jobs.values_mut().filter_map(|place| place.live.as_mut()) {
+            if worker.phase == Phase::Starting && now >= worker.due {
+                let seconds = settings.worker_start_timeout.as_secs_f32();
+                let reason = format!("the program did not call `execute` within {seconds} s (worker.start.timeout)");
+                worker.stop(Fate::Killed(reason));
+            }
+            let resident = worker.resident();
+            watched.push((worker, resident));
+        }
+        let budget = settings.worker_memory;
+        let resident: Vec<u64> = watched.iter().map(|(_, resident)| *resident).collect();
+        let victim = memory::over_budget(budget, &resident);
+        if let Some((worker, used)) = victim.and_then(|victim| watched.get_mut(victim)) {
+            worker.stop(Fate::Killed(memory::over_budget_message(*used, budget, self.common.info.memory)));
+        }
+    }
+
+    /// Resident memory of all of them in bytes.
+    pub fn resident(&self) -> u64 {
+        self.live().map(Worker::resident).fold(0, u64::saturating_add)
+    }
+
+    /// Kills all of them and waits until they are gone, at most `limit`.
+    pub async fn stop_all(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        for place in self.jobs.values_mut() {
+            place.next = None;
+            if let Some(worker) = &mut place.live {
+                worker.stop(Fate::Stopped);
+            }
+        }
+        while self.live().next().is_some() {
+            match timeout_at(deadline, self.next_event()).await {
+                Ok((key, event)) => {
+                    self.on_event(key, event);
+                }
+                Err(_) => {
+                    tracing::warn!("killed workers were not reaped within {} ms", limit.as_millis());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Worker> {
+        self.jobs.values().filter_map(|place| place.live.as_ref())
+    }
+
+    fn worker(&mut self, key: WorkerKey) -> Option<&mut Worker> {
+        self.jobs.get_mut(&key.job)?.live.as_mut().filter(|worker| worker.instance == key.instance)
+    }
+}
+
+impl Worker {
+    /// Kills it. The first reason counts.
+    fn stop(&mut self, fate: Fate) {
+        if self.fate == Fate::Own {
+            self.fate = fate;
+        }
+        self.process.kill();
+    }
+
+    /// In bytes; a process that has just gone uses nothing.
+    fn resident(&self) -> u64 {
+        self.process.pid().and_then(|pid| memory::resident(pid).ok()).unwrap_or(0)
+    }
+}
+
+fn failure_of(key: WorkerKey, worker: Worker, ending: Ending) -> Option<Failure> {
+    let cause = match (worker.fate, ending.killed, ending.exit) {
+        (Fate::Stopped, _, _) => return None,
+        (Fate::Killed(reason), _, _) | (Fate::Own, Some(reason), _) => Cause::Killed(reason),
+        (Fate::Own, None, Ok(status)) => Cause::Exit(status),
+        (Fate::Own, None, Err(reason)) => Cause::Unknown(reason),
+    };
+    let who = match worker.process.pid() {
+        Some(pid) => format!("{key} (pid {pid})"),
+        None => key.to_string(),
+    };
+    Some(exit::failure(&who, worker.phase, &cause, &ending.stderr))
+}
