@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where a command line talks to its user")]
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
@@ -77,7 +78,7 @@ impl Reporter {
     }
 
     /// Draws the progress of uploads until it is dropped.
-    pub async fn uploads(&self, progress: &Progress) {
+    pub async fn uploads(&self, progress: &Progress) -> Infallible {
         let start = Instant::now();
         loop {
             tokio::time::sleep(REFRESH).await;
@@ -86,6 +87,12 @@ impl Reporter {
                 self.progress(&upload_line(sent, total, start.elapsed()));
             }
         }
+    }
+
+    /// A line for benchmarks.
+    pub fn timings(&self, line: &str) {
+        self.close_line();
+        eprintln!("{line}");
     }
 
     /// An error with all its causes.

@@ -36,6 +36,8 @@ pub struct QueueFacts {
     pub state: String,
     /// The largest share of the cluster that it may use, in percent; `None` when it has no such bound.
     pub max_capacity_percent: Option<f64>,
+    /// The most memory that it may use, in MB; `None` when it has no such bound.
+    pub max_memory_mb: Option<u64>,
 }
 
 /// One usable node.
@@ -245,8 +247,10 @@ impl Room<'_> {
 
     /// Memory that the queue may ever use, in MB.
     fn queue_bound(&self) -> Option<u64> {
-        let percent = self.queue?.max_capacity_percent.filter(|&p| p < 100.0)?;
-        Some((self.cluster.nodes.iter().map(|n| n.memory_mb).sum::<u64>() as f64 * percent / 100.0) as u64)
+        let cluster = self.cluster.nodes.iter().map(|n| n.memory_mb).sum::<u64>();
+        let queue = self.queue?;
+        let share = queue.max_capacity_percent.map(|percent| (cluster as f64 * percent / 100.0) as u64);
+        share.into_iter().chain(queue.max_memory_mb).min().filter(|&mb| mb < cluster)
     }
 
     /// Says what is missing and what would fit instead.

@@ -12,6 +12,7 @@ fn leaf(name: &str, state: &str, max: f64) -> QueueFacts {
         is_leaf: name != "parent",
         state: state.into(),
         max_capacity_percent: Some(max),
+        max_memory_mb: None,
     }
 }
 

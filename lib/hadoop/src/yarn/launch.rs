@@ -48,7 +48,7 @@ pub enum LaunchError {
         found: String,
     },
     /// A name that would leave the container's working directory.
-    #[error("`{key}` is no plain file name for a local resource")]
+    #[error("`{key}` is no path inside the working directory for a local resource")]
     ResourceName {
         /// The name.
         key: String,
@@ -220,10 +220,12 @@ impl LaunchContext {
         Self::default()
     }
 
-    /// Adds a file under the name that it shall have in the working directory.
+    /// Adds a file under the name, or relative path, that it shall have in the working directory.
     pub fn resource(mut self, key: impl Into<String>, resource: LocalResource) -> Result<Self, LaunchError> {
         let key = key.into();
-        if key.is_empty() || key == "." || key == ".." || key.contains(['/', '\0']) {
+        // A name may lie in a directory: the NodeManager makes it.
+        let stays = key.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if !stays || key.contains('\0') {
             return Err(LaunchError::ResourceName { key });
         }
         self.resources.insert(key, resource);
@@ -399,7 +401,7 @@ mod tests {
             kind: ResourceKind::Archive,
             visibility: Visibility::Public,
         };
-        for key in ["", ".", "..", "a/b", "/a"] {
+        for key in ["", ".", "..", "a/../b", "/a", "a//b", "a/"] {
             assert_eq!(
                 LaunchContext::new().resource(key, resource.clone()),
                 Err(LaunchError::ResourceName { key: key.into() })

@@ -1,0 +1,142 @@
+//! The files of a submission: found, hashed, staged.
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use flumen_fs::FsPath;
+use flumen_model::options::yarn;
+use flumen_wire::application::{APPLICATION_FILE, APPMASTER_FILE, Application, StagedFile, TASKEXECUTOR_FILE};
+use flumen_wire::control::PROTOCOL_VERSION;
+use flumen_wire::tls::SECURITY_FILE;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::{Job, Submitter};
+use crate::hadoop;
+use crate::installation;
+use crate::program;
+use crate::security;
+use crate::ship::{Shipped, Source};
+use crate::stage::{self, Hashed, StageError, Staging};
+
+/// Files that are hashed or uploaded at the same time.
+const PARALLEL_FILES: usize = 4;
+
+impl Submitter<'_> {
+    /// Hashes what may have to be uploaded: appmaster and taskexecutor (unless they are provided), program, shipped files.
+    pub(super) async fn hashed(
+        &self,
+        program_name: &str,
+        shipped: &[Shipped],
+    ) -> anyhow::Result<Vec<(Hashed, String, bool)>> {
+        let mut files = vec![(program::executable(&self.run.program)?, program_name.to_owned(), false)];
+        if self.provided()?.is_none() {
+            let executables = installation::executables()?;
+            files.push((executables.appmaster, APPMASTER_FILE.to_owned(), false));
+            files.push((executables.taskexecutor, TASKEXECUTOR_FILE.to_owned(), false));
+        }
+        for file in shipped {
+            if let Source::Local(path) = &file.source {
+                files.push((path.clone(), file.link.clone(), file.archive));
+            }
+        }
+        let hashing = files.into_iter().map(|(path, link, archive)| async move {
+            Ok::<_, StageError>((stage::hash(&path).await?, link, archive))
+        });
+        Ok(stream::iter(hashing).buffered(PARALLEL_FILES).try_collect().await?)
+    }
+
+    fn provided(&self) -> anyhow::Result<Option<String>> {
+        Ok(self.run.configuration.find(&yarn::PROVIDED_LIB_DIRS)?.filter(|dirs| !dirs.trim().is_empty()))
+    }
+
+    /// Puts everything into place; `files` are the hashed ones. Returns what the ApplicationMaster's container needs.
+    pub(super) async fn stage(
+        &self,
+        application: &str,
+        files: Vec<(Hashed, String, bool)>,
+        shipped: &[Shipped],
+        job: &Job,
+    ) -> anyhow::Result<Vec<StagedFile>> {
+        let uploads = stream::iter(files.iter().map(|(file, link, archive)| self.staging.cached(file, link, *archive)));
+        let cached = async { Ok(uploads.buffered(PARALLEL_FILES).try_collect::<Vec<_>>().await?) };
+        let private = async {
+            let staging = self.staging.create_application_dir(application).await?;
+            let pem = security::application_pem().context("the application's certificate can't be made")?;
+            let pem = self.staging.private(application, SECURITY_FILE, pem.into()).await?;
+            Ok((staging, pem))
+        };
+        let remote = self.remote(shipped);
+        let shown = self.reporter.uploads(self.staging.progress());
+        let staged = async { tokio::try_join!(cached, private, remote) };
+        let (mut files, (staging, pem), remote) = tokio::select! {
+            staged = staged => staged?,
+            never = shown => match never {},
+        };
+        files.extend(remote);
+        let (master, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.link == APPMASTER_FILE);
+        let mut executors = others;
+        executors.push(pem.clone());
+        let shipped_names: Vec<&str> = shipped.iter().map(|file| file.link.as_str()).collect();
+        let mut for_master = master;
+        for_master.push(pem);
+        for_master.extend(executors.iter().filter(|file| shipped_names.contains(&file.link.as_str())).cloned());
+        let text = serde_json::to_vec(&self.application(job, &staging, executors))?;
+        for_master.push(self.staging.private(application, APPLICATION_FILE, Bytes::from(text)).await?);
+        Ok(for_master)
+    }
+
+    /// Files that are on the cluster already.
+    async fn remote(&self, shipped: &[Shipped]) -> anyhow::Result<Vec<StagedFile>> {
+        let systems = hadoop::program_file_systems(&self.run.configuration, &self.hadoop, &self.user)?;
+        let mut wanted: Vec<(String, FsPath, bool)> = Vec::new();
+        for file in shipped {
+            if let Source::Remote(url) = &file.source {
+                wanted.push((file.link.clone(), systems.resolve(url)?, file.archive));
+            }
+        }
+        if let Some(dirs) = self.provided()? {
+            for name in [APPMASTER_FILE, TASKEXECUTOR_FILE] {
+                let path = self.provided_file(&dirs, name).await?;
+                wanted.push((name.to_owned(), path, false));
+            }
+        }
+        let mut found = Vec::new();
+        for (link, path, archive) in wanted {
+            let fs = systems.get(&path)?;
+            found.push(
+                Staging::remote(&*fs, &path, &link, archive)
+                    .await
+                    .context("a file for the containers can't be used")?,
+            );
+        }
+        Ok(found)
+    }
+
+    /// The first of the directories in `yarn.provided.lib.dirs` that has the file.
+    async fn provided_file(&self, dirs: &str, name: &str) -> anyhow::Result<FsPath> {
+        let systems = hadoop::program_file_systems(&self.run.configuration, &self.hadoop, &self.user)?;
+        for dir in dirs.split(';').map(str::trim).filter(|dir| !dir.is_empty()) {
+            let path = systems.resolve(dir)?.join(name);
+            if systems.get(&path)?.exists(&path).await? {
+                return Ok(path);
+            }
+        }
+        anyhow::bail!("`{name}` is in none of the directories of yarn.provided.lib.dirs (`{dirs}`)")
+    }
+
+    fn application(&self, job: &Job, staging: &FsPath, resources: Vec<StagedFile>) -> Application {
+        Application {
+            protocol: PROTOCOL_VERSION,
+            job: job.id,
+            graph: job.graph.clone(),
+            program: job.program.clone(),
+            arguments: self.run.arguments.clone(),
+            configuration: self.run.configuration.clone(),
+            hadoop: self.hadoop.expanded(),
+            user: self.user.clone(),
+            staging: staging.to_string(),
+            resources,
+            rest_token: job.token.clone(),
+            client_heartbeat: self.run.shutdown_on_exit,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What YARN is asked for: the application's submission, made of the configuration. Pure.
+
+use flumen_model::config::{BadConfiguration, Configuration};
+use flumen_model::job_graph::JobGraph;
+use flumen_model::options::{deployment, memory, yarn};
+use flumen_wire::application::{APPMASTER_FILE, StagedFile};
+
+use crate::validate::Demand;
+
+/// Start of the application's name when none was given; the job's name follows, as Flink has it.
+const NAME: &str = "Flumen per-job cluster";
+
+/// Prefix of keys that set environment variables of the ApplicationMaster.
+const MASTER_ENV: &str = "containerized.master.env.";
+
+/// One application, as it is submitted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submission {
+    /// Its id, from the ResourceManager.
+    pub id: String,
+    /// Shown by YARN.
+    pub name: String,
+    /// Shown by YARN.
+    pub application_type: String,
+    /// `None`: the scheduler's choice.
+    pub queue: Option<String>,
+    /// `None`: the cluster's default.
+    pub priority: Option<i32>,
+    /// Shown by YARN.
+    pub tags: Vec<String>,
+    /// Node label of all its containers.
+    pub node_label: Option<String>,
+    /// Attempts of its ApplicationMaster.
+    pub max_attempts: u32,
+    /// Window in which they are counted, in milliseconds; -1: for ever.
+    pub failures_validity_ms: i64,
+    /// Who may see it.
+    pub view_acls: Option<String>,
+    /// Who may change it.
+    pub modify_acls: Option<String>,
+    /// Memory of the ApplicationMaster's container, in MB.
+    pub memory_mb: u64,
+    /// Its virtual cores.
+    pub vcores: u64,
+    /// What is run in it.
+    pub command: String,
+    /// Its environment, with values as a shell between double quotes takes them.
+    pub environment: Vec<(String, String)>,
+    /// The files in it.
+    pub resources: Vec<StagedFile>,
+}
+
+/// What the job asks of the cluster.
+///
+/// # Errors
+/// When an option is malformed.
+pub fn demand(configuration: &Configuration, graph: &JobGraph) -> Result<Demand, BadConfiguration> {
+    let slots_per_executor = u64::from(configuration.get(&deployment::TASK_SLOTS)?).max(1);
+    let label = set(configuration.find(&yarn::NODE_LABEL)?);
+    let executor_label = set(configuration.find(&yarn::TASKMANAGER_NODE_LABEL)?).or_else(|| label.clone());
+    Ok(Demand {
+        queue: set(configuration.find(&yarn::QUEUE)?),
+        label,
+        executor_label,
+        master_mb: configuration.get(&memory::JOBMANAGER_PROCESS)?.mib_rounded_up(),
+        master_vcores: configuration.get(&yarn::APPMASTER_VCORES)?.into(),
+        executor_mb: configuration.get(&memory::TASKMANAGER_PROCESS)?.mib_rounded_up(),
+        executor_vcores: match u64::try_from(configuration.get(&yarn::CONTAINER_VCORES)?) {
+            Ok(vcores) if vcores > 0 => vcores,
+            _ => slots_per_executor,
+        },
+        slots: graph.slots().into(),
+        slots_per_executor,
+    })
+}
+
+/// The submission of a job with the given staged files.
+///
+/// # Errors
+/// When an option is malformed.
+pub fn submission(
+    id: &str,
+    job_name: &str,
+    user: &str,
+    configuration: &Configuration,
+    demand: &Demand,
+    resources: Vec<StagedFile>,
+) -> Result<Submission, BadConfiguration> {
+    let name = set(configuration.find(&yarn::APPLICATION_NAME)?);
+    let tags = configuration.find(&yarn::TAGS)?.unwrap_or_default();
+    let mut environment = vec![("HADOOP_USER_NAME".to_owned(), in_double_quotes(user))];
+    for (variable, value) in configuration.with_prefix(MASTER_ENV) {
+        environment.push((variable.to_owned(), in_double_quotes(value)));
+    }
+    Ok(Submission {
+        id: id.to_owned(),
+        name: name.unwrap_or_else(|| format!("{NAME}: {job_name}")),
+        application_type: configuration.get(&yarn::APPLICATION_TYPE)?,
+        queue: demand.queue.clone(),
+        priority: Some(configuration.get(&yarn::PRIORITY)?).filter(|&priority| priority >= 0),
+        tags: tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+        node_label: demand.label.clone(),
+        max_attempts: configuration.get(&yarn::APPLICATION_ATTEMPTS)?.max(1),
+        failures_validity_ms: configuration.get(&yarn::ATTEMPT_FAILURES_VALIDITY)?.into(),
+        view_acls: set(configuration.find(&yarn::VIEW_ACLS)?),
+        modify_acls: set(configuration.find(&yarn::MODIFY_ACLS)?),
+        memory_mb: demand.master_mb,
+        vcores: demand.master_vcores,
+        command: format!("exec ./{APPMASTER_FILE} 1><LOG_DIR>/jobmanager.out 2><LOG_DIR>/jobmanager.err"),
+        environment,
+        resources,
+    })
+}
+
+fn set(text: Option<String>) -> Option<String> {
+    text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// YARN writes `export NAME="value"` into a script without escaping: this makes bash read the value as it is.
+fn in_double_quotes(value: &str) -> String {
+    let mut quoted = String::with_capacity(value.len());
+    for c in value.chars() {
+        if matches!(c, '\\' | '"' | '$' | '`') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flumen_model::job_graph::RuntimeMode;
+
+    fn graph(parallelism: u32) -> JobGraph {
+        let vertex = flumen_model::job_graph::JobVertex {
+            id: flumen_model::ids::VertexId(1),
+            name: "v".into(),
+            operators: vec![],
+            parallelism,
+            max_parallelism: 128,
+            source: None,
+        };
+        JobGraph {
+            name: "Word Count".into(),
+            mode: RuntimeMode::Batch,
+            vertices: vec![vertex],
+            edges: vec![],
+            outputs: vec![],
+            properties: Default::default(),
+        }
+    }
+
+    fn made(text: &str) -> (Demand, Submission) {
+        let configuration = Configuration::from_conf_text(text).unwrap();
+        let demand = demand(&configuration, &graph(5)).unwrap();
+        let submission =
+            submission("application_1_0001", "Word Count", "alice", &configuration, &demand, vec![]).unwrap();
+        (demand, submission)
+    }
+
+    #[test]
+    fn without_options_the_defaults_are_asked_for() {
+        let (demand, submission) = made("");
+        assert_eq!((demand.executors(), demand.executor_vcores, demand.executor_mb), (5, 1, 1024));
+        assert_eq!(submission.name, "Flumen per-job cluster: Word Count");
+        assert_eq!((submission.queue, submission.priority, submission.node_label), (None, None, None));
+        assert_eq!((submission.memory_mb, submission.vcores, submission.max_attempts), (256, 1, 1));
+        assert_eq!(submission.failures_validity_ms, 10_000);
+        assert!(submission.command.starts_with("exec ./flumen-appmaster "), "{}", submission.command);
+        assert_eq!(submission.environment, [("HADOOP_USER_NAME".to_owned(), "alice".to_owned())]);
+    }
+
+    #[test]
+    fn every_option_of_yarn_finds_its_place() {
+        let (demand, submission) = made(
+            "yarn.application.name: n\nyarn.application.type: t\nyarn.application.queue: q\nyarn.application.priority: 3\n\
+             yarn.application.node-label: gpu\nyarn.tags: a, b,\nyarn.view.acls: *\nyarn.modify.acls: bob\n\
+             yarn.application-attempts: 2\nyarn.appmaster.vcores: 2\ntaskmanager.numberOfTaskSlots: 2\n\
+             jobmanager.memory.process.size: 300m\ncontainerized.master.env.A: x$y\n",
+        );
+        assert_eq!((demand.executors(), demand.executor_vcores), (3, 2));
+        assert_eq!(demand.executor_label.as_deref(), Some("gpu"));
+        assert_eq!((submission.name.as_str(), submission.application_type.as_str()), ("n", "t"));
+        assert_eq!((submission.queue.as_deref(), submission.priority), (Some("q"), Some(3)));
+        assert_eq!(submission.tags, ["a", "b"]);
+        assert_eq!((submission.view_acls.as_deref(), submission.modify_acls.as_deref()), (Some("*"), Some("bob")));
+        assert_eq!((submission.max_attempts, submission.vcores, submission.memory_mb), (2, 2, 300));
+        assert_eq!(submission.environment[1], ("A".to_owned(), "x\\$y".to_owned()));
+    }
+
+    #[test]
+    fn a_value_survives_the_script_of_the_node_manager() {
+        let value = "a \"b\" $HOME `id` $(id) \\ 'c' {\"k\":1}";
+        let script = format!("export K=\"{}\"; printf %s \"$K\"", in_double_quotes(value));
+        let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), value);
+    }
+}
