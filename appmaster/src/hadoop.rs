@@ -1,28 +1,39 @@
-//! What the ApplicationMaster reads of the Hadoop properties.
+//! What the ApplicationMaster reads of the Hadoop properties that the client staged.
 
 use std::collections::BTreeMap;
 
-use crate::resource::yarn::Inspection;
+use flumen_hadoop::conf::{ConfError, Configuration};
 
-/// Port of the scheduler when an address names none.
-const SCHEDULER_PORT: u16 = 8030;
-
-/// `host:port` of the schedulers of all ResourceManagers, in the order in which they are tried.
-pub fn scheduler_addresses(properties: &BTreeMap<String, String>) -> Vec<String> {
-    const KEY: &str = "yarn.resourcemanager.scheduler.address";
-    let host = |suffix: &str| properties.get(&format!("yarn.resourcemanager.hostname{suffix}"));
-    let address = |suffix: &str| match properties.get(&format!("{KEY}{suffix}")) {
-        Some(address) if !address.is_empty() && address.contains(':') => Some(address.clone()),
-        Some(address) if !address.is_empty() => Some(format!("{address}:{SCHEDULER_PORT}")),
-        _ => host(suffix).map(|host| format!("{host}:{SCHEDULER_PORT}")),
-    };
-    match properties.get("yarn.resourcemanager.ha.rm-ids") {
-        Some(ids) => ids.split(',').filter_map(|id| address(&format!(".{}", id.trim()))).collect(),
-        None => address("").into_iter().collect(),
+/// The staged properties, which are expanded already.
+pub fn configuration(properties: &BTreeMap<String, String>) -> Configuration {
+    let mut conf = Configuration::empty(|name| std::env::var(name).ok());
+    for (key, value) in properties {
+        conf.set(key, value);
     }
+    conf
 }
 
-/// How to find out how large the cluster is.
-pub fn inspection(_properties: &BTreeMap<String, String>) -> Box<dyn Fn() -> Inspection + Send> {
-    Box::new(|| Box::pin(async { None }))
+/// `host:port` of the schedulers of all ResourceManagers, in the order in which they are tried.
+///
+/// # Errors
+/// [`ConfError`] when the properties don't name them.
+pub fn scheduler_addresses(conf: &Configuration) -> Result<Vec<String>, ConfError> {
+    Ok(conf.scheduler_addresses()?.into_iter().map(|rm| rm.address).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_resourcemanagers_are_named() {
+        let pairs = [
+            ("yarn.resourcemanager.ha.enabled", "true"),
+            ("yarn.resourcemanager.ha.rm-ids", "rm1,rm2"),
+            ("yarn.resourcemanager.hostname.rm1", "a"),
+            ("yarn.resourcemanager.scheduler.address.rm2", "b:9030"),
+        ];
+        let properties = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(scheduler_addresses(&configuration(&properties)).unwrap(), ["a:8030", "b:9030"]);
+    }
 }

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use flumen_jobmaster::{Action, Event as JobEvent, JobMaster, JobResult, Settings};
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
-use flumen_model::status::JobStatus;
 use flumen_wire::application::Application;
 use flumen_wire::control::{ExecutorCommand, ExecutorInfo, ExecutorReport, StartWorker};
 use tokio::sync::oneshot;
@@ -78,6 +77,7 @@ pub enum Effect {
 /// See the module.
 pub struct JobDriver {
     job: JobId,
+    user: String,
     program: String,
     arguments: Vec<String>,
     master: JobMaster,
@@ -86,7 +86,6 @@ pub struct JobDriver {
     /// Registered TaskExecutors that wait for the outputs; `None` once these are claimed.
     held_back: Option<Vec<ExecutorId>>,
     watch: ClientWatch,
-    logged_status: JobStatus,
 }
 
 impl JobDriver {
@@ -99,9 +98,9 @@ impl JobDriver {
         now: Moment,
     ) -> (Self, Vec<Effect>) {
         let (master, actions) = JobMaster::new(application.job, application.graph.clone(), settings, now.timestamp);
-        let logged_status = master.status();
         let mut driver = Self {
             job: application.job,
+            user: application.user.clone(),
             program: application.program.clone(),
             arguments: application.arguments.clone(),
             master,
@@ -109,7 +108,6 @@ impl JobDriver {
             executors: Executors::default(),
             held_back: Some(Vec::new()),
             watch,
-            logged_status,
         };
         let mut effects = Vec::new();
         driver.carry_out(now, actions, &mut effects);
@@ -160,11 +158,6 @@ impl JobDriver {
         self.master.details().progress.unwrap_or(0.0) as f32
     }
 
-    /// All TaskExecutors that are registered.
-    pub fn executor_ids(&self) -> Vec<ExecutorId> {
-        self.executors.ids()
-    }
-
     fn outputs_prepared(&mut self, now: Moment, result: Result<(), Failure>, effects: &mut Vec<Effect>) {
         match result {
             Ok(()) => {
@@ -189,8 +182,9 @@ impl JobDriver {
             return;
         };
         tracing::info!(executor = %id, host = info.host, slots = info.slots, pid = info.pid, "TaskExecutor registered");
-        let logs_url = self.resources.node_http_address(container).filter(|at| !at.is_empty());
-        self.executors.add(info, container, logs_url.map(str::to_owned), now.timestamp);
+        let node = self.resources.node_http_address(container).filter(|node| !node.is_empty());
+        let logs_url = node.map(|node| format!("http://{node}/node/containerlogs/{container}/{}", self.user));
+        self.executors.add(info, container, logs_url, now.timestamp);
         self.resource_event(now, manager::Event::ExecutorRegistered(container), effects);
         match &mut self.held_back {
             Some(waiting) => waiting.push(id),
@@ -278,11 +272,6 @@ impl JobDriver {
 
     fn job_event(&mut self, now: Moment, event: JobEvent, effects: &mut Vec<Effect>) {
         let actions = self.master.step(now.timestamp, event);
-        let status = self.master.status();
-        if status != self.logged_status {
-            tracing::info!(job = %self.job, from = %self.logged_status, to = %status, "job changes its state");
-            self.logged_status = status;
-        }
         self.carry_out(now, actions, effects);
     }
 

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use flumen_hadoop::yarn::{AllocateResponse, AmError, ApplicationMasterClient};
 use flumen_jobmaster::JobResult;
-use flumen_model::ids::ExecutorId;
 use flumen_wire::application::Application;
-use flumen_wire::control::ExecutorCommand;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use crate::clock;
 use crate::ending;
@@ -18,6 +16,7 @@ use crate::executors::{ExecutorEvent, ExecutorServer};
 use crate::hadoop;
 use crate::job::{Effect, Event, JobDriver};
 use crate::outputs::Outputs;
+use crate::resource::cluster_view::ClusterView;
 use crate::resource::manager::{self, Action, ResourceManager};
 use crate::resource::yarn::{Yarn, YarnEvent};
 use crate::rest::RestRequest;
@@ -43,6 +42,7 @@ pub enum End {
 pub struct MainLoop {
     driver: JobDriver,
     yarn: Yarn,
+    cluster: ClusterView,
     outputs: Outputs,
     front: Front,
     /// Work on files that reports back: claiming and committing outputs.
@@ -81,14 +81,19 @@ impl MainLoop {
         outputs: Outputs,
     ) -> Result<Self, AmError> {
         let Parts { executors, requests, registration, context, profile, intervals, settings, watch } = parts;
-        let inspect = hadoop::inspection(&application.hadoop);
-        let (yarn, registered) = Box::pin(Yarn::register(client, &registration, context, intervals, inspect)).await?;
+        let (yarn, registered) = Box::pin(Yarn::register(client, &registration, context, intervals)).await?;
         tracing::info!(queue = registered.queue, maximum = %registered.maximum_capability, "registered with YARN");
 
+        let cluster = ClusterView {
+            hadoop: hadoop::configuration(&application.hadoop),
+            user: application.user.clone(),
+            queue: registered.queue.clone(),
+            node_label: profile.node_label.clone(),
+        };
         let resources = ResourceManager::new(profile, registered.maximum_capability, registered.queue);
         let (driver, effects) = JobDriver::new(application, settings, resources, watch, clock::now());
         let front = Front { executors, requests };
-        let mut main = Self { driver, yarn, outputs, front, files: JoinSet::new(), end: None };
+        let mut main = Self { driver, yarn, cluster, outputs, front, files: JoinSet::new(), end: None };
         main.carry_out(effects);
         main.tell(Event::Resource(manager::Event::FoundAgain(registered.containers_from_previous_attempts)));
         let outputs = main.outputs.clone();
@@ -202,7 +207,7 @@ impl MainLoop {
             }
             Action::InspectCluster => {
                 tracing::info!("containers are still awaited: is the cluster large enough?");
-                self.yarn.inspect_cluster();
+                self.yarn.inspect_cluster(self.cluster.clone().inspect());
             }
             // The driver keeps these two to itself.
             Action::ReportLost { .. } | Action::GiveUp(_) => {}
@@ -214,26 +219,12 @@ impl MainLoop {
         self.outputs.clone()
     }
 
-    /// Tells all TaskExecutors to stop their workers and exit; with `wait`, until they are gone or a limit is reached.
-    pub async fn stop_executors(&mut self, reason: &str, wait: bool) {
-        let mut left: Vec<ExecutorId> = self.driver.executor_ids();
-        for id in &left {
-            let command = ExecutorCommand::Shutdown { reason: reason.to_owned() };
-            self.front.executors.send(id, command);
-        }
-        let gone = async {
-            while wait && !left.is_empty() {
-                let event = self.front.next().await;
-                if let Event::ExecutorLost { id, .. } = &event {
-                    left.retain(|other| other != id);
-                }
-                // Nothing is carried out any more; questions are still answered.
-                self.driver.handle(clock::now(), event);
-            }
-        };
-        if timeout(STOP_LIMIT, gone).await.is_err() {
-            tracing::warn!(limit = ?STOP_LIMIT, "not all TaskExecutors stopped in time; YARN will end them");
-        }
+    /// Tells all TaskExecutors to stop their workers and exit, and waits until they are gone or a limit is reached. REST goes
+    /// on answering meanwhile.
+    pub async fn stop_executors(&mut self, reason: &str) {
+        let Front { executors, requests } = &mut self.front;
+        let stopped = executors.shut_down(reason, STOP_LIMIT);
+        answering(&mut self.driver, requests, stopped).await;
     }
 
     /// Tells YARN how the job ended, until it has stored it. REST goes on answering meanwhile.
@@ -241,15 +232,28 @@ impl MainLoop {
     /// # Errors
     /// [`AmError`] when YARN could not be told.
     pub async fn finish(self, result: &JobResult) -> Result<(), AmError> {
-        let Self { mut driver, yarn, mut front, .. } = self;
+        let Self { mut driver, yarn, front: Front { mut executors, mut requests }, .. } = self;
         let verdict = ending::verdict(result);
         tracing::info!(status = ?verdict.status, diagnostics = verdict.diagnostics, "application ends");
-        let mut finish = Box::pin(yarn.finish(verdict.status, &verdict.diagnostics, ""));
-        loop {
-            tokio::select! {
-                done = &mut finish => return done,
-                event = front.next() => drop(driver.handle(clock::now(), event)),
-            }
+        let finish = async {
+            let stopped = executors.shut_down("the application is over", STOP_LIMIT);
+            tokio::join!(yarn.finish(verdict.status, &verdict.diagnostics, ""), stopped).0
+        };
+        answering(&mut driver, &mut requests, finish).await
+    }
+}
+
+/// Waits for `work` and answers REST meanwhile. What else the driver would do is not done any more.
+async fn answering<T>(
+    driver: &mut JobDriver,
+    requests: &mut mpsc::Receiver<RestRequest>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = Box::pin(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            Some(request) = requests.recv() => drop(driver.handle(clock::now(), Event::Rest(request))),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: slots that the job declares, answers of YARN, registrations of TaskExecutors. Out: asks, launches, releases; losses of
 //! TaskExecutors with their causes. Decisions first ([`slots`], [`failures`], [`fit`], joined by [`manager`]), then what
-//! carries them out ([`launch`], [`yarn`]).
+//! carries them out ([`launch`], [`yarn`], [`cluster_view`]).
 
 pub mod slots;
 
@@ -11,6 +11,7 @@ pub mod fit;
 
 pub mod manager;
 
+pub mod cluster_view;
 pub mod launch;
 pub mod yarn;
 

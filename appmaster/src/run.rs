@@ -7,6 +7,7 @@ use flumen_hadoop::token::Credentials;
 use flumen_hadoop::yarn::{AmOptions, ApplicationMasterClient, FinalStatus, RegistrationRequest};
 use flumen_log::{Limits, Logging};
 use flumen_model::options::deployment;
+use flumen_model::status::JobStatus;
 use flumen_wire::application::Application;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
@@ -49,7 +50,7 @@ pub async fn run() -> anyhow::Result<()> {
 
     let work = async {
         let token = credentials.am_rm_token().context("YARN gave no token for its ResourceManager")?.clone();
-        let addresses = hadoop::scheduler_addresses(&application.hadoop);
+        let addresses = hadoop::scheduler_addresses(&hadoop::configuration(&application.hadoop))?;
         let client = ApplicationMasterClient::new(addresses, token, AmOptions::default())?;
         let parts = async {
             reconfigure(&logging, &application)?;
@@ -95,9 +96,10 @@ fn reconfigure(logging: &Logging, application: &Application) -> Result<(), Setup
 async fn until_the_end(mut main: MainLoop, staging: &Staging) -> anyhow::Result<()> {
     match main.run().await {
         End::Done(result) => {
-            let succeeded = result.status == flumen_model::status::JobStatus::Finished;
-            main.stop_executors("the job is over", !succeeded).await;
+            let succeeded = result.status == JobStatus::Finished;
             if !succeeded {
+                // Their workers must not write any more when the outputs are cleaned up.
+                main.stop_executors("the job is over").await;
                 abandon(&main.outputs()).await;
             }
             main.finish(&result).await.context("YARN does not know how the application ended")?;
@@ -106,11 +108,11 @@ async fn until_the_end(mut main: MainLoop, staging: &Staging) -> anyhow::Result<
         }
         End::AttemptOver(reason) => {
             // A newer attempt may run already: outputs, staging directory and final status are its business.
-            main.stop_executors("the application attempt is over", false).await;
+            main.stop_executors("the application attempt is over").await;
             Err(anyhow::anyhow!("this application attempt is over: {reason}"))
         }
         End::Lost(error) => {
-            main.stop_executors("the ResourceManager of YARN is lost", true).await;
+            main.stop_executors("the ResourceManager of YARN is lost").await;
             Err(anyhow::Error::new(error).context("the ResourceManager of YARN is lost"))
         }
     }

@@ -45,10 +45,6 @@ impl Executors {
         self.by_id.remove(id).is_some()
     }
 
-    pub(super) fn ids(&self) -> Vec<ExecutorId> {
-        self.by_id.keys().cloned().collect()
-    }
-
     pub(super) fn info(&self, id: &ExecutorId) -> Option<&ExecutorInfo> {
         self.by_id.get(id).map(|executor| &executor.info)
     }
@@ -81,6 +77,11 @@ impl Executors {
     pub(super) fn worker_gone(&mut self, id: &ExecutorId, instance: u32) -> Option<ContainerId> {
         let executor = self.by_id.get_mut(id)?;
         (executor.workers.remove(&instance) && executor.workers.is_empty()).then_some(executor.container)
+    }
+
+    #[cfg(test)]
+    pub(super) fn newest_worker(&self, id: &ExecutorId) -> Option<u32> {
+        self.by_id.get(id)?.workers.last().copied()
     }
 
     /// All of them for the eyes of users, in the order of their registration. `used_slots` tells how many of one's slots

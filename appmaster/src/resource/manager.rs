@@ -14,8 +14,9 @@ use super::fit::{self, Cluster, Demand};
 use super::slots::{self, Snapshot, Stage, WishId};
 
 /// How long the loss of a TaskExecutor waits for YARN's word on its container, which usually comes within one heartbeat
-/// and tells the cause ("killed because it used too much memory"); the broken connection alone does not.
-const CAUSE_WAIT: Duration = Duration::from_secs(2);
+/// and tells the cause ("killed because it used too much memory"); the broken connection alone does not. Below the time that
+/// a JobMaster holds back the connections that other workers see break.
+const CAUSE_WAIT: Duration = Duration::from_millis(700);
 
 /// Priority of the asks for TaskExecutors' containers; Flink's.
 const PRIORITY: i32 = 1;

@@ -58,31 +58,28 @@ pub enum YarnEvent {
     Lost(AmError),
 }
 
-/// Finds out how large the cluster is.
-pub type Inspection = Pin<Box<dyn Future<Output = Option<Cluster>> + Send>>;
-
-type Beat = Pin<Box<dyn Future<Output = Result<AllocateResponse, AmError>> + Send>>;
+/// Something that is under way, kept between two calls of [`Yarn::next`].
+type Waiting<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// See the module. One owner, which calls [`Yarn::next`] in its loop.
 pub struct Yarn {
     client: Arc<Mutex<ApplicationMasterClient>>,
     context: Arc<LaunchContext>,
-    inspect: Box<dyn Fn() -> Inspection + Send>,
     intervals: Intervals,
     /// True while containers are awaited.
     awaiting: bool,
     /// What the next heartbeat tells.
     pending: AllocateRequest,
-    beat: Option<Beat>,
+    beat: Option<Waiting<Result<AllocateResponse, AmError>>>,
     last_beat: Instant,
     nm_tokens: HashMap<NodeId, Token>,
     waiting: VecDeque<Container>,
     launches: JoinSet<(ContainerId, Result<(), String>)>,
-    inspection: JoinSet<Option<Cluster>>,
+    inspection: Option<Waiting<Option<Cluster>>>,
 }
 
 impl Yarn {
-    /// Registers this attempt. `inspect` is called when the size of the cluster is wanted.
+    /// Registers this attempt; its containers will run `context`.
     ///
     /// # Errors
     /// [`AmError`] when YARN does not take the registration.
@@ -91,13 +88,11 @@ impl Yarn {
         request: &RegistrationRequest,
         context: LaunchContext,
         intervals: Intervals,
-        inspect: Box<dyn Fn() -> Inspection + Send>,
     ) -> Result<(Self, Registration), AmError> {
         let registration = client.register(request).await?;
         let yarn = Self {
             client: Arc::new(Mutex::new(client)),
             context: Arc::new(context),
-            inspect,
             intervals,
             awaiting: false,
             pending: AllocateRequest::default(),
@@ -106,7 +101,7 @@ impl Yarn {
             nm_tokens: HashMap::new(),
             waiting: VecDeque::new(),
             launches: JoinSet::new(),
-            inspection: JoinSet::new(),
+            inspection: None,
         };
         Ok((yarn, registration))
     }
@@ -132,9 +127,9 @@ impl Yarn {
     }
 
     /// Looks how large the cluster is.
-    pub fn inspect_cluster(&mut self) {
-        let inspection = (self.inspect)();
-        self.inspection.spawn(async { tokio::time::timeout(INSPECTION_LIMIT, inspection).await.unwrap_or_default() });
+    pub fn inspect_cluster(&mut self, inspection: impl Future<Output = Option<Cluster>> + 'static) {
+        self.inspection =
+            Some(Box::pin(async { tokio::time::timeout(INSPECTION_LIMIT, inspection).await.unwrap_or_default() }));
     }
 
     /// Says whether containers are awaited: then heartbeats are frequent.
@@ -159,7 +154,10 @@ impl Yarn {
                         Err(error) => tracing::error!(%error, "a task that starts containers ended abnormally"),
                     }
                 }
-                Some(done) = self.inspection.join_next() => return YarnEvent::Inspected(done.unwrap_or_default()),
+                cluster = in_flight(&mut self.inspection) => {
+                    self.inspection = None;
+                    return YarnEvent::Inspected(cluster);
+                }
                 result = in_flight(&mut self.beat) => {
                     self.beat = None;
                     if let Some(event) = self.answered(result) {
@@ -246,10 +244,10 @@ impl Yarn {
     }
 }
 
-/// The result of the heartbeat that is under way; never, when there is none.
-async fn in_flight(beat: &mut Option<Beat>) -> Result<AllocateResponse, AmError> {
-    match beat {
-        Some(beat) => beat.await,
+/// The result of what is under way; never, when nothing is.
+async fn in_flight<T>(waiting: &mut Option<Waiting<T>>) -> T {
+    match waiting {
+        Some(waiting) => waiting.await,
         None => std::future::pending().await,
     }
 }
