@@ -18,6 +18,9 @@ use crate::{FileWriter, FsError, FsPath};
 /// block can be (`dfs.namenode.fs-limits.min-block-size` is 1 MiB).
 const FIRST_WRITE: usize = 64 << 10;
 
+/// Each piece has the time limit of a call to itself.
+const WRITE_PIECE: usize = 4 << 20;
+
 pub(super) struct HdfsWriter {
     connection: Arc<Connection>,
     path: FsPath,
@@ -89,17 +92,16 @@ impl HdfsWriter {
 #[async_trait]
 impl FileWriter for HdfsWriter {
     async fn write(&mut self, mut data: Bytes) -> Result<(), FsError> {
-        if data.is_empty() {
-            return Ok(());
+        while !data.is_empty() {
+            if self.written == 0 {
+                let first = data.split_to(data.len().min(FIRST_WRITE));
+                self.begin(first).await?;
+            } else {
+                let piece = data.split_to(data.len().min(WRITE_PIECE));
+                self.append(piece).await.map_err(|failure| failure.error)?;
+            }
         }
-        if self.written == 0 {
-            let first = data.split_to(data.len().min(FIRST_WRITE));
-            self.begin(first).await?;
-        }
-        if data.is_empty() {
-            return Ok(());
-        }
-        self.append(data).await.map_err(|failure| failure.error)
+        Ok(())
     }
 
     async fn close(mut self: Box<Self>) -> Result<(), FsError> {

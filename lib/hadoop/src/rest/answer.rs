@@ -49,6 +49,10 @@ pub(super) fn judge(answer: &Answer, request: &str, base: &str) -> Verdict {
             request: request.to_owned(),
             scheme: answer.authenticate.clone().unwrap_or_else(|| "no scheme offered".to_owned()),
         }),
+        // How `/conf` says that a key is not set.
+        (404, None) if answer.body.is_empty() => {
+            Verdict::Failed(RmError::NotFound { request: request.to_owned(), message: "it is not set".to_owned() })
+        }
         (status, Some(json)) => refused(status, &json, answer, request),
         (status @ 500..=599, None) => Verdict::Unavailable(format!("{status} {}", excerpt(&answer.body))),
         (status, None) => Verdict::Failed(RmError::Malformed {
@@ -64,13 +68,16 @@ fn refused(status: u16, json: &Value, answer: &Answer, request: &str) -> Verdict
     let field = |name: &str| json.pointer(&format!("/RemoteException/{name}")).and_then(Value::as_str);
     let class = field("exception").unwrap_or("").to_owned();
     let message = match field("message") {
-        Some(message) => message.lines().next().unwrap_or("").to_owned(),
+        Some(message) => {
+            let line = message.lines().next().unwrap_or("");
+            line.strip_prefix("java.lang.Exception: ").unwrap_or(line).to_owned()
+        }
         None => excerpt(&answer.body),
     };
     match (status, class.as_str()) {
         (_, "StandbyException") => Verdict::Standby,
         (_, "RetriableException") => Verdict::Unavailable(message),
-        (404, _) => Verdict::Failed(RmError::NotFound { what: request.to_owned(), message }),
+        (404, _) => Verdict::Failed(RmError::NotFound { request: request.to_owned(), message }),
         // Without a Java exception it is a proxy, or the server's start.
         (500..=599, "") => Verdict::Unavailable(format!("{status} {message}")),
         _ => Verdict::Failed(RmError::Refused { request: request.to_owned(), status, class, message }),
@@ -125,6 +132,7 @@ mod tests {
             (answer(502, "{}"), "Unavailable"),
             (answer(401, ""), "Failed(Unauthorized"),
             (answer(404, &exception("NotFoundException")), "Failed(NotFound"),
+            (answer(404, ""), "Failed(NotFound"),
             (answer(404, "<html>"), "Failed(Malformed"),
             (answer(503, &exception("NullPointerException")), "Failed(Refused"),
         ];

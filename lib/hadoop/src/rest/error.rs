@@ -52,10 +52,10 @@ pub enum RmError {
         reason: String,
     },
     /// There is no such application, node or key.
-    #[error("{what} is not known to the ResourceManager: {message}")]
+    #[error("the ResourceManager finds nothing for {request}: {message}")]
     NotFound {
         /// Method and path.
-        what: String,
+        request: String,
         /// What the ResourceManager said.
         message: String,
     },

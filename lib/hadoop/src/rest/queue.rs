@@ -139,6 +139,7 @@ impl QueueJson {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -192,6 +193,30 @@ mod tests {
     fn what_is_no_scheduler_is_none() {
         for answer in [json!(null), json!({"scheduler": {}}), json!({"scheduler": {"schedulerInfo": {"queues": 1}}})] {
             assert_eq!(parse(&answer), None, "{answer}");
+        }
+    }
+
+    /// JSON that is made of the right keys, but of the wrong values.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let keys =
+            ["scheduler", "schedulerInfo", "rootQueue", "queues", "queue", "childQueues", "queueName", "capacity"];
+        let leaf = prop_oneof![Just(Value::Null), any::<i64>().prop_map(Value::from), ".{0,4}".prop_map(Value::from)];
+        leaf.prop_recursive(6, 64, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((prop::sample::select(keys.to_vec()), inner), 0..4).prop_map(|fields| {
+                    Value::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_json_panics(info in any_json()) {
+            if let Some(root) = parse(&json!({"scheduler": {"schedulerInfo": info}})) {
+                prop_assert!(!root.leaves().is_empty());
+            }
         }
     }
 }

@@ -70,6 +70,9 @@ enum Failure {
 
 impl Transport {
     pub(super) fn new(options: RmOptions) -> Result<Self, RmError> {
+        if options.addresses.is_empty() {
+            return Err(RmError::Setup("no address of a ResourceManager is given".into()));
+        }
         // reqwest wants a provider even for plain HTTP; a second installation is refused, which does no harm.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder()
@@ -120,7 +123,8 @@ impl Transport {
             let Some(wait) = self.options.backoff.wait(failures, begun.elapsed(), rand::random()) else {
                 return Err(error);
             };
-            warn!(request = request.name(), %error, attempt = failures, ?wait, "the request is repeated");
+            let cause: &dyn std::error::Error = &error;
+            warn!(request = request.name(), error = cause, attempt = failures, ?wait, "the request is repeated");
             tokio::time::sleep(wait).await;
         }
     }
