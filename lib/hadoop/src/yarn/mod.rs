@@ -3,7 +3,7 @@
 //!
 //! The ids and plain types come first ([`ContainerId`], [`Container`], [`Resource`]); the protobuf messages stay inside.
 
-pub mod am;
+mod am;
 mod id;
 mod launch;
 mod line;
@@ -14,7 +14,7 @@ mod types;
 
 pub use am::{
     AllocateRequest, AllocateResponse, AmError, AmOptions, ApplicationMasterClient, ContainerAsk, FinalStatus,
-    Preemption, Registration, RegistrationRequest,
+    FinishOptions, Preemption, Registration, RegistrationRequest,
 };
 pub use id::{ApplicationAttemptId, ApplicationId, ContainerId, NodeId, ParseIdError};
 pub use launch::{LaunchContext, LaunchError, LocalResource, ResourceKind, ResourceUrl, Visibility};

@@ -337,7 +337,7 @@ fn failure(failed: Vec<ContainerExceptionMapProto>) -> Result<Option<Failed>, De
     let exception = required(first.exception, "ContainerExceptionMap.exception")?;
     let class = exception.class_name.unwrap_or_default();
     let class = class.rsplit(['.', '$']).next().unwrap_or_default().to_owned();
-    Ok(Some(Failed { class, message: exception.message.unwrap_or_default() }))
+    Ok(Some(Failed { class, message: exception.message.unwrap_or_default().trim().to_owned() }))
 }
 
 #[cfg(test)]

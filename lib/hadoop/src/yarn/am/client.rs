@@ -8,17 +8,16 @@ use tokio::time::{Instant, sleep};
 use super::decide::{Method, Verdict, decide};
 use super::heartbeat::Heartbeat;
 use super::{
-    AllocateRequest, AllocateResponse, AmError, AmOptions, FinalStatus, Preemption, Registration, RegistrationRequest,
+    AllocateRequest, AllocateResponse, AmError, AmOptions, FinalStatus, Registration, RegistrationRequest, answer,
 };
 use crate::rpc::RpcError;
 use crate::token::Token;
 use crate::yarn::line::{Line, Search};
 use crate::yarn::messages::{
     AllocateResponseProto, FinishApplicationMasterRequestProto, FinishApplicationMasterResponseProto, NmTokenProto,
-    PreemptionContainerProto, PreemptionMessageProto, RegisterApplicationMasterRequestProto,
-    RegisterApplicationMasterResponseProto, TokenProto,
+    RegisterApplicationMasterRequestProto, RegisterApplicationMasterResponseProto, TokenProto,
 };
-use crate::yarn::{Container, ContainerId, DecodeError, NodeId, Resource, required};
+use crate::yarn::{Container, DecodeError, NodeId, required};
 
 const PROTOCOL: &str = "org.apache.hadoop.yarn.api.ApplicationMasterProtocolPB";
 
@@ -40,6 +39,11 @@ pub struct ApplicationMasterClient {
     heartbeat: Heartbeat,
     /// The last introduction, once one has been accepted.
     registered: Option<RegistrationRequest>,
+    /// The ResourceManager does not know this attempt any more. Kept here because a future may be dropped between the
+    /// repeated introduction and its answer.
+    forgotten: bool,
+    /// What a repeated introduction brought; waits for the next answer that reaches the caller.
+    recovered: Option<Vec<Container>>,
     nm_tokens: HashMap<NodeId, Token>,
 }
 
@@ -59,22 +63,33 @@ impl ApplicationMasterClient {
             return Err(AmError::NoAddress);
         }
         let line = Line::new(addresses, PROTOCOL, token, options.rpc.clone());
-        Ok(Self { line, options, heartbeat: Heartbeat::default(), registered: None, nm_tokens: HashMap::new() })
+        Ok(Self {
+            line,
+            options,
+            heartbeat: Heartbeat::default(),
+            registered: None,
+            forgotten: false,
+            recovered: None,
+            nm_tokens: HashMap::new(),
+        })
     }
 
     /// Tells the ResourceManager that this attempt's master runs. Looks for the active one among the addresses.
     pub async fn register(&mut self, request: &RegistrationRequest) -> Result<Registration, AmError> {
-        let repeated = self.registered.is_some();
+        let in_conversation = self.registered.is_some() && !self.forgotten;
         let registration = self.introduce(request).await?;
         // a second introduction that changes nothing over there must not break off the conversation
-        if !(repeated && registration.already_registered) {
-            self.heartbeat.reset();
+        if !(in_conversation && registration.already_registered) {
+            self.begin_again();
         }
         Ok(registration)
     }
 
     /// One heartbeat: tells what changed and takes what the ResourceManager has. To be repeated every second or faster, well
     /// below `yarn.am.liveness-monitor.expiry-interval-ms`.
+    ///
+    /// After any error but [`AmError::AttemptOver`] the client is in order: nothing that was to be told is lost unless the
+    /// error says so, and the next heartbeat may be tried.
     pub async fn allocate(&mut self, request: &AllocateRequest) -> Result<AllocateResponse, AmError> {
         let Some(registered) = &mut self.registered else {
             return Err(AmError::NotRegistered);
@@ -83,20 +98,21 @@ impl ApplicationMasterClient {
             registered.tracking_url.clone_from(url);
         }
         self.heartbeat.note(request);
-        let mut recovered: Option<Vec<Container>> = None;
         for _ in 0..=MAX_REREGISTRATIONS {
+            if self.forgotten {
+                self.reregister().await?;
+            }
             let message = self.heartbeat.request();
             match self.call(Method::Allocate, &message).await? {
                 Ok(answer) => {
                     if let Some(response) = self.answered(answer)? {
-                        return Ok(with_recovered(response, recovered));
+                        return Ok(response);
                     }
+                    self.forgotten = true;
                 }
-                Err(Failure { verdict: Verdict::Reregister, .. }) => {}
+                Err(Failure { verdict: Verdict::Reregister, .. }) => self.forgotten = true,
                 Err(failure) => return Err(self.allocate_refused(failure)),
             }
-            let again = self.reregister().await?;
-            recovered.get_or_insert_default().extend(again);
         }
         Err(AmError::Forgotten { times: MAX_REREGISTRATIONS })
     }
@@ -118,12 +134,13 @@ impl ApplicationMasterClient {
         };
         let began = Instant::now();
         loop {
+            if self.forgotten {
+                self.reregister().await?;
+            }
             match self.call(Method::Finish, &request).await? {
                 Ok(FinishApplicationMasterResponseProto { is_unregistered: Some(true) }) => return Ok(()),
                 Ok(_) => {}
-                Err(Failure { verdict: Verdict::Reregister, .. }) => {
-                    self.reregister().await?;
-                }
+                Err(Failure { verdict: Verdict::Reregister, .. }) => self.forgotten = true,
                 Err(failure) => return Err(failure.into_error(Method::Finish)),
             }
             if began.elapsed() >= self.options.finish.max_wait {
@@ -171,40 +188,39 @@ impl ApplicationMasterClient {
             rpc_port: Some(request.rpc_port.map_or(-1, i32::from)),
             tracking_url: Some(request.tracking_url.clone()),
         };
-        let registration = match self.call(Method::Register, &message).await? {
-            Ok(answer) => self.registration(answer)?,
-            Err(Failure { verdict: Verdict::AlreadyRegistered, .. }) => {
-                Registration { already_registered: true, ..Registration::default() }
-            }
-            Err(failure) => return Err(failure.into_error(Method::Register)),
-        };
+        let registration =
+            match self.call::<_, RegisterApplicationMasterResponseProto>(Method::Register, &message).await? {
+                Ok(mut answer) => {
+                    let tokens = std::mem::take(&mut answer.nm_tokens_from_previous_attempts);
+                    self.keep_nm_tokens(tokens).map_err(|cause| incomplete(Method::Register, cause))?;
+                    answer::registration(answer).map_err(|cause| incomplete(Method::Register, cause))?
+                }
+                Err(Failure { verdict: Verdict::AlreadyRegistered, .. }) => {
+                    Registration { already_registered: true, ..Registration::default() }
+                }
+                Err(failure) => return Err(failure.into_error(Method::Register)),
+            };
         self.registered = Some(request.clone());
         Ok(registration)
     }
 
-    /// Registers again with the last introduction; gives the running containers that the ResourceManager names.
-    async fn reregister(&mut self) -> Result<Vec<Container>, AmError> {
+    /// Registers again with the last introduction, and keeps the running containers that the ResourceManager names.
+    async fn reregister(&mut self) -> Result<(), AmError> {
         let request = self.registered.clone().ok_or(AmError::NotRegistered)?;
         tracing::warn!("the ResourceManager has forgotten this application attempt; registering again");
         let registration = self.introduce(&request).await?;
-        self.heartbeat.reset();
-        Ok(registration.containers_from_previous_attempts)
+        self.recovered.get_or_insert_default().extend(registration.containers_from_previous_attempts);
+        self.begin_again();
+        Ok(())
     }
 
-    fn registration(&mut self, answer: RegisterApplicationMasterResponseProto) -> Result<Registration, AmError> {
-        let incomplete = |cause| AmError::Incomplete { method: Method::Register.name(), cause };
-        self.keep_nm_tokens(answer.nm_tokens_from_previous_attempts).map_err(incomplete)?;
-        Ok(Registration {
-            maximum_capability: answer.maximum_capability.map(Resource::from).unwrap_or_default(),
-            queue: answer.queue.unwrap_or_default(),
-            containers_from_previous_attempts: all(answer.containers_from_previous_attempts).map_err(incomplete)?,
-            resource_types: answer.resource_types.into_iter().map(Into::into).collect(),
-            already_registered: false,
-        })
+    fn begin_again(&mut self) {
+        self.forgotten = false;
+        self.heartbeat.reset();
     }
 
     /// Takes an answer to a heartbeat; `None`: it commands to register again.
-    fn answered(&mut self, answer: AllocateResponseProto) -> Result<Option<AllocateResponse>, AmError> {
+    fn answered(&mut self, mut answer: AllocateResponseProto) -> Result<Option<AllocateResponse>, AmError> {
         match answer.a_m_command {
             Some(RESYNC) => return Ok(None),
             Some(SHUTDOWN) => {
@@ -212,15 +228,19 @@ impl ApplicationMasterClient {
             }
             _ => {}
         }
-        // nothing is kept of an answer that cannot be read whole, so that its repetition can be
-        let (response_id, response) =
-            read(&answer).map_err(|cause| AmError::Incomplete { method: Method::Allocate.name(), cause })?;
-        self.keep_nm_tokens(answer.nm_tokens)
-            .map_err(|cause| AmError::Incomplete { method: Method::Allocate.name(), cause })?;
-        if let Some(token) = answer.am_rm_token {
+        let (nm_tokens, am_rm_token) = (std::mem::take(&mut answer.nm_tokens), answer.am_rm_token.take());
+        // nothing is counted of an answer that cannot be read whole: it will be fetched again
+        let (response_id, mut response) =
+            answer::heartbeat(answer).map_err(|cause| incomplete(Method::Allocate, cause))?;
+        self.keep_nm_tokens(nm_tokens).map_err(|cause| incomplete(Method::Allocate, cause))?;
+        if let Some(token) = am_rm_token {
             self.renew_token(token);
         }
         self.heartbeat.answered(response_id, &response.allocated, &response.completed);
+        if let Some(recovered) = self.recovered.take() {
+            response.reregistered = true;
+            response.containers_from_previous_attempts.extend(recovered);
+        }
         Ok(Some(response))
     }
 
@@ -273,44 +293,6 @@ impl Failure {
     }
 }
 
-fn all<P, T: TryFrom<P, Error = DecodeError>>(messages: Vec<P>) -> Result<Vec<T>, DecodeError> {
-    messages.into_iter().map(T::try_from).collect()
-}
-
-pub(super) fn read(answer: &AllocateResponseProto) -> Result<(i32, AllocateResponse), DecodeError> {
-    let response_id = required(answer.response_id, "AllocateResponse.response_id")?;
-    let answer = answer.clone();
-    let response = AllocateResponse {
-        allocated: all(answer.allocated_containers)?,
-        completed: all(answer.completed_container_statuses)?,
-        containers_from_previous_attempts: all(answer.containers_from_previous_attempts)?,
-        updated_nodes: all(answer.updated_nodes)?,
-        headroom: answer.limit.map(Resource::from),
-        cluster_nodes: answer.num_cluster_nodes.unwrap_or(0).max(0).unsigned_abs(),
-        preemption: answer.preempt.map(preemption).transpose()?,
-        reregistered: false,
-    };
-    Ok((response_id, response))
-}
-
-fn with_recovered(mut response: AllocateResponse, recovered: Option<Vec<Container>>) -> AllocateResponse {
-    if let Some(recovered) = recovered {
-        response.reregistered = true;
-        response.containers_from_previous_attempts.extend(recovered);
-    }
-    response
-}
-
-fn preemption(message: PreemptionMessageProto) -> Result<Preemption, DecodeError> {
-    let ids = |containers: Vec<PreemptionContainerProto>| -> Result<Vec<ContainerId>, DecodeError> {
-        containers.into_iter().map(|c| required(c.id, "PreemptionContainer.id")?.try_into()).collect()
-    };
-    let strict = message.strict_contract.unwrap_or_default();
-    let contract = message.contract.unwrap_or_default();
-    let wanted = contract.resource.into_iter().filter_map(|entry| {
-        let row = entry.resource?;
-        let count = row.num_containers.unwrap_or(0).max(0).unsigned_abs();
-        Some((row.capability.map(Resource::from).unwrap_or_default(), count))
-    });
-    Ok(Preemption { wanted: wanted.collect(), strict: ids(strict.container)?, candidates: ids(contract.container)? })
+fn incomplete(method: Method, cause: DecodeError) -> AmError {
+    AmError::Incomplete { method: method.name(), cause }
 }

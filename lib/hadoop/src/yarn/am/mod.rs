@@ -5,6 +5,7 @@
 //! to be repeated after a ResourceManager's restart. Decisions are in `heartbeat` (what to send) and `decide` (what an
 //! error means), both free of I/O.
 
+mod answer;
 mod client;
 mod decide;
 mod heartbeat;

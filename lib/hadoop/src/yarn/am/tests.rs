@@ -149,14 +149,27 @@ async fn a_lost_answer_is_fetched_with_the_very_same_request() {
     assert_eq!(requests.iter().map(|r| r.response_id.unwrap()).collect::<Vec<_>>(), [0, 0, 1]);
 }
 
+/// Polls a future that does not end until something else is true, then drops it.
+async fn drop_when<F: Future>(future: F, condition: impl Fn() -> bool) {
+    let reached = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = future => panic!("it ended"),
+        () = reached => {}
+        () = tokio::time::sleep(Duration::from_secs(10)) => panic!("the condition is not reached"),
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_heartbeat_is_repeated_by_the_next_one() {
     let (server, calls) = manager(vec![registered(), Reply::Hang, Reply::answer(&answer(1))]).await;
     let mut client = client(&[&server]);
     client.register(&introduction()).await.unwrap();
     let request = asking(2);
-    let heartbeat = client.allocate(&request);
-    assert!(tokio::time::timeout(Duration::from_millis(50), heartbeat).await.is_err());
+    drop_when(client.allocate(&request), || methods(&calls).len() == 2).await;
     client.allocate(&AllocateRequest::default()).await.unwrap();
     let requests = allocate_requests(&calls);
     assert_eq!(requests[0], requests[1]);
@@ -194,6 +207,47 @@ async fn a_forgotten_attempt_registers_again_and_repeats_what_is_open() {
     let last = allocate_requests(&calls).pop().unwrap();
     assert_eq!((last.response_id, last.ask[0].num_containers), (Some(0), Some(2)));
     assert_eq!(last.blacklist_request.unwrap().blacklist_additions, ["bad"]);
+}
+
+#[tokio::test]
+async fn a_new_registration_that_was_dropped_halfway_is_made_up_for() {
+    let class = "org.apache.hadoop.yarn.exceptions.InvalidApplicationMasterRequestException";
+    let already = Reply::exception(class, "Application Master is already registered : application_1_0001");
+    let (server, calls) = manager(vec![
+        registered(),
+        Reply::answer(&answer(1)),
+        Reply::exception(NOT_REGISTERED, "who?"),
+        Reply::Hang,
+        already,
+        Reply::answer(&answer(1)),
+    ])
+    .await;
+    let mut client = client(&[&server]);
+    client.register(&introduction()).await.unwrap();
+    client.allocate(&asking(2)).await.unwrap();
+    drop_when(client.allocate(&asking(2)), || methods(&calls).len() == 4).await;
+    assert!(client.allocate(&asking(2)).await.unwrap().reregistered);
+    let last = allocate_requests(&calls).pop().unwrap();
+    assert_eq!((last.response_id, last.ask[0].num_containers), (Some(0), Some(2)));
+}
+
+#[tokio::test]
+async fn an_error_right_after_a_new_registration_does_not_hide_it() {
+    let class = "org.apache.hadoop.yarn.exceptions.InvalidResourceRequestException";
+    let (server, _) = manager(vec![
+        registered(),
+        Reply::exception(NOT_REGISTERED, "who?"),
+        registered(),
+        Reply::exception(class, "too much memory"),
+        Reply::answer(&answer(1)),
+        Reply::answer(&answer(2)),
+    ])
+    .await;
+    let mut client = client(&[&server]);
+    client.register(&introduction()).await.unwrap();
+    assert!(matches!(client.allocate(&asking(1)).await, Err(AmError::BadAsk { .. })));
+    assert!(client.allocate(&AllocateRequest::default()).await.unwrap().reregistered);
+    assert!(!client.allocate(&AllocateRequest::default()).await.unwrap().reregistered);
 }
 
 #[tokio::test]
@@ -264,7 +318,7 @@ async fn without_any_manager_it_gives_up_when_the_time_is_up() {
     let address = server.address.to_string();
     drop(server);
     let mut options = options();
-    options.backoff.max_wait = Duration::from_millis(30);
+    options.backoff.max_wait = Duration::from_millis(300);
     let mut client = ApplicationMasterClient::new(vec![address], token("first"), options).unwrap();
     let error = client.register(&introduction()).await.unwrap_err();
     assert!(matches!(error, AmError::Unreachable { attempts: 2.., .. }), "{error}");
@@ -419,13 +473,11 @@ proptest! {
     #[test]
     fn damaged_answers_are_errors_or_other_answers_but_never_panics(at: usize, byte: u8, cut: usize) {
         let mut bytes = full_answer().encode_to_vec();
-        prop_assert!(client::read(&full_answer()).is_ok());
+        prop_assert!(super::answer::heartbeat(full_answer()).is_ok());
         let at = at % bytes.len();
         bytes[at] = byte;
         bytes.truncate(bytes.len() - cut % 8);
-        if let Ok(answer) = AllocateResponseProto::decode(bytes.as_slice()) {
-            let _ = client::read(&answer);
-        }
-        let _ = RegisterApplicationMasterResponseProto::decode(bytes.as_slice());
+        let _ = AllocateResponseProto::decode(bytes.as_slice()).map(super::answer::heartbeat);
+        let _ = RegisterApplicationMasterResponseProto::decode(bytes.as_slice()).map(super::answer::registration);
     }
 }
