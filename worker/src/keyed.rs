@@ -30,7 +30,10 @@ pub struct OwnedKey<F, K>(F, PhantomData<fn() -> K>);
 
 impl<F, K> OwnedKey<F, K> {
     /// Wraps the function.
-    pub fn new(select: F) -> Self {
+    pub fn new<T>(select: F) -> Self
+    where
+        F: Fn(&T) -> K,
+    {
         Self(select, PhantomData)
     }
 }
@@ -60,7 +63,10 @@ pub struct BorrowedKey<F, K>(F, PhantomData<fn() -> K>);
 
 impl<F, K> BorrowedKey<F, K> {
     /// Wraps the function.
-    pub fn new(select: F) -> Self {
+    pub fn new<T>(select: F) -> Self
+    where
+        F: Fn(&T) -> &K,
+    {
         Self(select, PhantomData)
     }
 }
@@ -118,8 +124,8 @@ mod tests {
 
     #[test]
     fn owned_and_borrowed_keys_lead_to_the_same_subtask() {
-        let mut owned = ByKeyGroup::new(OwnedKey::new(|t: &(String, u64)| t.0.clone()), 128);
-        let mut borrowed = ByKeyGroup::new(BorrowedKey::new(|t: &(String, u64)| &t.0), 128);
+        let mut owned = ByKeyGroup::new(OwnedKey::<_, String>::new(|t: &(String, u64)| t.0.clone()), 128);
+        let mut borrowed = ByKeyGroup::new(BorrowedKey::<_, String>::new(|t: &(String, u64)| &t.0), 128);
         let mut used = std::collections::BTreeSet::new();
         for word in ["to", "be", "or", "not", "that", "is", "the", "question", "é", ""] {
             let record = (word.to_owned(), 1);

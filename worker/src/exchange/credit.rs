@@ -77,7 +77,7 @@ mod tests {
                 (0..5).try_for_each(|_| {
                     credit.take()?;
                     sent.fetch_add(1, Ordering::SeqCst);
-                    Ok(())
+                    Ok::<_, TaskError>(())
                 })
             }
         });

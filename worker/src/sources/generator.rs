@@ -71,7 +71,7 @@ mod tests {
     fn the_ranges_of_all_subtasks_cover_all_numbers_once() {
         for (count, parallelism) in [(0, 1), (1, 3), (10, 3), (u64::MAX, 7)] {
             let ranges: Vec<_> =
-                (0..parallelism).map(|i| GeneratorSource::new(|i| i, count, None, i, parallelism).range).collect();
+                (0..parallelism).map(|i| GeneratorSource::new(|i: u64| i, count, None, i, parallelism).range).collect();
             assert_eq!(ranges[0].start, 0);
             assert_eq!(ranges[ranges.len() - 1].end, count);
             assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start), "{ranges:?}");
