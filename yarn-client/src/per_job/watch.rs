@@ -1,5 +1,6 @@
 //! After the submission: follow, answer interrupts, tell the end.
 
+use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flumen_model::options::deployment;
@@ -37,16 +38,19 @@ impl Submitter<'_> {
             timings: self.timings,
         };
         self.reporter.result(&format!("Job has been submitted with JobID {job}"));
-        let sweeping = tokio::spawn(sweep_later(self.staging.clone(), self.cluster.clone()));
+        // Beside the waiting, and given up when that is over.
+        let sweeping = async {
+            sweep_later(&self.staging, &self.cluster).await;
+            std::future::pending::<Infallible>().await
+        };
         let verdict = tokio::select! {
             biased;
             () = interrupts.next() => {
-                sweeping.abort();
                 return self.interrupted(&follow, interrupts).await;
             }
             verdict = self.watched(&follow) => verdict?,
+            never = sweeping => match never {},
         };
-        sweeping.abort();
         match verdict {
             None => self.show_detached(application).await,
             Some(verdict) => {
@@ -136,14 +140,11 @@ impl Submitter<'_> {
     }
 }
 
-async fn sweep_later(staging: Staging, cluster: Cluster) {
+async fn sweep_later(staging: &Staging, cluster: &Cluster) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let known = |application: String| {
-        let cluster = cluster.clone();
-        async move { cluster.known(&application).await }
-    };
+    let known = |application: String| async move { cluster.known(&application).await };
     let own = ProcessIdentity::own();
-    let sweep = sweep::sweep(&staging, &own, now.as_millis() as u64, known);
+    let sweep = sweep::sweep(staging, &own, now.as_millis() as u64, known);
     match tokio::time::timeout(sweep::LIMIT, sweep).await {
         Ok(Ok(removed)) => tracing::debug!(removed, "swept the staging area"),
         Ok(Err(error)) => tracing::debug!(%error, "the staging area could not be swept"),
