@@ -48,7 +48,7 @@ pub enum LaunchError {
         found: String,
     },
     /// A name that would leave the container's working directory.
-    #[error("`{key}` is no path inside the working directory for a local resource")]
+    #[error("`{key}` is no plain path inside the working directory for a local resource")]
     ResourceName {
         /// The name.
         key: String,
@@ -225,7 +225,8 @@ impl LaunchContext {
         let key = key.into();
         // A name may lie in a directory: the NodeManager makes it.
         let stays = key.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        if !stays || key.contains('\0') {
+        // it stands between double quotes in the launch script, as values do
+        if !stays || live(&key).is_some() {
             return Err(LaunchError::ResourceName { key });
         }
         self.resources.insert(key, resource);
@@ -401,7 +402,7 @@ mod tests {
             kind: ResourceKind::Archive,
             visibility: Visibility::Public,
         };
-        for key in ["", ".", "..", "a/../b", "/a", "a//b", "a/"] {
+        for key in ["", ".", "..", "a/../b", "/a", "a//b", "a/", "a$b", "a\"b"] {
             assert_eq!(
                 LaunchContext::new().resource(key, resource.clone()),
                 Err(LaunchError::ResourceName { key: key.into() })
