@@ -26,7 +26,6 @@ collect() {
   for example in examples/src/bin/*.rs; do
     install -m 755 "$BIN/$(basename "$example" .rs)" "$new/examples/"
   done
-  cp scripts/data/alice.txt "$new/examples/"
   for text in LICENSE README.md; do
     if [ -e "$text" ]; then cp "$text" "$new/"; fi
   done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Counts the words of a book with Flumen.
+# Counts the words of this project's own texts with Flumen.
 #   scripts/quickstart.sh          in an embedded cluster: one process, nothing to install but Rust and a C compiler
 #   scripts/quickstart.sh --yarn   on a real one-node Hadoop, fetched from Maven Central, started, used and stopped
 set -euo pipefail
@@ -11,11 +11,20 @@ case ${1:-} in
   --yarn) YARN=yes ;;
   *) sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
-BOOK=$ROOT/scripts/data/alice.txt
 BIN=${CARGO_TARGET_DIR:-$ROOT/target}/release
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/flumen-quickstart.XXXXXX")
 on_exit() { rm -rf "$WORK"; }
 cd "$ROOT"
+
+# One folder with all texts of the project: README, ARCHITECTURE, LICENSE and everything in docs/.
+gather() {
+  mkdir "$WORK/texts"
+  find ./*.md LICENSE docs -type f | while read -r text; do
+    text=${text#./}
+    cp "$text" "$WORK/texts/${text//\//-}"
+  done
+  wc -l "$WORK"/texts/* | tail -n 1
+}
 
 # top FILE: the most frequent words of lines «(word,count)»; of a word that comes with several counts, the last.
 top() {
@@ -25,7 +34,7 @@ top() {
 }
 
 embedded() {
-  "$BIN/wordcount" --input "$BOOK" --output "$WORK/counts"
+  "$BIN/wordcount" --input "$WORK/texts" --output "$WORK/counts"
 }
 
 # The cluster ends when the pipe to it closes: after this script in any case.
@@ -38,10 +47,11 @@ start_hadoop() {
 field() { sed "s|.*\"$1\":\"\([^\"]*\)\".*|\1|" <<<"$2"; }
 
 on_yarn() {
-  "$BIN/mini-hadoop" put "$WEBHDFS" "$BOOK" /tmp/alice.txt
+  local text
+  for text in "$WORK"/texts/*; do "$BIN/mini-hadoop" put "$WEBHDFS" "$text" "/tmp/texts/${text##*/}"; done
   echo "the ResourceManager's page: $RM"
   HADOOP_CONF_DIR=$CONF "$ROOT/scripts/flink" run -m yarn-cluster -yjm 256m -ytm 512m -p 2 \
-    "$BIN/wordcount" --input "$HDFS/tmp/alice.txt" --output "$HDFS/tmp/counts"
+    "$BIN/wordcount" --input "$HDFS/tmp/texts" --output "$HDFS/tmp/counts"
 }
 
 fetch_result() { "$BIN/mini-hadoop" cat "$WEBHDFS" /tmp/counts >"$WORK/counts.txt"; }
@@ -55,14 +65,16 @@ stop_hadoop() {
 if [ -z "$YARN" ]; then
   step "checking what is needed" "$ROOT/scripts/setup.sh"
   step "building (the first time takes minutes)" cargo build --release --package flumen-examples --bins
-  step "counting the words of $(basename "$BOOK") in an embedded cluster" embedded
+  step "gathering the project's texts" gather
+  step "counting their words in an embedded cluster" embedded
   find "$WORK/counts" -type f -exec cat {} + >"$WORK/counts.txt"
 else
   step "checking what is needed" "$ROOT/scripts/setup.sh" --hadoop
   step "building (the first time takes minutes)" cargo build --release --workspace --bins
   step "fetching and preparing Hadoop (the first time)" "$BIN/mini-hadoop" install
+  step "gathering the project's texts" gather
   step "starting Hadoop" start_hadoop
-  step "counting the words of $(basename "$BOOK") on YARN" on_yarn
+  step "counting their words on YARN" on_yarn
   step "reading the result from HDFS" fetch_result
   step "stopping Hadoop" stop_hadoop
 fi
