@@ -58,7 +58,9 @@ pub(super) fn serve(dir: &Path, name: &str) -> Result<Response, RestError> {
     }
     let file = File::open(&path).map_err(unreadable)?;
     let body = Body::from_stream(futures::stream::unfold(Some(file.take(meta.len())), next_chunk));
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
+    // What a user's program writes is shown as a text, whatever a browser would guess.
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    Ok((headers, body).into_response())
 }
 
 type Rest = Option<io::Take<File>>;

@@ -386,6 +386,7 @@ async fn logs_are_served_and_nothing_beside_them() {
     assert_eq!(listed["logs"][1]["size"], 6);
     let log = server.get("/jobmanager/log").await;
     assert_eq!((log.status, log.body == text), (200, true));
+    assert!(log.head.contains("text/plain") && log.head.contains("nosniff"), "{}", log.head);
     assert_eq!(server.get("/v1/jobmanager/logs/jobmanager.log.1").await.body, "older\n");
     for path in ["../secret", "..%2fsecret", "%2e%2e%2fsecret", "link", "..", "%2fetc%2fpasswd", ".", "%00", "absent"] {
         let answer = server.get(&format!("/jobmanager/logs/{path}")).await;
