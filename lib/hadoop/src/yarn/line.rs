@@ -71,7 +71,13 @@ impl Line {
 
     /// Goes on to the next address after a failure and waits when all have failed; `false` when the time is up.
     pub(super) async fn look_further(&mut self, search: &mut Search, backoff: &Backoff, cause: &RpcError) -> bool {
-        tracing::warn!(cause = cause as &dyn std::error::Error, "no answer; looking further");
+        let cause = cause as &dyn std::error::Error;
+        // once aloud for each search: an outage lasts for many attempts
+        if search.attempts == 0 {
+            tracing::warn!(cause, "no answer; looking further");
+        } else {
+            tracing::debug!(cause, attempts = search.attempts, "still no answer");
+        }
         self.close();
         self.current = (self.current + 1) % self.addresses.len();
         search.attempts = search.attempts.saturating_add(1);
