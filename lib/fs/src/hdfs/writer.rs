@@ -1,4 +1,8 @@
-//! Writing: as far as hdfs-native allows, a writer outlives a restart of the NameNode.
+//! Writing: a writer outlives a restart or failover of the NameNode, within the retry budget.
+//!
+//! hdfs-native's writer forgets its last block when a call to the NameNode fails at a block's end or at the file's end. The
+//! bytes are safe on the DataNodes by then, so the NameNode is asked to recover the file's end (its lease); after that the
+//! file is complete, or is opened again for appending. Pieces never span two blocks, so it is known what was taken.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,79 +10,115 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hdfs_native::file::FileWriter as NativeWriter;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::connection::Connection;
 use super::errors::{Failure, Outcome};
 use super::retry::Replay;
-use super::stat;
 use crate::{FileWriter, FsError, FsPath};
 
-/// The first write asks for the first block before it takes any byte, so it can be repeated if it is no longer than a
-/// block can be (`dfs.namenode.fs-limits.min-block-size` is 1 MiB).
-const FIRST_WRITE: usize = 64 << 10;
-
-/// Each piece has the time limit of a call to itself.
-const WRITE_PIECE: usize = 4 << 20;
+/// The longest piece that is written at once; each has the time limit of a call to itself.
+const MAX_PIECE: u64 = 4 << 20;
+/// Until the block size is known: `dfs.namenode.fs-limits.min-block-size` is 1 MiB.
+const MIN_BLOCK_SIZE: u64 = 1 << 20;
 
 pub(super) struct HdfsWriter {
     connection: Arc<Connection>,
     path: FsPath,
-    native: NativeWriter,
+    /// `None` after it failed and could not be opened again.
+    native: Option<NativeWriter>,
     written: u64,
-    /// Modification time of the file just made: tells it from one that replaced it.
-    created_ms: Option<u64>,
+    /// Told by the NameNode at the first write; files without content need no more calls.
+    made: Option<Made>,
+}
+
+/// What the NameNode said of the file when it was new.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    /// Tells it from one that replaced it.
+    modified_ms: u64,
+    block_size: u64,
 }
 
 impl HdfsWriter {
     pub(super) fn new(connection: Arc<Connection>, path: FsPath, native: NativeWriter) -> Self {
-        Self { connection, path, native, written: 0, created_ms: None }
+        Self { connection, path, native: Some(native), written: 0, made: None }
     }
 
-    async fn append(&mut self, data: Bytes) -> Result<(), Failure> {
-        let len = data.len() as u64;
+    /// Length, and what tells the file from another of its name.
+    async fn look(&self, operation: &'static str) -> Result<(u64, Made), Failure> {
+        let path = self.path.path();
+        let doing = self.connection.doing(operation, &self.path);
+        let answer =
+            self.connection.call(doing, Replay::Idempotent, |client| async move { client.get_file_info(path).await });
+        let status = answer.await?.value;
+        let block_size = status.blocksize.filter(|size| *size > 0).unwrap_or(MIN_BLOCK_SIZE);
+        Ok((status.length as u64, Made { modified_ms: status.modification_time, block_size }))
+    }
+
+    /// Bytes that the next piece may have: up to the end of the block.
+    fn room(&self) -> usize {
+        let block_size = self.made.map_or(MIN_BLOCK_SIZE, |made| made.block_size);
+        (block_size - self.written % block_size).min(MAX_PIECE) as usize
+    }
+
+    fn at_block_start(&self) -> bool {
+        self.made.is_some_and(|made| self.written.is_multiple_of(made.block_size))
+    }
+
+    async fn append(&mut self, piece: Bytes) -> Result<(), Failure> {
+        let len = piece.len() as u64;
         let doing = self.connection.doing("writing", &self.path);
-        self.connection.limited(doing, Box::pin(self.native.write_bytes(data))).await?;
+        let Some(native) = &mut self.native else {
+            let source = "the writer failed before and could not be opened again".into();
+            let error = FsError::Other { operation: "writing", path: self.path.to_string(), source };
+            return Err(Failure { error, outcome: Outcome::Refused });
+        };
+        self.connection.limited(doing, Box::pin(native.write_bytes(piece))).await?;
         self.written += len;
         Ok(())
     }
 
-    /// The first bytes, repeated while no block can be had.
-    async fn begin(&mut self, data: Bytes) -> Result<(), FsError> {
-        self.created_ms = stat(&self.connection, "writing", &self.path).await.ok().map(|status| status.modified_ms);
+    /// Appends a piece that lies in one block. A new block is asked for before any byte of the piece is taken, so such a
+    /// failure can be mended.
+    async fn append_mending(&mut self, piece: Bytes) -> Result<(), FsError> {
         let begun = Instant::now();
         let mut failed = 0;
         loop {
-            let Err(failure) = self.append(data.clone()).await else { return Ok(()) };
+            let Err(failure) = self.append(piece.clone()).await else { return Ok(()) };
+            if !self.at_block_start() || !was_lost(&failure) {
+                return Err(failure.error);
+            }
             failed += 1;
             let policy = &self.connection.policy;
-            let next = policy.next_wait(failure.outcome, Replay::IfNotExecuted, failed, begun.elapsed());
+            let next = policy.next_wait(Outcome::NotExecuted, Replay::IfNotExecuted, failed, begun.elapsed());
             let Some(wait) = next else { return Err(failure.error) };
-            warn!(error = %failure.error, attempt = failed, ?wait, "the first write is repeated");
+            warn!(error = %failure.error, attempt = failed, ?wait, "asking for a block is repeated");
             tokio::time::sleep(wait).await;
+            // Should bytes of the piece have got through after all, the recovered length shows it and the write fails.
+            self.recover("writing", failure).await?;
+            self.reopen().await?;
         }
     }
 
-    /// After `complete` failed although the DataNodes hold all bytes: looks whether the NameNode completed the file all
-    /// the same, else lets it recover the file's end. hdfs-native has forgotten the last block by then and can't ask again.
-    async fn recover(&mut self, failure: Failure) -> Result<(), FsError> {
+    /// Lets the NameNode complete the file from what the DataNodes hold, and checks that this is everything.
+    async fn recover(&mut self, operation: &'static str, failure: Failure) -> Result<(), FsError> {
         let begun = Instant::now();
         let mut failed = 0;
+        // Recovering a file that somebody else put there would take it away from them.
+        let (_, found) = self.look(operation).await.map_err(|failure| failure.error)?;
+        if self.made.map(|made| made.modified_ms) != Some(found.modified_ms) {
+            return Err(failure.error);
+        }
         loop {
-            let status = stat(&self.connection, "closing", &self.path).await.map_err(|failure| failure.error)?;
-            if status.len == self.written {
-                return Ok(());
-            }
-            // Recovering a file that somebody else put there would take it away from them.
-            if self.created_ms != Some(status.modified_ms) {
-                return Err(failure.error);
-            }
             let path = &self.path;
-            let doing = self.connection.doing("closing", path);
+            let doing = self.connection.doing(operation, path);
             let recovery = self
                 .connection
                 .call(doing, Replay::Idempotent, |client| async move { client.recover_lease(path.path()).await });
-            recovery.await.map_err(|failure| failure.error)?;
+            if recovery.await.map_err(|failure| failure.error)?.value {
+                break;
+            }
             failed += 1;
             let policy = &self.connection.policy;
             match policy.next_wait(Outcome::NotExecuted, Replay::Idempotent, failed, begun.elapsed()) {
@@ -86,20 +126,41 @@ impl HdfsWriter {
                 None => return Err(failure.error),
             }
         }
+        let (len, recovered) = self.look(operation).await.map_err(|failure| failure.error)?;
+        if len != self.written {
+            return Err(failure.error);
+        }
+        info!(path = %self.path, len, "the NameNode recovered the file after it had lost touch");
+        self.made = Some(recovered);
+        Ok(())
     }
+
+    async fn reopen(&mut self) -> Result<(), FsError> {
+        // The old writer ends the renewal of the file's lease when it is dropped, so it goes first.
+        self.native = None;
+        let path = self.path.path();
+        let doing = self.connection.doing("writing", &self.path);
+        let answer =
+            self.connection.call(doing, Replay::IfNotExecuted, |client| async move { client.append(path).await });
+        self.native = Some(answer.await.map_err(|failure| failure.error)?.value);
+        Ok(())
+    }
+}
+
+/// Whether the NameNode was out of reach, as opposed to having said no.
+fn was_lost(failure: &Failure) -> bool {
+    matches!(failure.outcome, Outcome::NotExecuted | Outcome::Unknown)
 }
 
 #[async_trait]
 impl FileWriter for HdfsWriter {
     async fn write(&mut self, mut data: Bytes) -> Result<(), FsError> {
+        if self.made.is_none() && !data.is_empty() {
+            self.made = Some(self.look("writing").await.map_err(|failure| failure.error)?.1);
+        }
         while !data.is_empty() {
-            if self.written == 0 {
-                let first = data.split_to(data.len().min(FIRST_WRITE));
-                self.begin(first).await?;
-            } else {
-                let piece = data.split_to(data.len().min(WRITE_PIECE));
-                self.append(piece).await.map_err(|failure| failure.error)?;
-            }
+            let piece = data.split_to(data.len().min(self.room()));
+            self.append_mending(piece).await?;
         }
         Ok(())
     }
@@ -109,21 +170,32 @@ impl FileWriter for HdfsWriter {
         let mut failed = 0;
         loop {
             let doing = self.connection.doing("closing", &self.path);
-            let Err(failure) = self.connection.limited(doing, Box::pin(self.native.close())).await else {
-                return Ok(());
-            };
-            let lost = matches!(failure.outcome, Outcome::NotExecuted | Outcome::Unknown);
+            // Without a writer the last write has failed already.
+            let Some(native) = &mut self.native else { return self.append(Bytes::new()).await.map_err(|f| f.error) };
+            let closed = self.connection.limited(doing, Box::pin(native.close())).await;
+            let Err(failure) = closed else { return Ok(()) };
+            if !was_lost(&failure) {
+                return Err(failure.error);
+            }
             if self.written > 0 {
-                return if lost { self.recover(failure).await } else { Err(failure.error) };
+                return self.end_lost(failure).await;
             }
             // Completing an empty file twice does no harm.
             failed += 1;
             let policy = &self.connection.policy;
-            let Some(wait) = policy.next_wait(failure.outcome, Replay::Idempotent, failed, begun.elapsed()) else {
-                return Err(failure.error);
-            };
+            let next = policy.next_wait(failure.outcome, Replay::Idempotent, failed, begun.elapsed());
+            let Some(wait) = next else { return Err(failure.error) };
             warn!(error = %failure.error, attempt = failed, ?wait, "closing is repeated");
             tokio::time::sleep(wait).await;
         }
+    }
+}
+
+impl HdfsWriter {
+    /// The answer to `complete` was lost, or the request was refused for now: while the file is open, the NameNode leaves
+    /// its last block out of its length, so the whole length means that it is complete.
+    async fn end_lost(&mut self, failure: Failure) -> Result<(), FsError> {
+        let (len, _) = self.look("closing").await.map_err(|failure| failure.error)?;
+        if len == self.written { Ok(()) } else { self.recover("closing", failure).await }
     }
 }
