@@ -267,4 +267,6 @@ fn row_message(ask: &ContainerAsk) -> ResourceRequestProto {
 }
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ fn id(number: i64) -> ContainerId {
     ContainerId { attempt: attempt(), id: number }
 }
 
-fn ask(allocation_request_id: i64, memory_mb: u64, count: u32) -> ContainerAsk {
+pub(super) fn ask(allocation_request_id: i64, memory_mb: u64, count: u32) -> ContainerAsk {
     ContainerAsk {
         allocation_request_id,
         priority: 1,
@@ -25,7 +25,7 @@ fn asking(asks: impl IntoIterator<Item = ContainerAsk>) -> AllocateRequest {
     AllocateRequest { asks: asks.into_iter().collect(), ..AllocateRequest::default() }
 }
 
-fn given(allocation_request_id: i64, number: i64) -> Container {
+pub(super) fn given(allocation_request_id: i64, number: i64) -> Container {
     Container {
         id: id(number),
         node: NodeId { host: "n".into(), port: 1 },
