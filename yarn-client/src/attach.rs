@@ -63,6 +63,8 @@ pub struct Follow<'a> {
     pub reporter: &'a Reporter,
     /// Keeps points in time.
     pub timings: &'a Timings,
+    /// What has been seen so far.
+    pub seen: Seen,
 }
 
 /// Signs of life of an attached client.
@@ -87,14 +89,24 @@ impl Heartbeat {
     }
 }
 
-/// What has been seen so far.
-struct Seen {
+/// What a follower has seen so far.
+pub struct Seen {
     start: Instant,
     /// Last time that either side answered.
     answered: Instant,
+    /// The JobManager, since YARN told its address.
+    job: Option<JobClient>,
     state: String,
     explained: String,
     beat: Option<Instant>,
+}
+
+impl Seen {
+    /// Nothing yet.
+    pub fn nothing() -> Self {
+        let now = Instant::now();
+        Self { start: now, answered: now, job: None, state: String::new(), explained: String::new(), beat: None }
+    }
 }
 
 impl Follow<'_> {
@@ -102,7 +114,7 @@ impl Follow<'_> {
     ///
     /// # Errors
     /// [`AttachError::Lost`].
-    pub async fn until_running(&self) -> Result<Option<Verdict>, AttachError> {
+    pub async fn until_running(&mut self) -> Result<Option<Verdict>, AttachError> {
         self.follow(|view| view.state == "RUNNING").await
     }
 
@@ -110,7 +122,7 @@ impl Follow<'_> {
     ///
     /// # Errors
     /// [`AttachError::Lost`].
-    pub async fn until_end(&self) -> Result<Verdict, AttachError> {
+    pub async fn until_end(&mut self) -> Result<Verdict, AttachError> {
         loop {
             if let Some(verdict) = self.follow(|_| false).await? {
                 return Ok(verdict);
@@ -118,52 +130,53 @@ impl Follow<'_> {
         }
     }
 
-    async fn follow(&self, enough: impl Fn(&JobView) -> bool) -> Result<Option<Verdict>, AttachError> {
-        let now = Instant::now();
-        let mut seen = Seen { start: now, answered: now, state: String::new(), explained: String::new(), beat: None };
-        let mut job: Option<JobClient> = None;
+    async fn follow(&mut self, enough: impl Fn(&JobView) -> bool) -> Result<Option<Verdict>, AttachError> {
         loop {
-            if let Some(client) = &job
+            if let Some(client) = self.seen.job.clone()
                 && let Ok(view) = client.details().await
             {
-                seen.answered = Instant::now();
-                self.show_job(&view, &mut seen);
+                self.seen.answered = Instant::now();
+                self.show_job(&view);
                 if let Some(verdict) = job_verdict(&view) {
-                    return Ok(Some(self.farewell(client, verdict).await));
+                    return Ok(Some(self.farewell(&client, verdict).await));
                 }
                 if enough(&view) {
                     return Ok(None);
                 }
-                self.beat(client, &mut seen).await;
+                self.beat(&client).await;
             } else {
                 // No JobManager yet, or it is gone: YARN knows more.
                 match self.cluster.report(self.application).await {
                     Ok(report) => {
-                        seen.answered = Instant::now();
+                        self.seen.answered = Instant::now();
                         match stand(&report) {
                             Stand::Over(verdict) => return Ok(Some(verdict)),
-                            Stand::Waiting => self.show_waiting(&report, &mut seen),
-                            Stand::Running(address) => {
-                                let known = job.as_ref().is_some_and(|client| client.address() == address);
-                                self.timings.reached("am_running");
-                                if !known {
-                                    self.reporter.event(&format!("JobManager runs at {address}"));
-                                    job = Some(JobClient::new(self.http.clone(), &address, self.job, self.token));
-                                    // It listens already: no reason to wait.
-                                    continue;
-                                }
-                            }
+                            Stand::Waiting => self.show_waiting(&report),
+                            // It listens already: no reason to wait.
+                            Stand::Running(address) if self.meet(&address) => continue,
+                            Stand::Running(_) => {}
                         }
                     }
-                    Err(cause) if seen.answered.elapsed() > SILENCE_LIMIT => {
+                    Err(cause) if self.seen.answered.elapsed() > SILENCE_LIMIT => {
                         return Err(AttachError::Lost { application: self.application.to_owned(), cause });
                     }
                     Err(cause) => self.reporter.progress(&format!("Waiting for an answer: {cause}")),
                 }
             }
-            let fast = seen.start.elapsed() < FAST_PHASE;
+            let fast = self.seen.start.elapsed() < FAST_PHASE;
             tokio::time::sleep(if fast { POLL } else { SLOW_POLL }).await;
         }
+    }
+
+    /// Keeps the JobManager's address. Returns whether it is a new one.
+    fn meet(&mut self, address: &str) -> bool {
+        self.timings.reached("am_running");
+        if self.seen.job.as_ref().is_some_and(|client| client.address() == address) {
+            return false;
+        }
+        self.reporter.event(&format!("JobManager runs at {address}"));
+        self.seen.job = Some(JobClient::new(self.http.clone(), address, self.job, self.token));
+        true
     }
 
     /// The job has ended: learns the cause, and lets the application take leave of YARN.
@@ -206,36 +219,36 @@ impl Follow<'_> {
         self.application_end(FAREWELL).await.is_some()
     }
 
-    async fn beat(&self, client: &JobClient, seen: &mut Seen) {
+    async fn beat(&mut self, client: &JobClient) {
         let Some(Heartbeat { interval, timeout }) = self.heartbeat else { return };
-        if seen.beat.is_none_or(|at| at.elapsed() >= interval) {
+        if self.seen.beat.is_none_or(|at| at.elapsed() >= interval) {
             let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + timeout;
             // One that is lost is repeated at the next look.
             if client.heartbeat(expires.as_millis() as u64).await.is_ok() {
-                seen.beat = Some(Instant::now());
+                self.seen.beat = Some(Instant::now());
             }
         }
     }
 
-    fn show_waiting(&self, report: &AppReport, seen: &mut Seen) {
+    fn show_waiting(&mut self, report: &AppReport) {
         self.timings.reached("accepted");
         let why = report.diagnostics.trim();
-        if seen.start.elapsed() > PATIENCE && !why.is_empty() && seen.explained != why {
+        if self.seen.start.elapsed() > PATIENCE && !why.is_empty() && self.seen.explained != why {
             self.reporter.event(&format!("Deploying cluster, application is not running yet: {why}"));
-            seen.explained = why.to_owned();
+            self.seen.explained = why.to_owned();
         } else {
-            let waited = seen.start.elapsed().as_secs();
+            let waited = self.seen.start.elapsed().as_secs();
             self.reporter.progress(&format!("Deploying cluster, current state ACCEPTED ({waited} s)"));
         }
     }
 
-    fn show_job(&self, view: &JobView, seen: &mut Seen) {
-        if view.state == "RUNNING" {
+    fn show_job(&mut self, view: &JobView) {
+        if matches!(view.state.as_str(), "RUNNING" | "FINISHED") {
             self.timings.reached("job_running");
         }
-        if seen.state != view.state {
+        if self.seen.state != view.state {
             self.reporter.event(&format!("Job state: {}", view.state));
-            seen.state = view.state.clone();
+            self.seen.state = view.state.clone();
         } else if view.state == "RUNNING" {
             let done = view.vertices.iter().filter(|vertex| vertex.status == "FINISHED").count();
             let seconds = view.duration / 1000;

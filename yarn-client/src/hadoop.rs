@@ -8,9 +8,13 @@ use flumen_fs::{FileSystem, FileSystems, FsOptions, FsPath};
 use flumen_hadoop::conf::{ConfError, Configuration as HadoopConfiguration};
 use flumen_model::config::Configuration;
 use flumen_model::options::{deployment, execution, yarn};
+use tokio::net::TcpStream;
 
 /// Prefixes of Flink's keys that override Hadoop's: `flink.hadoop.<key>` for any, `flink.yarn.<key>` for `yarn.<key>`.
 const OVERRIDES: [(&str, &str); 2] = [("flink.hadoop.", ""), ("flink.yarn.", "yarn.")];
+
+/// Time for a connection that is made only to explain why there is no answer.
+const CONNECTION_LIMIT: Duration = Duration::from_millis(500);
 
 /// Reads Hadoop's files as the environment says, with the overrides of Flink's configuration over them.
 ///
@@ -124,7 +128,20 @@ pub async fn reachable(place: &StagingPlace, limit: Duration) -> anyhow::Result<
     match tokio::time::timeout(limit, place.fs.exists(&place.base)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error).with_context(hint),
-        Err(_) => Err(anyhow::anyhow!("no answer within {} s", limit.as_secs_f32())).with_context(hint),
+        Err(_) => Err(anyhow::anyhow!("no answer within {} s ({})", limit.as_secs_f32(), line(&root).await))
+            .with_context(hint),
+    }
+}
+
+/// What a bare connection to the NameNode of a path says, for messages: its client only repeats and waits.
+async fn line(root: &FsPath) -> String {
+    if !root.authority().contains(':') {
+        return "a name service".to_owned();
+    }
+    match tokio::time::timeout(CONNECTION_LIMIT, TcpStream::connect(root.authority())).await {
+        Ok(Ok(_)) => "a connection can be made".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no connection can be made".to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use flumen_model::options::deployment;
 
 use super::{Submitted, Submitter};
-use crate::attach::{Follow, Heartbeat};
+use crate::attach::{Follow, Heartbeat, Seen};
 use crate::cluster::Cluster;
 use crate::identity::ProcessIdentity;
 use crate::interrupts::Interrupts;
@@ -27,7 +27,7 @@ impl Submitter<'_> {
         let configuration = &self.run.configuration;
         let job = job.to_string();
         let heartbeat = if self.run.shutdown_on_exit { Some(Heartbeat::of(configuration)?) } else { None };
-        let follow = Follow {
+        let mut follow = Follow {
             cluster: &self.cluster,
             http: job::http_client(configuration.get(&deployment::CLIENT_TIMEOUT)?.min(REQUEST_LIMIT))?,
             application,
@@ -36,6 +36,7 @@ impl Submitter<'_> {
             heartbeat,
             reporter: self.reporter,
             timings: self.timings,
+            seen: Seen::nothing(),
         };
         self.reporter.result(&format!("Job has been submitted with JobID {job}"));
         // Beside the waiting, and given up when that is over.
@@ -48,7 +49,7 @@ impl Submitter<'_> {
             () = interrupts.next() => {
                 return self.interrupted(&follow, interrupts).await;
             }
-            verdict = self.watched(&follow) => verdict?,
+            verdict = self.watched(&mut follow) => verdict?,
             never = sweeping => match never {},
         };
         match verdict {
@@ -67,7 +68,7 @@ impl Submitter<'_> {
     }
 
     /// `None`: the job runs and was not to be followed further.
-    async fn watched(&self, follow: &Follow<'_>) -> anyhow::Result<Option<Verdict>> {
+    async fn watched(&self, follow: &mut Follow<'_>) -> anyhow::Result<Option<Verdict>> {
         if let Some(verdict) = follow.until_running().await? {
             return Ok(Some(verdict));
         }

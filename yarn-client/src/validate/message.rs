@@ -96,7 +96,7 @@ impl fmt::Display for Insufficient {
         write!(
             f,
             "the cluster can never hold this job: {} slots at {} for each TaskManager ask for {} TaskManagers of {} MB and {} \
-             virtual cores and a JobManager of {} MB; the cluster's {} usable nodes have {} MB and {} virtual cores",
+             virtual cores and a JobManager of {} MB; the cluster (usable nodes: {}) has {} MB and {} virtual cores",
             demand.slots,
             demand.slots_per_executor,
             demand.executors(),

@@ -63,7 +63,7 @@ fn a_job_larger_than_the_cluster_is_told_what_would_fit() {
     let text = refused(&demand(40), &cluster());
     for part in [
         "40 TaskManagers of 1024 MB",
-        "2 usable nodes have 16384 MB and 16 virtual cores",
+        "usable nodes: 2) has 16384 MB and 16 virtual cores",
         "room for 15",
         "-p 15",
         "-ys 3",
