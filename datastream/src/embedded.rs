@@ -36,7 +36,7 @@ pub(crate) fn run(program: Program, setup: &ProgramSetup) -> Result<JobExecution
     runtime.shutdown_timeout(SHUTDOWN_LIMIT);
     let result = result?;
     match result.failure {
-        Some(failure) => Err(Error::JobFailed { name: result.name, failure }),
+        Some(failure) => Err(Error::JobFailed { name: result.name, failure: Box::new(failure) }),
         None => Ok(JobExecutionResult { job: result.job, runtime: Duration::from_millis(result.runtime_ms) }),
     }
 }

@@ -53,7 +53,7 @@ pub enum Error {
         /// The job's name.
         name: String,
         /// Why: vertex, subtask and message.
-        failure: Failure,
+        failure: Box<Failure>,
     },
 }
 

@@ -71,6 +71,10 @@ fn find_out() -> Result<Start> {
         return Ok(Start { role: Role::Embedded, setup: Arc::new(setup) });
     };
     log_to_stderr(Level::INFO);
+    // Before `execute` nobody reads the control socket, so its end would not be seen while the user's code runs.
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)) {
+        tracing::warn!(%error, "this process may outlive the one that started it");
+    }
     let problem = |problem: String| Error::Role { role: role.clone(), problem };
     let io = |error: std::io::Error| problem(format!("its standard input is no control socket: {error}"));
     let mut control = take_over_stdin().map_err(io)?;

@@ -1,5 +1,7 @@
 //! Two workers that exchange records over a Unix socket, over TCP, and over TCP with TLS.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```text
 /// created ─▶ running ─▶ finished
-///    │          ├─▶ restarting ─▶ running        (a failure that the restart strategy forgives)
-///    │          ├─▶ failing ─▶ failed
-///    └──────────┴─▶ cancelling ─▶ canceled
+///    │         │ ▲
+///    │         ▼ │ all subtasks run again
+///    ├─▶ restarting                 (a failure that the restart strategy forgives)
+///    ├─▶ failing ─▶ failed          (from running and restarting, too)
+///    └─▶ cancelling ─▶ canceled     (from running, restarting and failing, too)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
