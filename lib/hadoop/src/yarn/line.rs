@@ -71,13 +71,7 @@ impl Line {
 
     /// Goes on to the next address after a failure and waits when all have failed; `false` when the time is up.
     pub(super) async fn look_further(&mut self, search: &mut Search, backoff: &Backoff, cause: &RpcError) -> bool {
-        let cause = cause as &dyn std::error::Error;
-        // once aloud for each search: an outage lasts for many attempts
-        if search.attempts == 0 {
-            tracing::warn!(cause, "no answer; looking further");
-        } else {
-            tracing::debug!(cause, attempts = search.attempts, "still no answer");
-        }
+        search.log(cause);
         self.close();
         self.current = (self.current + 1) % self.addresses.len();
         search.attempts = search.attempts.saturating_add(1);
@@ -97,6 +91,18 @@ impl Line {
 pub(super) struct Search {
     began: Instant,
     attempts: u32,
+}
+
+impl Search {
+    /// Once aloud for each search: an outage lasts for many attempts. Apart from what waits, which it would tie to one thread.
+    fn log(&self, cause: &RpcError) {
+        let cause = cause as &dyn std::error::Error;
+        if self.attempts == 0 {
+            tracing::warn!(cause, "no answer; looking further");
+        } else {
+            tracing::debug!(cause, attempts = self.attempts, "still no answer");
+        }
+    }
 }
 
 impl Search {
