@@ -1,8 +1,11 @@
 //! `Security.proto`: tokens as protobuf.
 
+use std::fmt;
+
 use prost::Message;
 
 #[derive(Clone, PartialEq, Eq, Message)]
+#[prost(skip_debug)]
 pub(crate) struct TokenProto {
     #[prost(bytes = "vec", required, tag = "1")]
     pub identifier: Vec<u8>,
@@ -12,6 +15,13 @@ pub(crate) struct TokenProto {
     pub kind: String,
     #[prost(string, required, tag = "4")]
     pub service: String,
+}
+
+impl fmt::Debug for TokenProto {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&super::Token::from(self.clone()), f)
+    }
 }
 
 /// A named token or a named secret, depending on the list that it stands in.

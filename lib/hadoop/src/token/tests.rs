@@ -77,7 +77,8 @@ fn passwords_and_secrets_are_never_printed() {
     let mut credentials = Credentials::default();
     credentials.add_token("name", Token { password: b"s3cret".to_vec(), ..my_token() });
     credentials.add_secret("key", b"s3cret".to_vec());
-    let printed = format!("{credentials:?}");
+    let message = TokenProto::from(&credentials.tokens[0].1);
+    let printed = format!("{credentials:?} {message:?}");
     assert!(printed.contains("MY_KIND") && printed.contains("key"), "{printed}");
     for secret in ["s3cret", "115, 51"] {
         assert!(!printed.contains(secret), "{printed}");
