@@ -1,6 +1,5 @@
 //! What this process is: a program of its own, the plan of a submission, or a worker.
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -61,13 +60,18 @@ pub(crate) fn start() -> Result<Start> {
 
 fn find_out() -> Result<Start> {
     let Ok(role) = std::env::var(ROLE_VARIABLE) else {
+        log_to_stderr(Level::WARN);
+        let hadoop = flumen_fs::hadoop_properties(|name| std::env::var(name).ok()).unwrap_or_else(|error| {
+            // A program that never looks at HDFS needs none; one that does is told again, path by path.
+            tracing::warn!("HDFS is reached without Hadoop's configuration, which can't be read: {error}");
+            None
+        });
         let setup = ProgramSetup {
             protocol: PROTOCOL_VERSION,
             configuration: local_configuration()?,
-            hadoop: BTreeMap::new(),
+            hadoop: hadoop.unwrap_or_default(),
             worker: None,
         };
-        log_to_stderr(Level::WARN);
         return Ok(Start { role: Role::Embedded, setup: Arc::new(setup) });
     };
     log_to_stderr(Level::INFO);

@@ -9,6 +9,7 @@ pub mod conformance;
 mod error;
 mod filesystem;
 mod glob;
+mod hadoop_conf;
 mod hdfs;
 mod local;
 mod options;
@@ -18,6 +19,7 @@ mod registry;
 
 pub use error::FsError;
 pub use filesystem::{CreateOptions, FileReader, FileStatus, FileSystem, FileWriter};
+pub use hadoop_conf::hadoop_properties;
 pub use options::FsOptions;
 pub use path::FsPath;
 pub use registry::FileSystems;

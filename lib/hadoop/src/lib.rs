@@ -5,7 +5,12 @@
 //! program that uses it. Start reading at [`yarn::ApplicationMasterClient`] or [`rest::ResourceManagerClient`].
 
 pub mod conf;
+
+#[cfg(feature = "yarn")]
 pub mod rest;
+#[cfg(feature = "yarn")]
 pub mod rpc;
+#[cfg(feature = "yarn")]
 pub mod token;
+#[cfg(feature = "yarn")]
 pub mod yarn;
