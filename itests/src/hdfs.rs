@@ -32,6 +32,8 @@ pub struct Entry {
     pub permission: String,
     /// Who owns it.
     pub owner: String,
+    /// When it was last written, in milliseconds since 1970.
+    pub modified_ms: u64,
 }
 
 impl Hdfs {
@@ -213,6 +215,7 @@ fn entry(listed: &str, status: &Value) -> Entry {
         length: status["length"].as_u64().unwrap_or_default(),
         permission: text("permission"),
         owner: text("owner"),
+        modified_ms: status["modificationTime"].as_u64().unwrap_or_default(),
     }
 }
 

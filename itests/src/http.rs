@@ -31,6 +31,11 @@ pub(crate) fn get_json(url: &str) -> Result<Value> {
     serde_json::from_slice(&body).with_context(|| format!("{url} did not answer with JSON"))
 }
 
+/// What stands at `url`, as text; an answer that isn't 2xx is an error with its body.
+pub(crate) fn get_text(url: &str) -> Result<String> {
+    Ok(checked(client().get(url).timeout(Duration::from_secs(10)).send()?)?.text()?)
+}
+
 /// Turns an answer that isn't 2xx or a redirection into an error that quotes its body.
 pub(crate) fn checked(response: Response) -> Result<Response> {
     let status = response.status();

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
-use crate::http::{checked, client, get_json};
+use crate::http::{checked, client, get_json, get_text};
 use crate::wait;
 
 /// The applications and containers of a cluster.
@@ -180,5 +180,42 @@ impl Yarn {
     /// When the answer isn't 2xx JSON.
     pub fn through_proxy(&self, id: &str, path: &str) -> Result<Value> {
         get_json(&format!("{}/proxy/{id}{path}", self.rm))
+    }
+
+    /// The same for what is a page for people.
+    ///
+    /// # Errors
+    /// When the answer isn't 2xx.
+    pub fn page_through_proxy(&self, id: &str, path: &str) -> Result<String> {
+        get_text(&format!("{}/proxy/{id}{path}", self.rm))
+    }
+
+    /// Waits until the only job of an application is in `state`, as its JobManager says through the ResourceManager's proxy.
+    ///
+    /// # Errors
+    /// After `limit`, with what was seen last.
+    pub fn wait_job_state(&self, id: &str, state: &str, limit: Duration) -> Result<()> {
+        wait::until_ok(&format!("the job of {id} is {state}"), limit, || {
+            match self.through_proxy(id, "/jobs/overview") {
+                Ok(overview) if overview["jobs"][0]["state"] == state => Ok(()),
+                Ok(overview) => Err(overview.to_string()),
+                Err(error) => Err(format!("{error:#}")),
+            }
+        })
+    }
+
+    /// An HTTP request to the ApplicationMaster itself: method, path, token (if any). Returns the status.
+    ///
+    /// # Errors
+    /// When it does not answer, or the application has no address.
+    pub fn ask_master(&self, id: &str, method: &str, path: &str, token: Option<&str>) -> Result<u16> {
+        let application = self.application(id)?;
+        let address = application.json["amRPCAddress"].as_str().context("the application has no address")?.to_owned();
+        let method = reqwest::Method::from_bytes(method.as_bytes())?;
+        let mut request = client().request(method, format!("http://{address}{path}"));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        Ok(request.send()?.status().as_u16())
     }
 }
