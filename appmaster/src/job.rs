@@ -77,7 +77,6 @@ pub enum Effect {
 /// See the module.
 pub struct JobDriver {
     job: JobId,
-    user: String,
     program: String,
     arguments: Vec<String>,
     master: JobMaster,
@@ -100,7 +99,6 @@ impl JobDriver {
         let (master, actions) = JobMaster::new(application.job, application.graph.clone(), settings, now.timestamp);
         let mut driver = Self {
             job: application.job,
-            user: application.user.clone(),
             program: application.program.clone(),
             arguments: application.arguments.clone(),
             master,
@@ -181,9 +179,7 @@ impl JobDriver {
             effects.push(Effect::ToExecutor { id, command: ExecutorCommand::Shutdown { reason } });
             return;
         };
-        tracing::info!(executor = %id, host = info.host, slots = info.slots, pid = info.pid, "TaskExecutor registered");
-        let node = self.resources.node_http_address(container).filter(|node| !node.is_empty());
-        let logs_url = node.map(|node| format!("http://{node}/node/containerlogs/{container}/{}", self.user));
+        let logs_url = self.resources.logs_url(container);
         self.executors.add(info, container, logs_url, now.timestamp);
         self.resource_event(now, manager::Event::ExecutorRegistered(container), effects);
         match &mut self.held_back {

@@ -153,6 +153,7 @@ impl MainLoop {
             );
             self.tell(Event::Resource(manager::Event::Reregistered));
         }
+        self.tell(Event::Resource(manager::Event::Answered));
         if !answer.containers_from_previous_attempts.is_empty() {
             self.tell(Event::Resource(manager::Event::FoundAgain(answer.containers_from_previous_attempts)));
         }

@@ -137,7 +137,7 @@ pub async fn parts(
 ) -> Result<Parts, SetupError> {
     let conf = &application.configuration;
     let settings = Settings::read(conf, &application.graph)?;
-    let profile = profile(conf)?;
+    let profile = profile(conf, &application.user)?;
     let intervals = Intervals {
         awaiting: conf.get(&yarn::CONTAINER_REQUEST_HEARTBEAT)?,
         idle: conf.get(&yarn::HEARTBEAT_INTERVAL)?,
@@ -223,7 +223,7 @@ fn ports_of(key: &str, text: Option<String>) -> Result<Ports, BadConfiguration> 
 }
 
 /// What containers to ask for, from the options.
-fn profile(conf: &Configuration) -> Result<Profile, BadConfiguration> {
+fn profile(conf: &Configuration, user: &str) -> Result<Profile, BadConfiguration> {
     let slots: u32 = conf.get(&deployment::TASK_SLOTS)?;
     let slots = NonZeroU32::new(slots).ok_or_else(|| BadConfiguration::Value {
         key: deployment::TASK_SLOTS.key.to_owned(),
@@ -249,6 +249,7 @@ fn profile(conf: &Configuration) -> Result<Profile, BadConfiguration> {
             conf.get(&memory::JOBMANAGER_PROCESS)?.mib_rounded_up(),
             conf.get(&yarn::APPMASTER_VCORES)?,
         ),
+        user: user.to_owned(),
     })
 }
 
@@ -259,21 +260,21 @@ mod tests {
     #[test]
     fn the_profile_follows_the_options() {
         let mut conf = Configuration::new();
-        let default = profile(&conf).unwrap();
+        let default = profile(&conf, "alice").unwrap();
         assert_eq!((default.container, default.slots.get()), (Resource::new(1024, 1), 1));
         assert_eq!(default.appmaster, Resource::new(256, 1));
         conf.put(&deployment::TASK_SLOTS, 3);
         conf.put(&memory::TASKMANAGER_PROCESS, "1000000 kb");
         conf.put(&yarn::NODE_LABEL, "fast");
-        let three = profile(&conf).unwrap();
+        let three = profile(&conf, "alice").unwrap();
         assert_eq!(three.container, Resource::new(977, 3));
         assert_eq!(three.node_label.as_deref(), Some("fast"));
         conf.put(&yarn::CONTAINER_VCORES, 2);
         conf.put(&yarn::TASKMANAGER_NODE_LABEL, "faster");
-        let labelled = profile(&conf).unwrap();
+        let labelled = profile(&conf, "alice").unwrap();
         assert_eq!((labelled.container.vcores, labelled.node_label.as_deref()), (2, Some("faster")));
         conf.put(&deployment::TASK_SLOTS, 0);
-        assert!(profile(&conf).unwrap_err().to_string().contains("taskmanager.numberOfTaskSlots"));
+        assert!(profile(&conf, "alice").unwrap_err().to_string().contains("taskmanager.numberOfTaskSlots"));
     }
 
     #[test]

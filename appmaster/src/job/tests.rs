@@ -38,6 +38,7 @@ impl World {
             registration_timeout: Duration::from_secs(300),
             fit_grace: Duration::from_secs(5),
             appmaster: Resource::new(256, 1),
+            user: "alice".into(),
         };
         let resources = ResourceManager::new(profile, Resource::new(8192, 8), "root.default".into());
         let (driver, effects) = JobDriver::new(&application, settings, resources, watch, now);

@@ -100,14 +100,43 @@ pub fn explain(code: i32, diagnostics: &str) -> String {
         143 => "its process was told to stop (SIGTERM)".to_owned(),
         other => format!("its process ended with exit code {other}"),
     };
-    let diagnostics = first_words(diagnostics);
+    let diagnostics = own_words(diagnostics);
     if diagnostics.is_empty() { meaning } else { format!("{meaning}. YARN says: {diagnostics}") }
 }
 
-/// The part of YARN's diagnostics before the Java stack trace, cut to a length that can be read.
-fn first_words(diagnostics: &str) -> String {
-    let text = diagnostics.split("\n\tat ").next().unwrap_or_default().trim();
-    shortened(text, DIAGNOSTICS_CHARS_MAX)
+/// Lines of YARN's diagnostics that say nothing beyond the exit code.
+const EMPTY_WORDS: [&str; 9] = [
+    "Exception from container-launch",
+    "Container id:",
+    "Exit code:",
+    "Container exited with a non-zero exit code",
+    "Container killed on request. Exit code is",
+    "Killed by external signal",
+    "Last 4096 bytes of",
+    "Shell output:",
+    "main : ",
+];
+
+/// What YARN's diagnostics say beyond the exit code, in one line: without time stamps, repetitions and stack traces, cut to
+/// a length that can be read.
+fn own_words(diagnostics: &str) -> String {
+    let mut said: Vec<&str> = Vec::new();
+    for line in diagnostics.lines().filter(|line| !line.starts_with("\tat ")) {
+        let line = without_time(line.trim());
+        if !line.is_empty() && !EMPTY_WORDS.iter().any(|words| line.starts_with(words)) && !said.contains(&line) {
+            said.push(line);
+        }
+    }
+    shortened(&said.join("; "), DIAGNOSTICS_CHARS_MAX)
+}
+
+/// The line without `[2026-11-21 06:38:37.189]` at its start.
+fn without_time(line: &str) -> &str {
+    let rest = line.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    match rest {
+        Some((time, rest)) if time.starts_with(|c: char| c.is_ascii_digit()) => rest.trim(),
+        _ => line,
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +187,20 @@ mod tests {
         assert_eq!(explain(0, " \n"), "its process ended by itself");
         let long = explain(1, &"ä".repeat(5000));
         assert!(long.chars().count() < 1100 && long.ends_with('…'), "{}", long.len());
+    }
+
+    #[test]
+    fn yarns_text_is_told_without_what_the_exit_code_says_already() {
+        let text = "[2026-11-21 06:38:36.951]Exception from container-launch.\nContainer id: container_e01_1_0001_01_000002\n\
+                    Exit code: 3\n\n[2026-11-21 06:38:37.002]Container exited with a non-zero exit code 3. Error file: \
+                    prelaunch.err.\nLast 4096 bytes of prelaunch.err :\nno such library\n\n[2026-11-21 06:38:37.002]Container \
+                    exited with a non-zero exit code 3. Error file: prelaunch.err.\nLast 4096 bytes of prelaunch.err :\n\
+                    no such library\n";
+        assert_eq!(explain(3, text), "its process ended with exit code 3. YARN says: no such library");
+        let killed = "[2026-11-21 06:36:53.751]Container killed on request. Exit code is 137\n[2026-11-21 06:36:53.752]Container \
+                      exited with a non-zero exit code 137. \n[2026-11-21 06:36:53.752]Killed by external signal\n";
+        assert!(!explain(137, killed).contains("YARN says"));
+        assert_eq!(own_words("[no time] x"), "[no time] x");
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Profile {
     pub fit_grace: Duration,
     /// The ApplicationMaster's own container.
     pub appmaster: Resource,
+    /// The application's user, under whose name containers' logs are found.
+    pub user: String,
 }
 
 /// Something that happened.
@@ -51,6 +53,8 @@ pub enum Event {
         /// 0 once it is over.
         slots: u32,
     },
+    /// YARN answered a heartbeat; what it said besides is told by other events.
+    Answered,
     /// YARN gave containers.
     Allocated(Vec<Container>),
     /// YARN reports containers that ended.
@@ -140,6 +144,12 @@ pub struct ResourceManager {
     failures: FailureRate,
     /// Since when no wish has been answered; `None` while none is open or the cluster was inspected for it.
     unanswered_since: Option<Instant>,
+    /// The cluster has held the job once, or can't be judged because YARN was restarted: nodes may be missing for a while,
+    /// and the job's own patience (`slot.request.timeout`) decides.
+    fit_is_settled: bool,
+    /// Why the cluster can't hold the job. Believed once the ResourceManager that said so still knows this attempt: one
+    /// that has just been restarted knows only some of its nodes.
+    misfit: Option<String>,
     given_up: bool,
 }
 
@@ -158,6 +168,8 @@ impl ResourceManager {
             lost: BTreeMap::new(),
             failures,
             unanswered_since: None,
+            fit_is_settled: false,
+            misfit: None,
             given_up: false,
         }
     }
@@ -172,9 +184,10 @@ impl ResourceManager {
         self.containers.contains_key(&id)
     }
 
-    /// `host:port` of the web pages of a container's NodeManager.
-    pub fn node_http_address(&self, id: ContainerId) -> Option<&str> {
-        self.containers.get(&id).map(|owned| owned.container.node_http_address.as_str())
+    /// Web address of a container's log directory, when its NodeManager's is known.
+    pub fn logs_url(&self, id: ContainerId) -> Option<String> {
+        let container = &self.containers.get(&id)?.container;
+        (!container.node_http_address.is_empty()).then(|| logs_url(container, &self.profile.user))
     }
 
     /// When [`Event::Tick`] is due next.
@@ -192,6 +205,11 @@ impl ResourceManager {
         let mut actions = Vec::new();
         match event {
             Event::Declared { slots } => self.declared(slots, &mut actions),
+            Event::Answered => {
+                if let Some(reason) = self.misfit.take().filter(|_| !self.fit_is_settled) {
+                    self.give_up(reason, &mut actions);
+                }
+            }
             Event::Allocated(containers) => self.allocated(now, containers),
             Event::Completed(statuses) => {
                 for status in statuses {
@@ -220,7 +238,7 @@ impl ResourceManager {
                     self.lost.insert(id, (now + CAUSE_WAIT, failure));
                 }
             }
-            Event::ClusterInspected(cluster) => self.inspected(cluster.as_ref(), &mut actions),
+            Event::ClusterInspected(cluster) => self.inspected(cluster.as_ref()),
             Event::Tick => {}
         }
         self.timers(now, &mut actions);
@@ -273,6 +291,7 @@ impl ResourceManager {
     }
 
     fn reregistered(&mut self, actions: &mut Vec<Action>) {
+        self.fit_is_settled = true;
         let void: Vec<ContainerId> = self
             .containers
             .iter()
@@ -318,24 +337,26 @@ impl ResourceManager {
     }
 
     fn failed_start(&mut self, now: Instant, container: &Container, why: &str, actions: &mut Vec<Action>) {
-        let cause = format!("{} on {}: {why}", container.id, container.node);
+        let mut cause = format!("{} on {}: {why}", container.id, container.node);
+        if !container.node_http_address.is_empty() {
+            cause.push_str(&format!(" (logs: {})", logs_url(container, &self.profile.user)));
+        }
         tracing::warn!(container = %container.id, node = %container.node, why, "container failed before its TaskExecutor registered");
         if let Verdict::GiveUp(reason) = self.failures.record(now, cause) {
             self.give_up(reason, actions);
         }
     }
 
-    fn inspected(&mut self, cluster: Option<&Cluster>, actions: &mut Vec<Action>) {
-        let Some(cluster) = cluster else { return };
+    fn inspected(&mut self, cluster: Option<&Cluster>) {
+        // Without any node the ResourceManager has only just begun.
+        let Some(cluster) = cluster.filter(|cluster| !cluster.nodes.is_empty()) else { return };
         let demand = Demand {
             container: self.profile.container.clone(),
             containers: slots::containers_for(self.slots, self.profile.slots),
             appmaster: self.profile.appmaster.clone(),
             queue: self.queue.clone(),
         };
-        if let Some(reason) = fit::all_containers(&demand, cluster) {
-            self.give_up(reason, actions);
-        }
+        self.misfit = fit::all_containers(&demand, cluster);
     }
 
     fn timers(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -361,6 +382,9 @@ impl ResourceManager {
                 );
                 self.failed_start(now, &owned.container, &why, actions);
             }
+        }
+        if self.fit_is_settled {
+            self.unanswered_since = None;
         }
         if self.unanswered_since.is_some_and(|since| since + self.profile.fit_grace <= now) {
             self.unanswered_since = None;
@@ -400,6 +424,7 @@ impl ResourceManager {
         }
         if self.wishes.is_empty() {
             self.unanswered_since = None;
+            self.fit_is_settled |= !self.containers.is_empty();
         }
     }
 
@@ -418,6 +443,11 @@ impl ResourceManager {
             actions.push(Action::GiveUp(Failure::new(Blame::Outside, reason)));
         }
     }
+}
+
+/// Where a NodeManager shows the logs of a container.
+fn logs_url(container: &Container, user: &str) -> String {
+    format!("http://{}/node/containerlogs/{}/{user}", container.node_http_address, container.id)
 }
 
 /// A TaskExecutor's name on YARN.

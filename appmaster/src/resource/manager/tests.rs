@@ -12,6 +12,7 @@ fn profile() -> Profile {
         registration_timeout: LIMIT,
         fit_grace: Duration::from_secs(5),
         appmaster: Resource::new(256, 1),
+        user: "alice".into(),
     }
 }
 
@@ -144,7 +145,13 @@ fn containers_that_do_not_start_are_replaced_up_to_the_rate() {
     world.step(Event::Allocated(vec![container(4, 2)]));
     let actions = world.step(Event::Completed(vec![status(4, 1, "")]));
     assert_eq!(actions.len(), 1, "nothing more is asked for: {actions:?}");
-    for part in ["give up: 3 containers", "no such file", "NodeManager refused", "exit code 1"] {
+    for part in [
+        "give up: 3 containers",
+        "(logs: http://node1:8042/node/containerlogs/container_",
+        "no such file",
+        "NodeManager refused",
+        "exit code 1",
+    ] {
         assert!(actions[0].contains(part), "{part}: {actions:?}");
     }
 }
@@ -195,6 +202,11 @@ fn more_containers_than_any_cluster_has_are_given_up_at_once() {
     assert!(actions.len() == 1 && actions[0].starts_with("give up: the job needs 4294967295 slots"), "{actions:?}");
 }
 
+fn small_cluster() -> Event {
+    let nodes = vec![Resource::new(8192, 8)];
+    Event::ClusterInspected(Some(Cluster { nodes, queue_limit: None, counts_cores: true }))
+}
+
 #[test]
 fn a_job_larger_than_the_cluster_is_given_up_after_the_grace_period() {
     let mut world = World::new();
@@ -204,10 +216,34 @@ fn a_job_larger_than_the_cluster_is_given_up_after_the_grace_period() {
     assert_eq!(world.later(Duration::from_secs(4)), [""; 0], "something came");
     assert_eq!(world.later(Duration::from_secs(1)), ["inspect"]);
     assert_eq!(world.step(Event::ClusterInspected(None)), [""; 0], "nothing is known, so it waits");
-    let cluster = Cluster { nodes: vec![Resource::new(8192, 8)], queue_limit: None, counts_cores: true };
-    let actions = world.step(Event::ClusterInspected(Some(cluster)));
+    assert_eq!(world.step(Event::Answered), [""; 0]);
+    assert_eq!(world.step(small_cluster()), [""; 0], "the ResourceManager may have been restarted");
+    let actions = world.step(Event::Answered);
     assert!(actions[0].starts_with("give up: the job needs 9 containers of 1024 MB"), "{actions:?}");
     assert!(actions.contains(&"release 2".to_owned()) && actions.contains(&"ask 8 x0".to_owned()), "{actions:?}");
+}
+
+#[test]
+fn a_restarted_resourcemanager_that_lacks_nodes_ends_no_job() {
+    let mut world = World::new();
+    world.step(Event::Declared { slots: 9 });
+    assert_eq!(world.later(Duration::from_secs(5)), ["inspect"]);
+    let none = Cluster { nodes: vec![], queue_limit: None, counts_cores: true };
+    world.step(Event::ClusterInspected(Some(none)));
+    assert_eq!(world.step(Event::Answered), [""; 0], "no node at all: it has only just begun");
+    world.step(small_cluster());
+    world.step(Event::Reregistered);
+    assert_eq!(world.step(Event::Answered), [""; 0]);
+    assert_eq!(world.later(Duration::from_secs(600)), [""; 0], "nor is it asked again");
+}
+
+#[test]
+fn a_cluster_that_held_the_job_once_is_not_doubted_when_a_node_is_lost() {
+    let mut world = World::running(2);
+    world.step(lost(2));
+    world.later(CAUSE_WAIT);
+    assert_eq!(world.later(Duration::from_secs(600)), [""; 0]);
+    assert_eq!(world.manager.next_timer(), None);
 }
 
 #[test]
