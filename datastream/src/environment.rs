@@ -11,6 +11,7 @@ use flumen_model::job_graph::RuntimeMode;
 use flumen_model::options::execution;
 use flumen_wire::control::PlanReply;
 use flumen_wire::frame;
+use flumen_worker::deployment::Program;
 use flumen_worker::files::file_systems;
 use flumen_worker::operator::Data;
 use flumen_worker::sources::Source;
@@ -199,14 +200,8 @@ impl StreamExecutionEnvironment {
     /// [`Error::Program`] when the streams make no job, [`Error::Output`] when an output exists already,
     /// [`Error::JobFailed`].
     pub fn execute(&self, name: &str) -> Result<JobExecutionResult> {
-        let written = self.program.take();
+        let graph = self.build(name);
         let setup = &self.start.setup;
-        let graph = match written.mistake {
-            Some(mistake) => Err(Error::Program(mistake)),
-            None => GraphSettings::read(&setup.configuration, written.parallelism, written.mode)
-                .map_err(Error::from)
-                .and_then(|settings| job::build(name, written.nodes, &settings)),
-        };
         match &self.start.role {
             Role::Embedded => embedded::run(graph?, setup),
             Role::Plan(control) => {
@@ -224,6 +219,16 @@ impl StreamExecutionEnvironment {
                 process::run(socket, setup, worker, graph?)
             }
         }
+    }
+
+    /// Takes what was written so far, as something that can run.
+    pub(crate) fn build(&self, name: &str) -> Result<Program> {
+        let written = self.program.take();
+        if let Some(mistake) = written.mistake {
+            return Err(Error::Program(mistake));
+        }
+        let settings = GraphSettings::read(self.configuration(), written.parallelism, written.mode)?;
+        job::build(name, written.nodes, &settings)
     }
 
     pub(crate) fn add(&self, node: Node) -> NodeId {

@@ -5,3 +5,6 @@ pub(crate) mod chain;
 pub(crate) mod job;
 pub(crate) mod node;
 pub(crate) mod records;
+
+#[cfg(test)]
+mod tests;
