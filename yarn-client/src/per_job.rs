@@ -4,6 +4,7 @@ mod files;
 mod watch;
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use flumen_hadoop::conf::Configuration as HadoopConfiguration;
@@ -34,6 +35,8 @@ struct Submitter<'a> {
     cluster: Cluster,
     place: StagingPlace,
     staging: Staging,
+    /// The application whose submission was begun: it may exist even if no answer came.
+    begun: OnceLock<String>,
     reporter: &'a Reporter,
     timings: &'a Timings,
 }
@@ -70,7 +73,11 @@ pub async fn run(run: &Run, reporter: &Reporter, timings: &Timings) -> anyhow::R
     let submitted = match submitted {
         Ok(submitted) => submitted,
         Err(error) => {
-            submitter.abandon().await;
+            // Once more leaves at once; a later submission clears up.
+            tokio::select! {
+                () = interrupts.next() => {}
+                () = submitter.abandon() => {}
+            }
             return Err(error);
         }
     };
@@ -86,7 +93,7 @@ impl<'a> Submitter<'a> {
         let replication =
             u16::try_from(run.configuration.get(&yarn::FILE_REPLICATION)?).ok().filter(|&copies| copies > 0);
         let staging = Staging::new(place.fs.clone(), place.base.clone(), replication, ProcessIdentity::own());
-        Ok(Self { run, hadoop, user, cluster, place, staging, reporter, timings })
+        Ok(Self { run, hadoop, user, cluster, place, staging, begun: OnceLock::new(), reporter, timings })
     }
 
     /// Everything up to the accepted submission.
@@ -113,6 +120,7 @@ impl<'a> Submitter<'a> {
         };
         let resources = self.timings.part("upload", self.stage(&new.id, files, &shipped, &job)).await?;
         let submission = submit::submission(&new.id, &job.graph.name, &self.user, configuration, &demand, resources)?;
+        let _ = self.begun.set(new.id.clone());
         self.timings.part("submit", self.cluster.submit(&submission)).await?;
         self.timings.reached("submitted");
         self.staging.hand_over(&new.id);
@@ -157,6 +165,10 @@ impl<'a> Submitter<'a> {
 
     /// Removes what an unfinished submission left.
     async fn abandon(&self) {
+        if let Some(application) = self.begun.get() {
+            // Unknown to the ResourceManager, in most cases.
+            let _ = self.cluster.kill(application).await;
+        }
         for path in self.staging.abandon().await {
             self.reporter.note(&format!("`{path}` could not be removed; a later submission will try again"));
         }

@@ -4,9 +4,10 @@
 //! <base>/cache/<sha256>/<name>          what many submissions share; never changed once it is there
 //! <base>/cache/<sha256>/.<name>.<host>-<pid>-<start>.tmp   on its way there
 //! <base>/<application id>/              what one application needs; only its user may read it
+//! <base>/.<application id>.<host>-<pid>-<start>.tmp/       the same, until all is there
 //! ```
 //!
-//! A file gets its final name only when it is complete, so a client that dies leaves nothing but `.tmp` files, which
+//! A file gets its final name only when it is complete, so a client that dies leaves nothing but `.tmp` names, which
 //! [`crate::sweep`] finds.
 
 use std::collections::BTreeSet;
@@ -167,35 +168,50 @@ impl Staging {
         })
     }
 
-    /// Makes the directory of an application. From now on [`Staging::abandon`] removes it.
+    /// Makes the directory of an application, under a temporary name. From now on [`Staging::abandon`] removes it.
     ///
     /// # Errors
     /// Those of the file system.
-    pub async fn create_application_dir(&self, application: &str) -> Result<FsPath, FsError> {
-        let directory = self.application_dir(application);
+    pub async fn create_application_dir(&self, application: &str) -> Result<(), FsError> {
+        let temporary = self.unpublished(application);
         self.fs.mkdirs(&self.base, Some(PRIVATE_DIRECTORY)).await?;
-        self.remember(&directory);
-        self.fs.mkdirs(&directory, Some(PRIVATE_DIRECTORY)).await?;
-        Ok(directory)
+        self.remember(&temporary);
+        self.fs.mkdirs(&temporary, Some(PRIVATE_DIRECTORY)).await
     }
 
-    /// Writes a file that only this application needs.
+    /// Writes a file that only this application needs. Its URL holds once the directory is published.
     ///
     /// # Errors
     /// Those of the file system.
     pub async fn private(&self, application: &str, name: &str, content: Bytes) -> Result<StagedFile, FsError> {
-        let path = self.application_dir(application).join(name);
+        let path = self.unpublished(application).join(name);
         let options = self.create_options(Some(PRIVATE_FILE));
         self.fs.write_fully(&path, content, &options).await?;
         let status = self.fs.status(&path).await?;
         Ok(StagedFile {
             link: name.to_owned(),
-            url: path.to_string(),
+            url: self.application_dir(application).join(name).to_string(),
             size: status.len,
             modified_ms: status.modified_ms,
             archive: false,
             cached: false,
         })
+    }
+
+    /// Gives the application's directory its final name. Still [`Staging::abandon`] removes it.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub async fn publish(&self, application: &str) -> Result<(), FsError> {
+        let (temporary, directory) = (self.unpublished(application), self.application_dir(application));
+        self.remember(&directory);
+        self.fs.rename(&temporary, &directory, false).await?;
+        self.forget(&temporary);
+        Ok(())
+    }
+
+    fn unpublished(&self, application: &str) -> FsPath {
+        self.base.join(temporary_name(application, &self.owner))
     }
 
     /// Removes what this submission left unfinished: temporary files and the application's directory. Best effort; returns
@@ -385,6 +401,10 @@ mod tests {
         staging.create_application_dir("application_1_0001").await.unwrap();
         let secret = staging.private("application_1_0001", "secret", Bytes::from_static(b"x")).await.unwrap();
         assert_eq!((secret.size, secret.cached), (1, false));
+        let published = dir.path().join(".flink/application_1_0001");
+        assert!(!published.try_exists().unwrap(), "it is not there before all of it is");
+        staging.publish("application_1_0001").await.unwrap();
+        assert!(secret.url.ends_with("/.flink/application_1_0001/secret") && published.is_dir(), "{}", secret.url);
         let mode = |path: &str| {
             use std::os::unix::fs::PermissionsExt as _;
             std::fs::metadata(dir.path().join(".flink").join(path)).unwrap().permissions().mode() & 0o777
@@ -395,7 +415,11 @@ mod tests {
         );
         assert!(staging.abandon().await.is_empty());
         assert_eq!(all_files(&dir.path().join(".flink")), ["program"]);
+        staging.create_application_dir("application_1_0003").await.unwrap();
+        assert!(staging.abandon().await.is_empty());
+        assert_eq!(std::fs::read_dir(dir.path().join(".flink")).unwrap().count(), 1, "the cache alone");
         staging.create_application_dir("application_1_0002").await.unwrap();
+        staging.publish("application_1_0002").await.unwrap();
         staging.hand_over("application_1_0002");
         staging.abandon().await;
         assert!(dir.path().join(".flink/application_1_0002").is_dir());

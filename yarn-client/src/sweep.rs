@@ -25,7 +25,7 @@ pub enum Known {
     Unknown,
 }
 
-/// Whether a file of the cache was left by a client that is gone.
+/// Whether a file of the cache, or an unfinished directory, was left by a client that is gone.
 fn is_debris(file: &FileStatus, own: &ProcessIdentity, now_ms: u64) -> bool {
     let Some(inner) = file.path.name().strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")) else {
         return false;
@@ -62,7 +62,9 @@ where
     let mut removed = 0;
     for entry in listed(fs, staging.base()).await? {
         let name = entry.path.name().to_owned();
-        if entry.is_dir && name.starts_with("application_") {
+        if is_debris(&entry, own, now_ms) && fs.delete(&entry.path, true).await.unwrap_or(false) {
+            removed += 1;
+        } else if entry.is_dir && name.starts_with("application_") {
             let state = known(name).await;
             if is_orphan(&entry, state, now_ms) && fs.delete(&entry.path, true).await.unwrap_or(false) {
                 removed += 1;
@@ -151,21 +153,23 @@ mod tests {
         let staging = Staging::new(fs, base, None, own.clone());
         assert_eq!(sweep(&staging, &own, NOW, |_| async { Known::Ended }).await.unwrap(), 0, "nothing is there yet");
         let stage = dir.path().join("stage");
-        for path in ["application_1_0001", "application_1_0002", "cache/abc", "cache/def"] {
+        let dead = format!(".program.{}-999999999-5.tmp", own.host);
+        let unfinished = format!(".application_1_0003.{}-999999999-5.tmp", own.host);
+        for path in ["application_1_0001", "application_1_0002", "cache/abc", "cache/def", &unfinished] {
             std::fs::create_dir_all(stage.join(path)).unwrap();
         }
-        let dead = format!(".program.{}-999999999-5.tmp", own.host);
         for path in ["cache/abc/program".to_owned(), format!("cache/abc/{dead}"), format!("cache/def/{dead}")] {
             std::fs::write(stage.join(path), "").unwrap();
         }
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
         let known = |id: String| async move { if id.ends_with('1') { Known::Ended } else { Known::Active } };
-        assert_eq!(sweep(&staging, &own, now, known).await.unwrap(), 3);
+        assert_eq!(sweep(&staging, &own, now, known).await.unwrap(), 4);
         for (path, there) in [
             ("application_1_0001", false),
             ("application_1_0002", true),
             ("cache/abc/program", true),
             ("cache/def", false),
+            (&unfinished, false),
         ] {
             assert_eq!(stage.join(path).try_exists().unwrap(), there, "{path}");
         }

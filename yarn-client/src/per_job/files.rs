@@ -59,15 +59,15 @@ impl Submitter<'_> {
         let uploads = stream::iter(files.iter().map(|(file, link, archive)| self.staging.cached(file, link, *archive)));
         let cached = async { Ok(uploads.buffered(PARALLEL_FILES).try_collect::<Vec<_>>().await?) };
         let private = async {
-            let staging = self.staging.create_application_dir(application).await?;
+            self.staging.create_application_dir(application).await?;
             let pem = security::application_pem().context("the application's certificate can't be made")?;
             let pem = self.staging.private(application, SECURITY_FILE, pem.into()).await?;
-            Ok((staging, pem))
+            Ok(pem)
         };
         let remote = self.remote(shipped);
         let shown = self.reporter.uploads(self.staging.progress());
         let staged = async { tokio::try_join!(cached, private, remote) };
-        let (mut files, (staging, pem), remote) = tokio::select! {
+        let (mut files, pem, remote) = tokio::select! {
             staged = staged => staged?,
             never = shown => match never {},
         };
@@ -79,8 +79,9 @@ impl Submitter<'_> {
         let mut for_master = master;
         for_master.push(pem);
         for_master.extend(executors.iter().filter(|file| shipped_names.contains(&file.link.as_str())).cloned());
-        let text = serde_json::to_vec(&self.application(job, &staging, executors))?;
+        let text = serde_json::to_vec(&self.application(job, application, executors))?;
         for_master.push(self.staging.private(application, APPLICATION_FILE, Bytes::from(text)).await?);
+        self.staging.publish(application).await?;
         Ok(for_master)
     }
 
@@ -123,7 +124,7 @@ impl Submitter<'_> {
         anyhow::bail!("`{name}` is in none of the directories of yarn.provided.lib.dirs (`{dirs}`)")
     }
 
-    fn application(&self, job: &Job, staging: &FsPath, resources: Vec<StagedFile>) -> Application {
+    fn application(&self, job: &Job, id: &str, resources: Vec<StagedFile>) -> Application {
         Application {
             protocol: PROTOCOL_VERSION,
             job: job.id,
@@ -133,7 +134,7 @@ impl Submitter<'_> {
             configuration: self.run.configuration.clone(),
             hadoop: self.hadoop.expanded(),
             user: self.user.clone(),
-            staging: staging.to_string(),
+            staging: self.staging.application_dir(id).to_string(),
             resources,
             rest_token: job.token.clone(),
             client_heartbeat: self.run.shutdown_on_exit,
