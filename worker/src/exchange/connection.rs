@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -106,12 +107,16 @@ impl Outbound {
         let (read, mut write) = tokio::io::split(stream);
         write.write_all(&self.hello.encode()).await?;
         write.flush().await?;
+        let all_sent = AtomicBool::new(false);
         let receive = receive_credits(BufReader::new(read), &self.credits);
-        let send = send_frames(&mut self.frames, write);
+        let send = send_frames(&mut self.frames, self.credits.len(), write, &all_sent);
         tokio::pin!(receive);
         tokio::select! {
-            // The peer may close only after it has everything.
-            received = &mut receive => received.and(Err(io::ErrorKind::ConnectionAborted.into())),
+            received = &mut receive => {
+                received?;
+                // The peer closes as soon as it has the end of every channel, and not before.
+                if all_sent.load(Ordering::Acquire) { Ok(()) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
+            }
             sent = send => { sent?; receive.await }
         }
     }
@@ -128,8 +133,19 @@ impl Outbound {
     }
 }
 
-async fn send_frames(frames: &mut mpsc::Receiver<Bytes>, mut write: impl AsyncWrite + Unpin) -> io::Result<()> {
-    while let Some(frame) = frames.recv().await {
+/// Sends until the end of each of that many channels is sent, or the sending subtasks are gone.
+async fn send_frames(
+    frames: &mut mpsc::Receiver<Bytes>,
+    mut channels: usize,
+    mut write: impl AsyncWrite + Unpin,
+    all_sent: &AtomicBool,
+) -> io::Result<()> {
+    while channels > 0 {
+        let Some(frame) = frames.recv().await else { return Err(io::ErrorKind::ConnectionAborted.into()) };
+        if frame.first() == Some(&(FrameKind::EndOfInput as u8)) {
+            channels -= 1;
+            all_sent.store(channels == 0, Ordering::Release);
+        }
         write.write_all(&frame).await?;
         if frames.is_empty() {
             write.flush().await?;
