@@ -103,12 +103,18 @@ impl<'a> Submitter<'a> {
         let shipped = ship::shipped(configuration, &program_name)?;
         let limit = configuration.get(&yarn::CONNECT_TIMEOUT)?;
         // None of these needs another one.
-        let (graph, (new, facts), files, ()) = tokio::try_join!(
-            self.timings.part("plan", self.plan()),
-            self.timings.part("facts", self.facts()),
-            self.timings.part("hash", self.hashed(&program_name, &shipped)),
-            self.timings.part("staging_reachable", hadoop::reachable(&self.place, limit)),
-        )?;
+        let prepared = async {
+            tokio::try_join!(
+                self.timings.part("plan", self.plan()),
+                self.timings.part("facts", self.facts()),
+                self.timings.part("hash", self.hashed(&program_name, &shipped)),
+                self.timings.part("staging_reachable", hadoop::reachable(&self.place, limit)),
+            )
+        };
+        let (graph, (new, facts), files, ()) = tokio::select! {
+            prepared = Box::pin(prepared) => prepared?,
+            never = self.reporter.waiting("the program's plan, the ResourceManager and the staging file system") => match never {},
+        };
         let demand = submit::demand(configuration, &graph)?;
         self.timings.part("validate", self.validate(&graph, &demand, &facts)).await?;
 

@@ -13,10 +13,16 @@ use std::time::{Duration, Instant};
 use crate::stage::Progress;
 
 /// How often a line on a terminal is drawn anew.
-pub const REFRESH: Duration = Duration::from_millis(200);
+const REFRESH: Duration = Duration::from_millis(200);
 
 /// Time between two lines of progress where lines stay, such as in a log file.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Waiting that is shorter is not mentioned.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes of an upload below which its progress is not shown.
+const WORTH_SHOWING: u64 = 1_000_000;
 
 /// Talks to the user.
 #[derive(Debug)]
@@ -83,9 +89,19 @@ impl Reporter {
         loop {
             tokio::time::sleep(REFRESH).await;
             let (sent, total) = (progress.sent.load(Ordering::Relaxed), progress.total.load(Ordering::Relaxed));
-            if total > 0 {
+            if total >= WORTH_SHOWING {
                 self.progress(&upload_line(sent, total, start.elapsed()));
             }
+        }
+    }
+
+    /// Says what is waited for once it takes long, until it is dropped.
+    pub async fn waiting(&self, what: &str) -> Infallible {
+        let start = Instant::now();
+        tokio::time::sleep(PATIENCE).await;
+        loop {
+            self.progress(&format!("Waiting for {what} ({} s)", start.elapsed().as_secs()));
+            tokio::time::sleep(REFRESH).await;
         }
     }
 
