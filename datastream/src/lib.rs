@@ -48,3 +48,13 @@ pub use flumen_worker::operators::Collector;
 pub use flumen_worker::sinks::AsText;
 pub use keyed::KeyedStream;
 pub use stream::{DataStream, DataStreamSink};
+
+/// The programs of the user guide are compiled and run as tests of this crate.
+#[cfg(doctest)]
+mod user_guide {
+    #[doc = include_str!("../../docs/user-guide/first-program.md")]
+    struct FirstProgram;
+
+    #[doc = include_str!("../../docs/user-guide/coming-from-flink.md")]
+    struct ComingFromFlink;
+}
