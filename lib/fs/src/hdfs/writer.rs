@@ -5,7 +5,7 @@
 //! file is complete, or is opened again for appending. Pieces never span two blocks, so it is known what was taken.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +21,11 @@ use crate::{FileWriter, FsError, FsPath};
 const MAX_PIECE: u64 = 4 << 20;
 /// Until the block size is known: `dfs.namenode.fs-limits.min-block-size` is 1 MiB.
 const MIN_BLOCK_SIZE: u64 = 1 << 20;
+
+/// First time between two looks whether the NameNode knows of a file's last block; the next ones are twice as long each.
+const REPORT_POLL: Duration = Duration::from_millis(5);
+/// Time for an answer that was sent before the one to a later question.
+const ANSWER_UNDERWAY: Duration = Duration::from_millis(5);
 
 pub(super) struct HdfsWriter {
     connection: Arc<Connection>,
@@ -147,6 +152,30 @@ impl HdfsWriter {
     }
 }
 
+/// Waits until the NameNode has a DataNode's report of the last block of a file of `written` bytes; for ever when it can't
+/// be told.
+///
+/// hdfs-native asks the NameNode to complete a file at once, and where the report is not there yet, as mostly with a DataNode
+/// nearby, again only after 500 ms. The report takes a few. It shows in the file's length: the NameNode leaves a last block out
+/// of it until it has been told the block's end by the client and of its copies by a DataNode.
+async fn last_block_reported(connection: &Connection, path: &FsPath, written: u64) {
+    let mut wait = REPORT_POLL;
+    while written > 0 {
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+        let doing = connection.doing("closing", path);
+        let answer = connection
+            .call(doing, Replay::Idempotent, |client| async move { client.get_file_info(path.path()).await })
+            .await;
+        match answer {
+            Ok(answer) if answer.value.length as u64 == written => return,
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    std::future::pending().await
+}
+
 /// Whether the NameNode was out of reach, as opposed to having said no.
 fn was_lost(failure: &Failure) -> bool {
     matches!(failure.outcome, Outcome::NotExecuted | Outcome::Unknown)
@@ -172,7 +201,23 @@ impl FileWriter for HdfsWriter {
             let doing = self.connection.doing("closing", &self.path);
             // Without a writer the last write has failed already.
             let Some(native) = &mut self.native else { return self.append(Bytes::new()).await.map_err(|f| f.error) };
-            let closed = self.connection.limited(doing, Box::pin(native.close())).await;
+            let closed = {
+                let mut closing = std::pin::pin!(self.connection.limited(doing, Box::pin(native.close())));
+                tokio::select! {
+                    biased;
+                    closed = &mut closing => Some(closed),
+                    () = last_block_reported(&self.connection, &self.path, self.written) =>
+                        tokio::time::timeout(ANSWER_UNDERWAY, closing).await.ok(),
+                }
+            };
+            let closed = match closed {
+                Some(closed) => closed,
+                // Its bytes are with the DataNodes: hdfs-native only asks the NameNode once more to complete the file.
+                None => match self.connection.limited(doing, Box::pin(native.close())).await {
+                    Err(failure) => return self.end_lost(failure).await,
+                    closed => closed,
+                },
+            };
             let Err(failure) = closed else { return Ok(()) };
             if !was_lost(&failure) {
                 return Err(failure.error);
