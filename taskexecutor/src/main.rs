@@ -40,6 +40,7 @@ fn main() -> ExitCode {
 
 fn logging_and_run(arguments: Arguments) -> anyhow::Result<()> {
     let logging = flumen_log::init(&flumen_log::Options::for_container(LOG_FILE))?;
+    tracing::info!(id = %arguments.id, pid = std::process::id(), "TaskExecutor starts");
     let options = options(arguments, logging)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {

@@ -7,17 +7,16 @@ mod support;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use flumen_model::failure::Blame;
 use flumen_model::ids::{Epoch, ExecutionAttempt};
+use flumen_wire::certificate::application_pem;
 use flumen_wire::control::{
     ExecutorCommand, ExecutorReport, FromExecutor, FromWorker, PROTOCOL_VERSION, ProgramSetup, ToExecutor, ToWorker,
 };
 use flumen_wire::frame::{self, read, write};
-use flumen_wire::tls::{INTERNAL_NAME, InternalTls, SECURITY_FILE};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use flumen_wire::tls::{InternalTls, SECURITY_FILE};
 use support::{Container, EPOCH, JOB, TaskExecutor, alive, fake_worker, wait_until};
 use tempfile::TempDir;
 
@@ -270,24 +269,11 @@ fn it_dials_again_until_the_jobmanager_answers() {
 }
 
 /// What `flink run` ships: authority, certificate and key in one file.
-fn security_file(path: &Path) {
-    let authority_key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::new(vec![]).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![INTERNAL_NAME.to_owned()])
-        .unwrap()
-        .signed_by(&key, &Issuer::from_params(&authority, &authority_key))
-        .unwrap();
-    let authority = authority.self_signed(&authority_key).unwrap();
-    fs::write(path, format!("{}{}{}", authority.pem(), certificate.pem(), key.serialize_pem())).unwrap();
-}
-
 #[tokio::test]
 async fn with_the_applications_certificate_the_connection_is_encrypted_and_workers_get_the_file() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join(SECURITY_FILE);
-    security_file(&file);
+    fs::write(&file, application_pem().unwrap()).unwrap();
     let tls = InternalTls::from_file(&file).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

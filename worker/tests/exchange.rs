@@ -12,8 +12,9 @@ use flumen_model::failure::Blame;
 use flumen_model::ids::{ExecutionAttempt, JobId, SubtaskId, VertexId};
 use flumen_model::job_graph::{JobEdge, JobGraph, JobVertex, Partitioner, RuntimeMode, SourceInfo};
 use flumen_model::status::ExecutionState;
+use flumen_wire::certificate::application_pem;
 use flumen_wire::control::{Deployment, FromWorker, ToWorker, VertexPlacement, WorkerAddress};
-use flumen_wire::tls::{INTERNAL_NAME, InternalTls};
+use flumen_wire::tls::InternalTls;
 use flumen_worker::deployment::{AnyGate, Program, VertexFactory};
 use flumen_worker::exchange::gate::Gate;
 use flumen_worker::exchange::network::Network;
@@ -215,19 +216,9 @@ async fn ends(worker: &mut Running) -> HashMap<SubtaskId, FromWorker> {
 }
 
 fn application_tls() -> InternalTls {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    let authority_key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::new(vec![]).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
-    let key = KeyPair::generate().unwrap();
-    let issuer = Issuer::from_params(&authority, &authority_key);
-    let params = CertificateParams::new(vec![INTERNAL_NAME.to_owned()]).unwrap();
-    let pem = params.signed_by(&key, &issuer).unwrap().pem();
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("security.pem");
-    std::fs::write(&path, [authority_pem, pem, key.serialize_pem()].concat()).unwrap();
-    InternalTls::from_file(&path).unwrap()
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), application_pem().unwrap()).unwrap();
+    InternalTls::from_file(file.path()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

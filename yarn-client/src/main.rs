@@ -21,7 +21,7 @@ mod hadoop;
 mod identity;
 mod interrupts;
 mod job;
-mod security;
+mod rest_token;
 mod ship;
 mod stage;
 mod submit;

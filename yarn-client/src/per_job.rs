@@ -20,7 +20,7 @@ use crate::interrupts::Interrupts;
 use crate::meaning::Run;
 use crate::program;
 use crate::report::Reporter;
-use crate::security;
+use crate::rest_token;
 use crate::ship;
 use crate::stage::Staging;
 use crate::submit;
@@ -118,12 +118,8 @@ impl<'a> Submitter<'a> {
         let demand = submit::demand(configuration, &graph)?;
         self.timings.part("validate", self.validate(&graph, &demand, &facts)).await?;
 
-        let job = Job {
-            id: JobId(uuid::Uuid::new_v4().as_u128()),
-            graph,
-            token: security::rest_token(),
-            program: program_name,
-        };
+        let job =
+            Job { id: JobId(uuid::Uuid::new_v4().as_u128()), graph, token: rest_token::new(), program: program_name };
         let resources = self.timings.part("upload", self.stage(&new.id, files, &shipped, &job)).await?;
         let submission = submit::submission(&new.id, &job.graph.name, &self.user, configuration, &demand, resources)?;
         let _ = self.begun.set(new.id.clone());

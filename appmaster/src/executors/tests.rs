@@ -1,8 +1,7 @@
 //! Real sockets and real TLS; TaskExecutors are played.
 
 use super::*;
-use flumen_wire::tls::INTERNAL_NAME;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use flumen_wire::certificate::application_pem;
 use tokio::io::AsyncReadExt as _;
 
 /// Limit of every wait: generous, because machines are busy.
@@ -12,18 +11,8 @@ const EPOCH: Epoch = Epoch(5);
 
 /// An application with a certificate of its own.
 fn application() -> InternalTls {
-    let authority_key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::new(vec![]).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_certificate = authority.self_signed(&authority_key).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![INTERNAL_NAME.to_owned()])
-        .unwrap()
-        .signed_by(&key, &Issuer::from_params(&authority, &authority_key))
-        .unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
-    let text = format!("{}{}{}", authority_certificate.pem(), certificate.pem(), key.serialize_pem());
-    std::fs::write(file.path(), text).unwrap();
+    std::fs::write(file.path(), application_pem().unwrap()).unwrap();
     InternalTls::from_file(file.path()).unwrap()
 }
 

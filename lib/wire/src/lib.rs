@@ -5,11 +5,13 @@
 //! * [`frame`]: how a control message stands on a stream: a length and JSON, so that two versions of Flumen can talk
 //!   (unknown fields are ignored, missing ones have defaults) and a capture can be read;
 //! * [`data`]: the frames in which records and credits travel between workers;
-//! * [`tls`]: mutual TLS with the certificate authority of one application.
+//! * [`tls`]: mutual TLS with the certificate authority of one application, which `certificate` makes.
 
 pub mod application;
 pub mod control;
 
+#[cfg(feature = "certificate")]
+pub mod certificate;
 pub mod data;
 pub mod frame;
 pub mod tls;

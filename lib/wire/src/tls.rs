@@ -111,30 +111,17 @@ impl InternalTls {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "certificate"))]
 mod tests {
     use super::*;
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    use std::io::Write as _;
+    use crate::certificate::application_pem;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     fn application() -> InternalTls {
-        let authority_key = KeyPair::generate().unwrap();
-        let mut authority = CertificateParams::new(vec![]).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority_certificate = authority.self_signed(&authority_key).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![INTERNAL_NAME.to_owned()])
-            .unwrap()
-            .signed_by(&key, &Issuer::from_params(&authority, &authority_key))
-            .unwrap();
-        let path = std::env::temp_dir().join(format!("flumen-tls-{}-{:p}", std::process::id(), &key));
-        let mut file = std::fs::File::create(&path).unwrap();
-        write!(file, "{}{}{}", authority_certificate.pem(), certificate.pem(), key.serialize_pem()).unwrap();
-        let tls = InternalTls::from_file(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        tls
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), application_pem().unwrap()).unwrap();
+        InternalTls::from_file(file.path()).unwrap()
     }
 
     async fn talk(server: InternalTls, client: InternalTls) -> std::io::Result<String> {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use flumen_fs::FsPath;
 use flumen_model::options::yarn;
 use flumen_wire::application::{APPLICATION_FILE, APPMASTER_FILE, Application, StagedFile, TASKEXECUTOR_FILE};
+use flumen_wire::certificate::application_pem;
 use flumen_wire::control::PROTOCOL_VERSION;
 use flumen_wire::tls::SECURITY_FILE;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -13,7 +14,6 @@ use super::{Job, Submitter};
 use crate::hadoop;
 use crate::installation;
 use crate::program;
-use crate::security;
 use crate::ship::{Shipped, Source};
 use crate::stage::{self, Hashed, StageError, Staging};
 
@@ -60,7 +60,7 @@ impl Submitter<'_> {
         let cached = async { Ok(uploads.buffered(PARALLEL_FILES).try_collect::<Vec<_>>().await?) };
         let private = async {
             self.staging.create_application_dir(application).await?;
-            let pem = security::application_pem().context("the application's certificate can't be made")?;
+            let pem = application_pem().context("the application's certificate can't be made")?;
             let pem = self.staging.private(application, SECURITY_FILE, pem.into()).await?;
             Ok(pem)
         };
