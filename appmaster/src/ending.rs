@@ -15,14 +15,17 @@ pub struct Verdict {
     pub diagnostics: String,
 }
 
-/// How the application ended, by how its job did.
-pub fn verdict(result: &JobResult) -> Verdict {
+/// How the application ended, by how its job did and why it was cancelled, if it was.
+pub fn verdict(result: &JobResult, cancelled: Option<&str>) -> Verdict {
     let failure = || result.failure.as_ref().map(text::diagnostics);
     match result.status {
         JobStatus::Finished => Verdict { status: FinalStatus::Succeeded, diagnostics: String::new() },
         JobStatus::Canceled => Verdict {
             status: FinalStatus::Killed,
-            diagnostics: failure().unwrap_or_else(|| format!("job `{}` was cancelled", result.name)),
+            diagnostics: match cancelled {
+                Some(reason) => format!("job `{}` was cancelled: {reason}", result.name),
+                None => format!("job `{}` was cancelled", result.name),
+            },
         },
         JobStatus::Failed
         | JobStatus::Created
@@ -58,13 +61,14 @@ mod tests {
                 parallelism: 4,
             })
             .on(&ExecutorId("container_1".into()));
-        for (status, failure, expected, diagnostics) in [
-            (JobStatus::Finished, None, FinalStatus::Succeeded, ""),
-            (JobStatus::Failed, Some(failure), FinalStatus::Failed, "Map (2/4) on container_1: panicked: boom"),
-            (JobStatus::Canceled, None, FinalStatus::Killed, "job `count` was cancelled"),
-            (JobStatus::Running, None, FinalStatus::Failed, "job `count` ended in state RUNNING"),
+        for (status, failure, cancelled, expected, diagnostics) in [
+            (JobStatus::Finished, None, None, FinalStatus::Succeeded, ""),
+            (JobStatus::Finished, None, Some("too late"), FinalStatus::Succeeded, ""),
+            (JobStatus::Failed, Some(failure), None, FinalStatus::Failed, "Map (2/4) on container_1: panicked: boom"),
+            (JobStatus::Canceled, None, Some("asked for"), FinalStatus::Killed, "job `count` was cancelled: asked for"),
+            (JobStatus::Running, None, None, FinalStatus::Failed, "job `count` ended in state RUNNING"),
         ] {
-            let verdict = verdict(&result(status, failure));
+            let verdict = verdict(&result(status, failure), cancelled);
             assert_eq!((verdict.status, verdict.diagnostics.as_str()), (expected, diagnostics));
         }
     }

@@ -71,7 +71,12 @@ pub enum Effect {
         attempt: ExecutionAttempt,
     },
     /// The job is over: end the application.
-    Done(JobResult),
+    Done {
+        /// How it ended.
+        result: JobResult,
+        /// Why it was cancelled, if somebody did that.
+        cancelled: Option<&'static str>,
+    },
 }
 
 /// See the module.
@@ -85,6 +90,8 @@ pub struct JobDriver {
     /// Registered TaskExecutors that wait for the outputs; `None` once these are claimed.
     held_back: Option<Vec<ExecutorId>>,
     watch: ClientWatch,
+    /// Why the job was cancelled first.
+    cancelled: Option<&'static str>,
 }
 
 impl JobDriver {
@@ -106,6 +113,7 @@ impl JobDriver {
             executors: Executors::default(),
             held_back: Some(Vec::new()),
             watch,
+            cancelled: None,
         };
         let mut effects = Vec::new();
         driver.carry_out(now, actions, &mut effects);
@@ -134,8 +142,7 @@ impl JobDriver {
             }
         }
         if self.watch.has_fallen_silent(now.timestamp) {
-            tracing::warn!("the attached client has fallen silent (client.heartbeat.timeout): its job is cancelled");
-            self.job_event(now, JobEvent::Cancel, &mut effects);
+            self.cancel(now, "its attached client fell silent (client.heartbeat.timeout)", &mut effects);
         }
         effects
     }
@@ -227,8 +234,7 @@ impl JobDriver {
                 };
                 answer(reply, outcome);
                 if outcome == CancelReply::Accepted {
-                    tracing::info!(%job, "the job is cancelled on request");
-                    self.job_event(now, JobEvent::Cancel, effects);
+                    self.cancel(now, "its user asked for it", effects);
                 }
             }
             RestRequest::ClientHeartbeat { job, expires, reply } => {
@@ -239,6 +245,12 @@ impl JobDriver {
                 answer(reply, known);
             }
         }
+    }
+
+    fn cancel(&mut self, now: Moment, reason: &'static str, effects: &mut Vec<Effect>) {
+        tracing::info!(job = %self.job, reason, "job is cancelled");
+        self.cancelled.get_or_insert(reason);
+        self.job_event(now, JobEvent::Cancel, effects);
     }
 
     fn executor_views(&self) -> Vec<ExecutorView> {
@@ -290,7 +302,7 @@ impl JobDriver {
                     effects.push(Effect::ToExecutor { id: executor, command });
                 }
                 Action::CommitOutputs { attempt } => effects.push(Effect::CommitOutputs { attempt }),
-                Action::Done(result) => effects.push(Effect::Done(result)),
+                Action::Done(result) => effects.push(Effect::Done { result, cancelled: self.cancelled }),
             }
         }
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock;
-use crate::ending;
+use crate::ending::{self, Verdict};
 use crate::executors::{ExecutorEvent, ExecutorServer};
 use crate::hadoop;
 use crate::job::{Effect, Event, JobDriver};
@@ -31,7 +31,12 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub enum End {
     /// The job is over.
-    Done(JobResult),
+    Done {
+        /// How it ended.
+        result: JobResult,
+        /// What YARN is to be told.
+        verdict: Verdict,
+    },
     /// YARN has given up this attempt, with this text: a newer one may run.
     AttemptOver(String),
     /// YARN can't be reached any more.
@@ -186,9 +191,10 @@ impl MainLoop {
                     let outputs = self.outputs.clone();
                     self.files.spawn(async move { Event::OutputsCommitted(outputs.commit(attempt).await) });
                 }
-                Effect::Done(result) => {
+                Effect::Done { result, cancelled } => {
                     tracing::info!(job = %result.job, status = %result.status, runtime_ms = result.runtime_ms, "job is over");
-                    self.end = Some(End::Done(result));
+                    let verdict = ending::verdict(&result, cancelled);
+                    self.end = Some(End::Done { result, verdict });
                 }
             }
         }
@@ -232,9 +238,8 @@ impl MainLoop {
     ///
     /// # Errors
     /// [`AmError`] when YARN could not be told.
-    pub async fn finish(self, result: &JobResult) -> Result<(), AmError> {
+    pub async fn finish(self, verdict: &Verdict) -> Result<(), AmError> {
         let Self { mut driver, yarn, front: Front { mut executors, mut requests }, .. } = self;
-        let verdict = ending::verdict(result);
         tracing::info!(status = ?verdict.status, diagnostics = verdict.diagnostics, "application ends");
         let finish = async {
             let stopped = executors.shut_down("the application is over", STOP_LIMIT);

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use flumen_hadoop::token::Credentials;
 use flumen_hadoop::yarn::{AmOptions, ApplicationMasterClient, FinalStatus, RegistrationRequest};
 use flumen_log::{Limits, Logging};
-use flumen_model::options::deployment;
+use flumen_model::options::{deployment, yarn};
 use flumen_model::status::JobStatus;
 use flumen_wire::application::Application;
 use tokio::signal::unix::{SignalKind, signal};
@@ -75,6 +75,10 @@ pub async fn run() -> anyhow::Result<()> {
         }
         _ = terminated.recv() => {
             tracing::warn!("told to stop (SIGTERM): the application was killed, or its node is going down");
+            if may_be_tried_again(&environment, &application) {
+                tracing::warn!("a further attempt may follow: staging directory and outputs are left to it");
+                return Ok(());
+            }
             staging.remove(STAGING_LIMIT_TERMINATED).await;
             if let Some(outputs) = claimed {
                 outputs.abandon().await;
@@ -82,6 +86,13 @@ pub async fn run() -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Whether YARN may start another attempt after this one: a SIGTERM does not tell whether the application was killed or only
+/// its node is going down.
+fn may_be_tried_again(environment: &Environment, application: &Application) -> bool {
+    // YARN may allow fewer; what is then left behind goes with the next submission of the user.
+    application.configuration.get(&yarn::APPLICATION_ATTEMPTS).is_ok_and(|attempts| environment.attempt() < attempts)
 }
 
 /// Level and size of the log, as the application's configuration says.
@@ -95,14 +106,14 @@ fn reconfigure(logging: &Logging, application: &Application) -> Result<(), Setup
 /// Runs the job, and ends the application in its name.
 async fn until_the_end(mut main: MainLoop, staging: &Staging) -> anyhow::Result<()> {
     match main.run().await {
-        End::Done(result) => {
+        End::Done { result, verdict } => {
             let succeeded = result.status == JobStatus::Finished;
             if !succeeded {
                 // Their workers must not write any more when the outputs are cleaned up.
                 main.stop_executors("the job is over").await;
                 abandon(&main.outputs()).await;
             }
-            main.finish(&result).await.context("YARN does not know how the application ended")?;
+            main.finish(&verdict).await.context("YARN does not know how the application ended")?;
             staging.remove(STAGING_LIMIT).await;
             Ok(())
         }

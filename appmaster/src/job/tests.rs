@@ -146,9 +146,10 @@ fn brief(effect: &Effect) -> String {
         Effect::Resource(manager::Action::Launch(container)) => format!("launch {}", container.id.sequence()),
         Effect::Resource(other) => format!("{other:?}"),
         Effect::CommitOutputs { attempt } => format!("commit {attempt}"),
-        Effect::Done(result) => match &result.failure {
-            Some(failure) => format!("{}: {failure}", result.status),
-            None => result.status.to_string(),
+        Effect::Done { result, cancelled } => match (&result.failure, cancelled) {
+            (Some(failure), _) => format!("{}: {failure}", result.status),
+            (None, Some(reason)) => format!("{} because {reason}", result.status),
+            (None, None) => result.status.to_string(),
         },
     }
 }
@@ -227,7 +228,8 @@ fn a_client_that_falls_silent_takes_its_job_with_it() {
     world.tell(Event::Rest(RestRequest::ClientHeartbeat { job: JobId(7), expires, reply }));
     assert_eq!(answer.try_recv(), Ok(true));
     assert!(!world.later(Duration::from_secs(50)).saw("CANCELED"));
-    assert!(world.later(Duration::from_secs(10)).saw("CANCELED"), "{:?}", world.seen());
+    let last = world.later(Duration::from_secs(10)).seen().pop().unwrap();
+    assert_eq!(last, "CANCELED because its attached client fell silent (client.heartbeat.timeout)");
 }
 
 #[test]
@@ -255,7 +257,7 @@ fn a_request_to_cancel_is_answered_by_what_becomes_of_it() {
     assert_eq!(cancel(&mut world, JobId(7)), CancelReply::Accepted);
     assert!(world.saw("2: cancel") && world.saw("3: cancel"), "{:?}", world.seen());
     world.later(Duration::from_secs(3600));
-    assert!(world.saw("CANCELED"), "{:?}", world.seen());
+    assert!(world.saw("CANCELED because its user asked for it"), "{:?}", world.seen());
     assert_eq!(cancel(&mut world, JobId(7)), CancelReply::AlreadyOver(JobStatus::Canceled));
 }
 

@@ -2,16 +2,19 @@
 //! their time in, actions out; the time-outs are facts, too ([`ResourceManager::next_timer`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use flumen_hadoop::yarn::{Container, ContainerAsk, ContainerId, ContainerStatus, Resource};
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::ExecutorId;
 
+pub use event::{Action, Event, Profile};
+
 use super::failures::{self, FailureRate, Verdict};
 use super::fit::{self, Cluster, Demand};
 use super::slots::{self, Snapshot, Stage, WishId};
+
+mod event;
 
 /// How long the loss of a TaskExecutor waits for YARN's word on its container, which usually comes within one heartbeat
 /// and tells the cause ("killed because it used too much memory"); the broken connection alone does not. Below the time that
@@ -23,103 +26,6 @@ const PRIORITY: i32 = 1;
 
 /// Most containers of one job: far beyond any real one, and few enough for one heartbeat to name them all.
 const CONTAINERS_MAX: u32 = 20_000;
-
-/// What containers to ask for, and how patient to be.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Profile {
-    /// Of one TaskExecutor's container.
-    pub container: Resource,
-    /// Slots of one TaskExecutor.
-    pub slots: NonZeroU32,
-    /// Restricts the containers to nodes of this label.
-    pub node_label: Option<String>,
-    /// `resourcemanager.start-worker.max-failure-rate`, per minute.
-    pub failures_per_minute_max: f64,
-    /// `resourcemanager.taskmanager-registration.timeout`.
-    pub registration_timeout: Duration,
-    /// `yarn.resource-check.grace`.
-    pub fit_grace: Duration,
-    /// The ApplicationMaster's own container.
-    pub appmaster: Resource,
-    /// The application's user, under whose name containers' logs are found.
-    pub user: String,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// The job needs that many slots altogether.
-    Declared {
-        /// 0 once it is over.
-        slots: u32,
-    },
-    /// YARN answered a heartbeat; what it said besides is told by other events.
-    Answered,
-    /// YARN gave containers.
-    Allocated(Vec<Container>),
-    /// YARN reports containers that ended.
-    Completed(Vec<ContainerStatus>),
-    /// A restarted ResourceManager of YARN has taken this attempt back: what was not started yet is void.
-    Reregistered,
-    /// YARN names running containers that it gave before: to an earlier attempt, or to this one before its own restart.
-    FoundAgain(Vec<Container>),
-    /// YARN refused the asks, with this text.
-    AskRefused(String),
-    /// A NodeManager took a container over, or why it did not.
-    Launched {
-        /// The container.
-        id: ContainerId,
-        /// The text of the failure.
-        result: Result<(), String>,
-    },
-    /// The TaskExecutor of a container has registered.
-    ExecutorRegistered(ContainerId),
-    /// The connection to a container's TaskExecutor broke, or it fell silent.
-    ExecutorLost {
-        /// The container.
-        id: ContainerId,
-        /// What is known of it.
-        failure: Failure,
-    },
-    /// A worker was started in a container, or the last one stopped.
-    Busy {
-        /// The container.
-        id: ContainerId,
-        /// Whether one runs.
-        busy: bool,
-    },
-    /// Answer to [`Action::InspectCluster`]; `None` when the ResourceManager of YARN did not tell.
-    ClusterInspected(Option<Cluster>),
-    /// Nothing but the time has changed.
-    Tick,
-}
-
-/// Something to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Put this into the table of asks; a count of 0 takes the wish back.
-    Ask(ContainerAsk),
-    /// Give the container back, whatever runs in it.
-    Release {
-        /// The container.
-        id: ContainerId,
-        /// For the log.
-        reason: &'static str,
-    },
-    /// Start a TaskExecutor in it, then tell [`Event::Launched`].
-    Launch(Box<Container>),
-    /// Tell the JobMaster that the TaskExecutor is gone.
-    ReportLost {
-        /// Its name.
-        id: ExecutorId,
-        /// Why.
-        failure: Failure,
-    },
-    /// Find out how large the cluster is, then tell [`Event::ClusterInspected`].
-    InspectCluster,
-    /// Tell the JobMaster that its slots will never come.
-    GiveUp(Failure),
-}
 
 #[derive(Debug)]
 struct Owned {

@@ -61,9 +61,27 @@ pub enum YarnEvent {
 /// Something that is under way, kept between two calls of [`Yarn::next`].
 type Waiting<T> = Pin<Box<dyn Future<Output = T>>>;
 
+/// What of the line to the ResourceManager is used while the application runs.
+pub trait Scheduler {
+    /// One heartbeat. Can be dropped at any time.
+    fn allocate(&mut self, request: &AllocateRequest) -> impl Future<Output = Result<AllocateResponse, AmError>>;
+    /// The newest token for a node.
+    fn nm_token(&self, node: &NodeId) -> Option<&Token>;
+}
+
+impl Scheduler for ApplicationMasterClient {
+    async fn allocate(&mut self, request: &AllocateRequest) -> Result<AllocateResponse, AmError> {
+        Box::pin(ApplicationMasterClient::allocate(self, request)).await
+    }
+
+    fn nm_token(&self, node: &NodeId) -> Option<&Token> {
+        ApplicationMasterClient::nm_token(self, node)
+    }
+}
+
 /// See the module. One owner, which calls [`Yarn::next`] in its loop.
-pub struct Yarn {
-    client: Arc<Mutex<ApplicationMasterClient>>,
+pub struct Yarn<S = ApplicationMasterClient> {
+    scheduler: Arc<Mutex<S>>,
     context: Arc<LaunchContext>,
     intervals: Intervals,
     /// True while containers are awaited.
@@ -90,8 +108,24 @@ impl Yarn {
         intervals: Intervals,
     ) -> Result<(Self, Registration), AmError> {
         let registration = client.register(request).await?;
-        let yarn = Self {
-            client: Arc::new(Mutex::new(client)),
+        Ok((Self::new(client, context, intervals), registration))
+    }
+
+    /// Ends the application with this status and waits until YARN has stored it. YARN takes all containers back.
+    ///
+    /// # Errors
+    /// [`AmError`] when the status may be lost.
+    pub async fn finish(mut self, status: FinalStatus, diagnostics: &str, tracking_url: &str) -> Result<(), AmError> {
+        self.beat = None;
+        let mut client = self.scheduler.lock().await;
+        Box::pin(client.finish(status, diagnostics, tracking_url)).await
+    }
+}
+
+impl<S: Scheduler + 'static> Yarn<S> {
+    fn new(scheduler: S, context: LaunchContext, intervals: Intervals) -> Self {
+        Self {
+            scheduler: Arc::new(Mutex::new(scheduler)),
             context: Arc::new(context),
             intervals,
             awaiting: false,
@@ -102,8 +136,7 @@ impl Yarn {
             waiting: VecDeque::new(),
             launches: JoinSet::new(),
             inspection: None,
-        };
-        Ok((yarn, registration))
+        }
     }
 
     /// Tells the next heartbeat to change the table of asks.
@@ -181,9 +214,9 @@ impl Yarn {
     fn start_beat(&mut self) {
         let progress = self.pending.progress;
         let request = std::mem::replace(&mut self.pending, AllocateRequest { progress, ..AllocateRequest::default() });
-        let client = Arc::clone(&self.client);
+        let scheduler = Arc::clone(&self.scheduler);
         self.last_beat = Instant::now();
-        self.beat = Some(Box::pin(async move { client.lock().await.allocate(&request).await }));
+        self.beat = Some(Box::pin(async move { scheduler.lock().await.allocate(&request).await }));
     }
 
     fn answered(&mut self, result: Result<AllocateResponse, AmError>) -> Option<YarnEvent> {
@@ -214,10 +247,10 @@ impl Yarn {
     }
 
     fn remember_tokens(&mut self, containers: &[Container]) {
-        // No beat is under way, so nobody else holds the client.
-        let Ok(client) = self.client.try_lock() else { return };
+        // No beat is under way, so nobody else holds it.
+        let Ok(scheduler) = self.scheduler.try_lock() else { return };
         for container in containers {
-            if let Some(token) = client.nm_token(&container.node) {
+            if let Some(token) = scheduler.nm_token(&container.node) {
                 self.nm_tokens.insert(container.node.clone(), token.clone());
             }
         }
@@ -231,16 +264,6 @@ impl Yarn {
             let context = Arc::clone(&self.context);
             self.launches.spawn(async move { (container.id, start(&context, &container, token).await) });
         }
-    }
-
-    /// Ends the application with this status and waits until YARN has stored it. YARN takes all containers back.
-    ///
-    /// # Errors
-    /// [`AmError`] when the status may be lost.
-    pub async fn finish(mut self, status: FinalStatus, diagnostics: &str, tracking_url: &str) -> Result<(), AmError> {
-        self.beat = None;
-        let mut client = self.client.lock().await;
-        Box::pin(client.finish(status, diagnostics, tracking_url)).await
     }
 }
 
@@ -258,3 +281,6 @@ async fn start(context: &LaunchContext, container: &Container, token: Option<Tok
     let mut client = NodeManagerClient::new(node, token, NmOptions::default());
     Box::pin(client.start_container(context, container)).await.map_err(|error| with_causes(&error))
 }
+
+#[cfg(test)]
+mod tests;

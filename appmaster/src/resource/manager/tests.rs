@@ -1,3 +1,5 @@
+use std::num::NonZeroU32;
+
 use super::*;
 use crate::resource::testing::{container, container_id as id, status};
 
