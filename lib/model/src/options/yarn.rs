@@ -36,7 +36,7 @@ section! { "YARN";
     CONTAINER_REQUEST_HEARTBEAT: Duration = "yarn.heartbeat.container-request-interval", Some("100 ms"), [],
         "Time between heartbeats to the ResourceManager while containers are awaited. Asks are absolute, so a short time over-allocates nothing.";
     STAGING_DIRECTORY: String = "yarn.staging-directory", None, [],
-        "Directory for the files of a submission, on a file system that all nodes reach. Default: `.flink` in the user's home directory.";
+        "Directory under which each user has a directory of their own for the files of submissions, on a file system that all nodes reach. Default: `.flink` in the user's home directory.";
     FILE_REPLICATION: i32 = "yarn.file-replication", Some("-1"), [],
         "Replication of the staged files; -1: the file system's default.";
     SHIP_FILES: String = "yarn.ship-files", None, ["yarn.ship-directories"],
