@@ -152,15 +152,16 @@ impl HdfsWriter {
     }
 }
 
-/// Waits until the NameNode has a DataNode's report of the last block of a file of `written` bytes; for ever when it can't
-/// be told.
+/// Waits until the NameNode has a DataNode's report of the last block of a file of `written` bytes; for ever when that can't
+/// be told, or there is no block.
 ///
 /// hdfs-native asks the NameNode to complete a file at once, and where the report is not there yet, as mostly with a DataNode
 /// nearby, again only after 500 ms. The report takes a few. It shows in the file's length: the NameNode leaves a last block out
 /// of it until it has been told the block's end by the client and of its copies by a DataNode.
 async fn last_block_reported(connection: &Connection, path: &FsPath, written: u64) {
     let mut wait = REPORT_POLL;
-    while written > 0 {
+    let mut known = 0;
+    while known != written {
         tokio::time::sleep(wait).await;
         wait *= 2;
         let doing = connection.doing("closing", path);
@@ -168,12 +169,13 @@ async fn last_block_reported(connection: &Connection, path: &FsPath, written: u6
             .call(doing, Replay::Idempotent, |client| async move { client.get_file_info(path.path()).await })
             .await;
         match answer {
-            Ok(answer) if answer.value.length as u64 == written => return,
-            Ok(_) => {}
-            Err(_) => break,
+            Ok(answer) => known = answer.value.length as u64,
+            Err(_) => return std::future::pending().await,
         }
     }
-    std::future::pending().await
+    if written == 0 {
+        std::future::pending().await
+    }
 }
 
 /// Whether the NameNode was out of reach, as opposed to having said no.
