@@ -47,18 +47,19 @@ pub fn all_containers(demand: &Demand, cluster: &Cluster) -> Option<String> {
         return None;
     }
     let total = sum(&cluster.nodes);
+    let nodes = match cluster.nodes.len() {
+        1 => "1 node".to_owned(),
+        n => format!("{n} nodes"),
+    };
     let limit = match &cluster.queue_limit {
         Some(limit) => format!(", of which queue `{}` may use {limit}", demand.queue),
         None => String::new(),
     };
     Some(format!(
         "the job needs {} containers of {}, but even an empty cluster holds {fitting} of them beside the ApplicationMaster \
-         ({}): it has {} nodes with {total}{limit}; lower the parallelism, raise taskmanager.numberOfTaskSlots or lower \
+         ({}). It has {nodes} with {total}{limit}; lower the parallelism, raise taskmanager.numberOfTaskSlots or lower \
          taskmanager.memory.process.size",
-        demand.containers,
-        demand.container,
-        demand.appmaster,
-        cluster.nodes.len(),
+        demand.containers, demand.container, demand.appmaster,
     ))
 }
 

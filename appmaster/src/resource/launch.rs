@@ -18,6 +18,8 @@ pub struct TaskExecutor {
     pub slots: u32,
     /// Bytes of memory of its container.
     pub memory: u64,
+    /// Whether it speaks TLS with the JobManager.
+    pub tls: bool,
 }
 
 /// The launch context of every TaskExecutor of an application: they are all alike.
@@ -45,15 +47,16 @@ pub fn context(
 }
 
 fn command(executor: &TaskExecutor) -> Result<String, LaunchError> {
-    let TaskExecutor { jobmanager, slots, memory } = executor;
+    let TaskExecutor { jobmanager, slots, memory, tls } = executor;
     // The name of a host, or an address of either family.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:[]%".contains(&b);
     if let Some(found) = jobmanager.bytes().find(|b| !plain(*b)) {
         return Err(LaunchError::LiveArgument { argument: jobmanager.clone(), found: char::from(found).to_string() });
     }
     Ok(format!(
-        "exec ./{TASKEXECUTOR_FILE} --jobmanager {jobmanager} --slots {slots} --memory {memory} \
-         1><LOG_DIR>/taskmanager.out.0 2><LOG_DIR>/taskmanager.err"
+        "exec ./{TASKEXECUTOR_FILE} --jobmanager {jobmanager} --slots {slots} --memory {memory}{} \
+         1><LOG_DIR>/taskmanager.out.0 2><LOG_DIR>/taskmanager.err",
+        if *tls { "" } else { " --no-tls" }
     ))
 }
 
@@ -94,7 +97,7 @@ mod tests {
     use crate::testing::application;
 
     fn executor() -> TaskExecutor {
-        TaskExecutor { jobmanager: "node1.example:6123".into(), slots: 2, memory: 1 << 30 }
+        TaskExecutor { jobmanager: "node1.example:6123".into(), slots: 2, memory: 1 << 30, tls: true }
     }
 
     fn token(kind: &str) -> Token {
@@ -113,6 +116,8 @@ mod tests {
             "exec ./flumen-taskexecutor --jobmanager node1.example:6123 --slots 2 --memory 1073741824 \
              1><LOG_DIR>/taskmanager.out.0 2><LOG_DIR>/taskmanager.err"
         );
+        let open = command(&TaskExecutor { tls: false, ..executor() }).unwrap();
+        assert!(open.contains("--memory 1073741824 --no-tls 1>"), "{open}");
         let bad = TaskExecutor { jobmanager: "$(reboot):1".into(), ..executor() };
         assert!(matches!(command(&bad), Err(LaunchError::LiveArgument { .. })));
     }
