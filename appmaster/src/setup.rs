@@ -155,6 +155,7 @@ pub async fn parts(
         jobmanager: at_port(host, rpc_port),
         slots: profile.slots.get(),
         memory: profile.container.memory_mb << 20,
+        tls: conf.get(&deployment::INTERNAL_SSL)?,
     };
     let context = launch::context(application, &executor, credentials)?;
     let watch = match application.client_heartbeat {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use flumen_model::config::Configuration;
+use flumen_model::options::deployment;
 use flumen_wire::control::{PROTOCOL_VERSION, ProgramSetup, ROLE_VARIABLE, WorkerSetup};
 use flumen_wire::frame;
 use tracing::Level;
@@ -60,7 +61,7 @@ pub(crate) fn start() -> Result<Start> {
 
 fn find_out() -> Result<Start> {
     let Ok(role) = std::env::var(ROLE_VARIABLE) else {
-        log_to_stderr(Level::WARN);
+        log_to_stderr("warn");
         let hadoop = flumen_fs::hadoop_properties(|name| std::env::var(name).ok()).unwrap_or_else(|error| {
             // A program that never looks at HDFS needs none; one that does is told again, path by path.
             tracing::warn!("HDFS is reached without Hadoop's configuration, which can't be read: {error}");
@@ -74,11 +75,8 @@ fn find_out() -> Result<Start> {
         };
         return Ok(Start { role: Role::Embedded, setup: Arc::new(setup) });
     };
-    log_to_stderr(Level::INFO);
     // Before `execute` nobody reads the control socket, so its end would not be seen while the user's code runs.
-    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)) {
-        tracing::warn!(%error, "this process may outlive the one that started it");
-    }
+    let tied = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let problem = |problem: String| Error::Role { role: role.clone(), problem };
     let io = |error: std::io::Error| problem(format!("its standard input is no control socket: {error}"));
     let mut control = take_over_stdin().map_err(io)?;
@@ -87,6 +85,14 @@ fn find_out() -> Result<Start> {
         .map_err(|error| problem(format!("its set-up could not be read: {error}")))?
         .ok_or_else(|| problem("it was given no set-up".to_owned()))?;
     control.set_read_timeout(None).map_err(io)?;
+    match role.as_str() {
+        // Somebody's terminal.
+        "plan" => log_to_stderr("warn"),
+        _ => log_to_stderr(&setup.configuration.get(&deployment::LOG_LEVEL)?),
+    }
+    if let Err(error) = tied {
+        tracing::warn!(%error, "this process may outlive the one that started it");
+    }
     if setup.protocol != PROTOCOL_VERSION {
         let text = format!(
             "the cluster speaks version {} of the protocol and the program version {PROTOCOL_VERSION}: build it against the cluster's version of Flumen",
@@ -118,14 +124,14 @@ fn local_configuration() -> Result<Configuration> {
         .map_err(|error| Error::Program(format!("{CONFIGURATION_VARIABLE} is not a JSON object of texts: {error}")))
 }
 
-/// Unless the program has set up its own logging. `RUST_LOG` says what is logged.
-fn log_to_stderr(default: Level) {
+/// Unless the program has set up its own logging. `RUST_LOG` wins over the configured level.
+fn log_to_stderr(level: &str) {
     use tracing_subscriber::filter::Targets;
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
 
     let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
-    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(default));
+    let filter = wanted.or_else(|| level.parse().ok()).unwrap_or_else(|| Targets::new().with_default(Level::INFO));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
 }

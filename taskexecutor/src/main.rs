@@ -74,18 +74,18 @@ fn options(arguments: Arguments, logging: Logging) -> anyhow::Result<Options> {
     })
 }
 
-/// TLS with the application's file; without it only when that was allowed.
-fn tls(file: &Path, allowed_without: bool) -> anyhow::Result<(InternalTls, Option<String>)> {
-    if file.try_exists().with_context(|| format!("security file `{}` can't be looked at", file.display()))? {
-        let path = file.to_str().context("the working directory's name is no text")?;
-        return Ok((InternalTls::from_file(file)?, Some(path.to_owned())));
+/// TLS with the application's file, unless it was switched off.
+fn tls(file: &Path, off: bool) -> anyhow::Result<(InternalTls, Option<String>)> {
+    if off {
+        return Ok((InternalTls::disabled(), None));
     }
     anyhow::ensure!(
-        allowed_without,
+        file.try_exists().with_context(|| format!("security file `{}` can't be looked at", file.display()))?,
         "security file `{}` is missing: the application was not shipped completely (or start with --no-tls)",
         file.display()
     );
-    Ok((InternalTls::disabled(), None))
+    let path = file.to_str().context("the working directory's name is no text")?;
+    Ok((InternalTls::from_file(file)?, Some(path.to_owned())))
 }
 
 /// Done at SIGTERM (the NodeManager) or SIGINT (a terminal).

@@ -54,6 +54,17 @@ pub enum MeaningError {
          `execution.target` in flink-conf.yaml sets the default"
     )]
     NoTarget,
+    /// A TaskExecutor's container would have nothing left for the job.
+    #[error(
+        "a TaskManager of {container} (-ytm, taskmanager.memory.process.size) leaves nothing for the job: {own} are for \
+         the TaskManager itself (taskmanager.memory.framework.size)"
+    )]
+    NoRoomForWorkers {
+        /// The container's memory.
+        container: MemorySize,
+        /// What the TaskExecutor keeps.
+        own: MemorySize,
+    },
     /// A target of Flink that Flumen does not have.
     #[error("target `{0}` is not there yet: `yarn-per-job` and `local` are")]
     UnknownTarget(String),
@@ -239,7 +250,11 @@ fn notes(options: &Options) -> Vec<String> {
 /// Reads what the client will rely on, so that a malformed value is reported before anything is done.
 fn check(configuration: &Configuration) -> Result<(), MeaningError> {
     configuration.get(&memory::JOBMANAGER_PROCESS)?;
-    configuration.get(&memory::TASKMANAGER_PROCESS)?;
+    let (container, own) =
+        (configuration.get(&memory::TASKMANAGER_PROCESS)?, configuration.get(&memory::TASKEXECUTOR_OVERHEAD)?);
+    if container <= own {
+        return Err(MeaningError::NoRoomForWorkers { container, own });
+    }
     if configuration.get(&deployment::TASK_SLOTS)? == 0 {
         return Err(MeaningError::Zero("the number of slots (-ys, taskmanager.numberOfTaskSlots)"));
     }
@@ -277,6 +292,7 @@ mod tests {
         for (line, part) in [
             ("x", "no target was chosen"),
             ("-t yarn-session x", "`yarn-session` is not there yet"),
+            ("-m yarn-cluster -ytm 48 x", "leaves nothing for the job"),
             ("-m host:8081 x", "`host:8081` is not there yet"),
             ("-m yarn-cluster -t local x", "contradict"),
             ("-t local", "no program"),

@@ -111,7 +111,8 @@ impl InternalTls {
     }
 }
 
-#[cfg(all(test, feature = "certificate"))]
+#[cfg(test)]
+#[cfg(feature = "certificate")]
 mod tests {
     use super::*;
     use crate::certificate::application_pem;

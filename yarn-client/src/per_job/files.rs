@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use bytes::Bytes;
 use flumen_fs::FsPath;
-use flumen_model::options::yarn;
+use flumen_model::options::{deployment, yarn};
 use flumen_wire::application::{APPLICATION_FILE, APPMASTER_FILE, Application, StagedFile, TASKEXECUTOR_FILE};
 use flumen_wire::certificate::application_pem;
 use flumen_wire::control::PROTOCOL_VERSION;
@@ -60,9 +60,11 @@ impl Submitter<'_> {
         let cached = async { Ok(uploads.buffered(PARALLEL_FILES).try_collect::<Vec<_>>().await?) };
         let private = async {
             self.staging.create_application_dir(application).await?;
+            if !self.run.configuration.get(&deployment::INTERNAL_SSL)? {
+                return Ok(None);
+            }
             let pem = application_pem().context("the application's certificate can't be made")?;
-            let pem = self.staging.private(application, SECURITY_FILE, pem.into()).await?;
-            Ok(pem)
+            Ok(Some(self.staging.private(application, SECURITY_FILE, pem.into()).await?))
         };
         let remote = self.remote(shipped);
         let shown = self.reporter.uploads(self.staging.progress());
@@ -74,10 +76,10 @@ impl Submitter<'_> {
         files.extend(remote);
         let (master, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.link == APPMASTER_FILE);
         let mut executors = others;
-        executors.push(pem.clone());
+        executors.extend(pem.clone());
         let shipped_names: Vec<&str> = shipped.iter().map(|file| file.link.as_str()).collect();
         let mut for_master = master;
-        for_master.push(pem);
+        for_master.extend(pem);
         for_master.extend(executors.iter().filter(|file| shipped_names.contains(&file.link.as_str())).cloned());
         let text = serde_json::to_vec(&self.application(job, application, executors))?;
         for_master.push(self.staging.private(application, APPLICATION_FILE, Bytes::from(text)).await?);
