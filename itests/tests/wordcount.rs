@@ -159,7 +159,7 @@ fn the_resource_manager_is_told_what_the_flags_say() {
     let application = CLUSTER.yarn().application(&id).unwrap();
     let told =
         (application.name.as_str(), application.kind.as_str(), application.queue.as_str(), application.user.as_str());
-    assert_eq!(told, ("the name, with spaces", "Sparrow", "other", CLUSTER.user()));
+    assert_eq!(told, ("the name, with spaces", "Sparrow", "root.other", CLUSTER.user()));
     let tags: BTreeSet<_> = application.json["applicationTags"].as_str().unwrap().split(',').collect();
     assert_eq!(tags, BTreeSet::from(["counts", "night"]));
     // Three slots are two TaskExecutors of 600 MB; both sizes rounded to multiples of 128, and a core for each slot.
