@@ -111,8 +111,8 @@ impl InternalTls {
     }
 }
 
-#[cfg(test)]
 #[cfg(feature = "certificate")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::certificate::application_pem;
