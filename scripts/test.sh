@@ -9,13 +9,13 @@ cd "$ROOT"
 
 usage() { sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 2; }
 
-# One set of packages for all steps: with another one, cargo would choose other features and build everything again.
+# One set of packages for all steps, and a test in each: else cargo would choose other features and build everything again.
 fmt() { step "formatting" cargo fmt --all --check; }
 clippy() { step "lints" cargo clippy --workspace --all-targets --quiet -- -D warnings; }
 unit() { step "unit tests" cargo test --workspace --lib --bins --quiet; }
 doc() { step "documentation's examples" cargo test --workspace --doc --quiet; }
 itests() {
-  step "building the programs under test" cargo build --workspace --bins
+  step "building the programs under test" cargo build --workspace --bins --test tidy
   # Hadoop is fetched here, where its progress is seen, and not inside of the first test that needs it.
   step "preparing Hadoop" "${CARGO_TARGET_DIR:-target}/debug/mini-hadoop" install
   step "integration tests ($1)" cargo test --workspace --test "$1"

@@ -35,7 +35,8 @@ fn build() -> Result<PathBuf, String> {
     // target/<profile>/deps/<test>
     let folder = test.parent().and_then(|deps| deps.parent()).ok_or("the test lies outside of a target folder")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--workspace", "--bins", "--quiet"]).current_dir(repository());
+    // With a test among the targets cargo chooses the features that it chose for this test, and builds nothing twice.
+    cargo.args(["build", "--workspace", "--bins", "--test", "tidy", "--quiet"]).current_dir(repository());
     match folder.file_name().and_then(|profile| profile.to_str()) {
         Some("debug") => {}
         Some(profile) => {
