@@ -173,5 +173,5 @@ fn what_a_client_that_is_killed_while_uploading_leaves_is_swept_by_a_later_one()
     assert!(!paths.iter().any(|path| path.ends_with(".tmp")), "{paths:?}");
     let id = outcome.application_id().unwrap();
     assert!(!paths.iter().any(|path| path.contains(&id)), "{paths:?}");
-    assert_eq!(process::of_application(&id), []);
+    wait::until("no process is left", LIMIT, || process::of_application(&id).is_empty().then_some(())).unwrap();
 }
