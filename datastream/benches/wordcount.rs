@@ -16,7 +16,7 @@ mod shared;
 use std::path::Path;
 
 use flumen::{Collector, RuntimeMode, StreamExecutionEnvironment};
-use shared::hand_written;
+use shared::hand_written::{self, Emit};
 use shared::own_process::{self, Task};
 use shared::zipf::Text;
 
@@ -53,7 +53,7 @@ fn main() {
 
 fn run(task: &Task) {
     match task.what.as_str() {
-        "hand" => hand_written::word_count(&task.input, u64::from(task.parallelism)),
+        "hand" => hand_written::word_count(&task.input, u64::from(task.parallelism), Emit::Final),
         "batch" => flumen(&task.input, task.parallelism, RuntimeMode::Batch),
         "streaming" => flumen(&task.input, task.parallelism, RuntimeMode::Streaming),
         other => panic!("nothing to measure is named {other}"),

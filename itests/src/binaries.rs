@@ -29,6 +29,16 @@ pub fn repository() -> PathBuf {
     itests.parent().map(PathBuf::from).unwrap_or(itests)
 }
 
+/// Takes from a command that builds what cargo has told this test about its own package: some build scripts would take it
+/// for a change of theirs.
+pub fn hide_own_package(command: &mut Command) {
+    for (key, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| key.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(key);
+        }
+    }
+}
+
 /// Builds all programs and returns their folder.
 fn build() -> Result<PathBuf, String> {
     let test = std::env::current_exe().map_err(|error| format!("finding the test's own program: {error}"))?;
@@ -37,12 +47,7 @@ fn build() -> Result<PathBuf, String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // With a test among the targets cargo chooses the features that it chose for this test, and builds nothing twice.
     cargo.args(["build", "--workspace", "--bins", "--test", "tidy", "--quiet"]).current_dir(repository());
-    // What cargo tells a test about its package, some build scripts would take for a change of their own.
-    for (key, _) in std::env::vars_os() {
-        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| key.to_string_lossy().starts_with(prefix)) {
-            cargo.env_remove(key);
-        }
-    }
+    hide_own_package(&mut cargo);
     match folder.file_name().and_then(|profile| profile.to_str()) {
         Some("debug") => {}
         Some(profile) => {

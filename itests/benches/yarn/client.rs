@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use flumen_itests::binaries::repository;
+use flumen_itests::binaries::{hide_own_package, repository};
 use flumen_itests::flink::application_id;
 use flumen_itests::hadoop::HadoopCluster;
 use serde_json::Value;
@@ -21,7 +21,9 @@ pub struct Distribution {
 impl Distribution {
     /// Builds and collects it, of the sources as they are now.
     pub fn package() -> Result<Distribution> {
-        let output = Command::new(repository().join("scripts/package.sh")).output().context("starting package.sh")?;
+        let mut package = Command::new(repository().join("scripts/package.sh"));
+        hide_own_package(&mut package);
+        let output = package.output().context("starting package.sh")?;
         ensure!(output.status.success(), "package.sh failed:\n{}", String::from_utf8_lossy(&output.stderr));
         let dir = repository().join(concat!("dist/flumen-", env!("CARGO_PKG_VERSION")));
         Ok(Distribution { dir })

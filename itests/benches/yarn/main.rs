@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! cargo bench -p flumen-itests --bench yarn -- [submission] [memory] [wordcount] [sizes]
-//!     [--submissions 10] [--runs 3] [--megabytes 256]
+//!     [--submissions 10] [--runs 3] [--megabytes 256] [--distribution DIRECTORY]
 //! ```
 //!
-//! It packages Flumen first and runs the packaged command, as a user would. YARN's heartbeats are the stock ones (1 s). The
+//! It packages Flumen first, unless it is given a distribution, and runs the packaged command, as a user would. YARN's heartbeats are the stock ones (1 s). The
 //! report is Markdown, on standard output; `docs/figures.md` keeps one. [`submission`] takes the time from the command to the
 //! job's RUNNING apart, [`memory`] looks at processes that have nothing to do, [`word_count`] counts words in two worker
 //! processes beside a hand-written loop, and [`sizes`] weighs what is shipped.
@@ -22,12 +22,20 @@ mod spread;
 mod submission;
 mod word_count;
 
-use anyhow::{Result, ensure};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 use flumen_itests::say;
 
 use crate::client::Distribution;
-use crate::shared::{hand_written, own_process};
+use crate::shared::hand_written::{self, Emit};
+use crate::shared::own_process;
+
+/// Names of the measurements in processes of their own: the hand-written loop, and the one that writes as often as streaming
+/// execution does.
+const HAND: &str = "hand";
+const HAND_UPDATES: &str = "hand-updates";
 
 #[derive(Parser)]
 struct Arguments {
@@ -42,6 +50,9 @@ struct Arguments {
     /// Size of word count's input, in MiB
     #[arg(long, default_value_t = 256)]
     megabytes: u64,
+    /// A distribution that `scripts/package.sh` has made [default: a new one]
+    #[arg(long)]
+    distribution: Option<PathBuf>,
     /// What `cargo bench` says to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
@@ -57,14 +68,23 @@ enum Figure {
 
 fn main() -> Result<()> {
     if let Some(task) = own_process::task() {
-        ensure!(task.what == "hand", "nothing to measure is named {}", task.what);
-        own_process::run(|| hand_written::word_count(&task.input, u64::from(task.parallelism)));
+        let (input, threads) = (&task.input, u64::from(task.parallelism));
+        match task.what.as_str() {
+            HAND => own_process::run(|| hand_written::word_count(input, threads, Emit::Final)),
+            HAND_UPDATES => own_process::run(|| hand_written::word_count(input, threads, Emit::Updates)),
+            other => bail!("nothing to measure is named {other}"),
+        }
         return Ok(());
     }
     let arguments = Arguments::parse();
     let wanted = |figure| arguments.what.is_empty() || arguments.what.contains(&figure);
-    say("packaging Flumen");
-    let distribution = Distribution::package()?;
+    let distribution = match &arguments.distribution {
+        Some(dir) => Distribution { dir: dir.canonicalize().with_context(|| format!("finding {}", dir.display()))? },
+        None => {
+            say("packaging Flumen");
+            Distribution::package()?
+        }
+    };
     println!("load of the machine before: {}", load());
     if wanted(Figure::Sizes) {
         sizes::report(&distribution)?;
