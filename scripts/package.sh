@@ -24,9 +24,7 @@ collect() {
   for example in examples/src/bin/*.rs; do
     install -m 755 "$BIN/$(basename "$example" .rs)" "$new/examples/"
   done
-  for text in LICENSE README.md; do
-    if [ -e "$text" ]; then cp "$text" "$new/"; fi
-  done
+  cp -r LICENSE README.md ARCHITECTURE.md docs "$new/"
   mv "$new" "$DIST"
 }
 

@@ -22,7 +22,7 @@ static CLUSTER: LazyLock<Mutex<HadoopCluster>> =
 /// The cluster, healthy again whatever became of the test before.
 fn cluster() -> MutexGuard<'static, HadoopCluster> {
     let mut cluster = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
-    for daemon in [Daemon::NameNode, Daemon::ResourceManager] {
+    for daemon in [Daemon::NameNode, Daemon::ResourceManager, Daemon::NodeManager(1), Daemon::NodeManager(2)] {
         if cluster.pid(daemon).is_none() {
             cluster.restart(daemon).unwrap();
         }
@@ -134,4 +134,20 @@ fn a_job_writes_its_output_although_the_namenode_was_killed_and_restarted_meanwh
     cluster.restart(Daemon::NameNode).unwrap();
     cluster.wait_healthy(LIMIT).unwrap();
     succeeded(&cluster, client, &id, "nn-restarted");
+}
+
+#[test]
+fn a_job_runs_on_while_its_nodemanagers_are_killed_and_come_back() {
+    let mut cluster = cluster();
+    let gate = Gate::closed().unwrap();
+    let (client, id) = running(&cluster, &gate, "nm-restarted");
+    let before = workers(&id);
+    for node in [Daemon::NodeManager(1), Daemon::NodeManager(2)] {
+        cluster.kill(node).unwrap();
+        cluster.restart(node).unwrap();
+    }
+    cluster.wait_healthy(LIMIT).unwrap();
+    assert_eq!(workers(&id), before, "containers outlive their NodeManager");
+    gate.open().unwrap();
+    succeeded(&cluster, client, &id, "nm-restarted");
 }
