@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p flumen-itests --bench yarn -- [submission] [memory] [wordcount] [sizes]
-//!     [--submissions 10] [--runs 3] [--megabytes 256] [--distribution DIRECTORY]
+//!     [--submissions 10] [--runs 3] [--megabytes 256] [--modes batch,streaming] [--distribution DIRECTORY]
 //! ```
 //!
 //! It packages Flumen first, unless it is given a distribution, and runs the packaged command, as a user would. YARN's heartbeats are the stock ones (1 s). The
@@ -31,6 +31,7 @@ use flumen_itests::say;
 use crate::client::Distribution;
 use crate::shared::hand_written::{self, Emit};
 use crate::shared::own_process;
+use crate::word_count::Mode;
 
 /// Names of the measurements in processes of their own: the hand-written loop, and the one that writes as often as streaming
 /// execution does.
@@ -50,6 +51,9 @@ struct Arguments {
     /// Size of word count's input, in MiB
     #[arg(long, default_value_t = 256)]
     megabytes: u64,
+    /// Execution modes of word count; streaming writes more than twice as much as it reads
+    #[arg(long, value_delimiter = ',', default_values = ["batch", "streaming"])]
+    modes: Vec<Mode>,
     /// A distribution that `scripts/package.sh` has made [default: a new one]
     #[arg(long)]
     distribution: Option<PathBuf>,
@@ -96,7 +100,7 @@ fn main() -> Result<()> {
         memory::report(&distribution)?;
     }
     if wanted(Figure::Wordcount) {
-        word_count::report(&distribution, arguments.megabytes, arguments.runs)?;
+        word_count::report(&distribution, arguments.megabytes, arguments.runs, &arguments.modes)?;
     }
     println!("\nload of the machine after: {}", load());
     Ok(())

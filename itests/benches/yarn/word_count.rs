@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
 use flumen_itests::hadoop::{Daemon, HadoopCluster};
 use flumen_itests::{process, say, wait};
 
@@ -21,8 +22,39 @@ const GOAL: f64 = 1.0 / 3.0;
 /// The greatest share of Flink's CPU time.
 const GOAL_CPU: f64 = 0.1;
 
-/// An execution mode and Flink's CPU time per word in it, in µs; measured elsewhere, on a machine of this kind.
-const MODES: [(&str, f64); 2] = [("BATCH", 2.3), ("STREAMING", 4.4)];
+/// How a job is executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Each word once, at the end.
+    Batch,
+    /// A line for every word that is read.
+    Streaming,
+}
+
+impl Mode {
+    fn option(self) -> &'static str {
+        match self {
+            Mode::Batch => "BATCH",
+            Mode::Streaming => "STREAMING",
+        }
+    }
+
+    /// Flink's CPU time per word, in µs; measured elsewhere, on a machine of this kind.
+    fn flink_cpu(self) -> f64 {
+        match self {
+            Mode::Batch => 2.3,
+            Mode::Streaming => 4.4,
+        }
+    }
+
+    /// The hand-written loop that writes as much.
+    fn by_hand(self) -> &'static str {
+        match self {
+            Mode::Batch => HAND,
+            Mode::Streaming => HAND_UPDATES,
+        }
+    }
+}
 
 /// Measurements of one program.
 #[derive(Default)]
@@ -40,8 +72,8 @@ impl Figures {
     }
 }
 
-/// Counts words on one node and on two, in batch and streaming execution.
-pub fn report(distribution: &Distribution, megabytes: u64, runs: usize) -> Result<()> {
+/// Counts words on one node and on two, in these execution modes.
+pub fn report(distribution: &Distribution, megabytes: u64, runs: usize, modes: &[Mode]) -> Result<()> {
     let text = Text::of(megabytes);
     println!(
         "\n### WordCount in two worker processes, {megabytes} MiB, {:.1} M words, {runs} runs\n",
@@ -58,28 +90,33 @@ pub fn report(distribution: &Distribution, megabytes: u64, runs: usize) -> Resul
     for (nodes, way) in [(1, "one node, Unix socket"), (2, "two nodes, TCP with TLS")] {
         // Of two nodes, neither has room for both workers.
         let cluster = HadoopCluster::builder().nodes(nodes).node_resources(4096 / nodes as u32, 8).start()?;
-        let (mut hand, mut updates) = (Figures::default(), Figures::default());
-        let mut modes = MODES.map(|_| Figures::default());
+        let mut by_hand: Vec<(&str, Figures)> = vec![(HAND, Figures::default())];
+        if modes.contains(&Mode::Streaming) {
+            by_hand.push((HAND_UPDATES, Figures::default()));
+        }
+        let mut on_yarn: Vec<(Mode, Figures)> = modes.iter().map(|mode| (*mode, Figures::default())).collect();
         // In turns, so that what else the machine does meets all of them.
         for run in 1..=runs {
             say(&format!("run {run} of {runs}, {way}"));
-            for (what, figures) in [(HAND, &mut hand), (HAND_UPDATES, &mut updates)] {
+            for (what, figures) in &mut by_hand {
                 let measured = own_process::measure(what, &text.path, PARALLELISM);
                 figures.add(text.words, measured.wall.as_secs_f64(), measured.cpu.as_secs_f64());
             }
-            for ((mode, _), figures) in MODES.iter().zip(&mut modes) {
-                let (wall, cpu) = on_yarn(distribution, &cluster, &text, mode)?;
+            for (mode, figures) in &mut on_yarn {
+                let (wall, cpu) = count(distribution, &cluster, &text, *mode)?;
                 figures.add(text.words, wall, cpu);
             }
         }
-        for (name, figures) in [("counts at the end", &hand), ("a line per word", &updates)] {
-            let (Figures { speed, cpu }, ratio) = (figures, figures.speed.median() / hand.speed.median());
+        let speed_of =
+            |what: &str| by_hand.iter().find(|(name, _)| *name == what).map_or(0.0, |(_, f)| f.speed.median());
+        for (what, Figures { speed, cpu }) in &by_hand {
+            let (name, ratio) =
+                (if *what == HAND { "counts at the end" } else { "a line per word" }, speed.median() / speed_of(HAND));
             println!("| hand-written loop, two threads, {name} | {speed:.2} | {ratio:.2} | | {cpu:.3} | |");
         }
-        for (((mode, flink_cpu), same), figures) in MODES.iter().zip([&hand, &updates]).zip(&modes) {
-            let ratio = |to: &Figures| figures.speed.median() / to.speed.median();
-            let (Figures { speed, cpu }, of_flink) = (figures, figures.cpu.median() / flink_cpu);
-            let (ratio, same) = (ratio(&hand), ratio(same));
+        for (mode, Figures { speed, cpu }) in &on_yarn {
+            let (ratio, same) = (speed.median() / speed_of(HAND), speed.median() / speed_of(mode.by_hand()));
+            let (mode, of_flink) = (mode.option(), cpu.median() / mode.flink_cpu());
             println!("| Flumen, {mode}, {way} | {speed:.2} | {ratio:.2} | {same:.2} | {cpu:.3} | {of_flink:.3} |");
         }
     }
@@ -87,14 +124,14 @@ pub fn report(distribution: &Distribution, megabytes: u64, runs: usize) -> Resul
 }
 
 /// Seconds from RUNNING to FINISHED, and CPU seconds of the application.
-fn on_yarn(distribution: &Distribution, cluster: &HadoopCluster, text: &Text, mode: &str) -> Result<(f64, f64)> {
+fn count(distribution: &Distribution, cluster: &HadoopCluster, text: &Text, mode: Mode) -> Result<(f64, f64)> {
     let output = tempfile::tempdir()?;
     let (input, counts) = (file_url(&text.path), file_url(&output.path().join("counts")));
     let program = distribution.example("wordcount");
     let program = program.to_str().context("a path in UTF-8")?;
     let parallelism = PARALLELISM.to_string();
     let before = containers_cpu(cluster)?;
-    let arguments = ["-p", &parallelism, "-ytm", "1024", program, "--execution-mode", mode];
+    let arguments = ["-p", &parallelism, "-ytm", "1024", program, "--execution-mode", mode.option()];
     let arguments = [&arguments[..], &["--input", &input, "--output", &counts]].concat();
     let application = distribution.run(cluster, &arguments)?.application;
     wait::until("its processes are gone", LIMIT, || process::of_application(&application).is_empty().then_some(()))?;
