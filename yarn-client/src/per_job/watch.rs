@@ -53,8 +53,15 @@ impl Submitter<'_> {
             never = sweeping => match never {},
         };
         match verdict {
-            None => self.show_detached(application).await,
+            None => {
+                self.show_application(application).await;
+                self.reporter.result(&format!("To stop the job: {}", self.how_to_stop(application)));
+            }
             Some(verdict) => {
+                // A short job may be over before it was seen running; scripts look for these lines all the same.
+                if !self.run.attached {
+                    self.show_application(application).await;
+                }
                 // The ApplicationMaster does this itself, unless it never ran.
                 let _ = tokio::time::timeout(
                     sweep::LIMIT,
@@ -103,12 +110,9 @@ impl Submitter<'_> {
         Ok(false)
     }
 
-    async fn show_detached(&self, application: &str) {
+    async fn show_application(&self, application: &str) {
         let web = self.cluster.report(application).await.map(|report| report.tracking_url).unwrap_or_default();
-        self.reporter.result(&format!(
-            "Application: {application}\nWeb interface: {web}\nTo stop the job: {}",
-            self.how_to_stop(application)
-        ));
+        self.reporter.result(&format!("Application: {application}\nWeb interface: {web}"));
     }
 
     fn how_to_stop(&self, application: &str) -> String {
