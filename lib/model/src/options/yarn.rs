@@ -45,8 +45,6 @@ section! { "YARN";
         "Archives (.tar.gz, .tgz, .tar, .zip), separated by semicolons, that are unpacked there.";
     START_WORKER_MAX_FAILURES: f64 = "resourcemanager.start-worker.max-failure-rate", Some("10"), ["yarn.maximum-failed-containers"],
         "Containers that may fail within a minute before the application gives up.";
-    START_WORKER_RETRY: Duration = "resourcemanager.start-worker.retry-interval", Some("3 s"), [],
-        "Wait before the next container is requested once that rate is reached in a session.";
     REGISTRATION_TIMEOUT: Duration = "resourcemanager.taskmanager-registration.timeout", Some("5 min"), [],
         "Time that a TaskExecutor has from the start of its container to its registration.";
     ALLOCATION_GRACE: Duration = "yarn.resource-check.grace", Some("5 s"), [],
