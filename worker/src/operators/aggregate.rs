@@ -91,8 +91,7 @@ impl<T: Data, S: KeySelector<T>, F: Reduce<T>> Push<T> for BatchReduce<T, S, F> 
 
     fn end(&mut self) -> TaskResult {
         if self.runs.is_empty() {
-            let table = std::mem::replace(&mut self.table, ReduceTable::new());
-            let mut table = table;
+            let mut table = std::mem::replace(&mut self.table, ReduceTable::new());
             for (_, value) in table.drain() {
                 self.emit(value)?;
             }
