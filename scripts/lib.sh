@@ -59,6 +59,14 @@ need_c_compiler() {
     apt_install "a C compiler" gcc libc6-dev
 }
 
+# Only for RocksDB: it is C++, and its bindings are made with libclang.
+need_rocksdb_tools() {
+  printf '#include <cstdint>\nint main() { return 0; }\n' | "${CXX:-g++}" -std=c++20 -x c++ - -o /dev/null 2>/dev/null ||
+    apt_install "a C++ compiler" g++
+  if [ -n "${LIBCLANG_PATH:-}" ] || command -v llvm-config >/dev/null && [ -e "$(llvm-config --libdir)/libclang.so" ]; then return; fi
+  compgen -G '/usr/lib*/llvm*/lib*/libclang*.so*' | grep -q 'libclang\(-[0-9.]*\)\?\.so' || apt_install "libclang" libclang-dev
+}
+
 java_major() {
   local java=java
   if [ -n "${JAVA_HOME:-}" ]; then java=$JAVA_HOME/bin/java; fi

@@ -19,7 +19,7 @@ fn messages(attempt: ExecutionAttempt, subtask: SubtaskId) -> Vec<(&'static str,
         io,
     };
     vec![
-        ("deployed", FromWorker::Deployed { attempt }),
+        ("deployed", FromWorker::Deployed { region: 0, attempt }),
         ("running", state(attempt, subtask, ExecutionState::Running)),
         ("finished", state(attempt, subtask, ExecutionState::Finished)),
         ("canceled", state(attempt, subtask, ExecutionState::Canceled)),
@@ -125,7 +125,7 @@ fn what_is_said_twice_counts_once() {
     let attempt = world.attempt();
     for (name, message) in [
         ("ready", life_messages().remove(0).1),
-        ("deployed", FromWorker::Deployed { attempt }),
+        ("deployed", FromWorker::Deployed { region: 0, attempt }),
         ("running", state(attempt, subtask(SINK, 0), ExecutionState::Running)),
     ] {
         changes_nothing(&mut world, name, Event::Worker { executor: executor("a"), instance: 1, message });

@@ -67,7 +67,7 @@ fn noise(attempt: u32, index: u32, kind: u8) -> FromWorker {
     match kind {
         0 => FromWorker::Ready { address: WorkerAddress { host: "h".into(), port: 0, socket: None }, pid: 1 },
         1 => FromWorker::Refused(failure(Blame::Outside, "noise")),
-        2 | 3 => FromWorker::Deployed { attempt },
+        2 | 3 => FromWorker::Deployed { region: 0, attempt },
         4 => state(attempt, id, ExecutionState::Running),
         5 => state(attempt, id, ExecutionState::Canceled),
         6 => state(attempt, id, ExecutionState::Canceling),

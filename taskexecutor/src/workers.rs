@@ -213,6 +213,9 @@ impl Workers {
                     | FromWorker::Deployed { .. }
                     | FromWorker::State { .. }
                     | FromWorker::RequestSplit { .. }
+                    | FromWorker::EndOfData { .. }
+                    | FromWorker::CheckpointAck { .. }
+                    | FromWorker::CheckpointDeclined { .. }
                     | FromWorker::Io { .. } => Phase::Ready,
                 };
                 Some(ExecutorReport::Worker { job, instance, message })

@@ -43,14 +43,14 @@ fn messages_pass_between_jobmanager_and_worker() {
     let pid = container.hear_ready(0);
     assert!(alive(pid));
     for number in 0..500 {
-        container.tell_worker(0, ToWorker::Start { attempt: ExecutionAttempt(number) });
+        container.tell_worker(0, ToWorker::Start { region: 0, attempt: ExecutionAttempt(number) });
     }
     for number in 0..500 {
-        let FromWorker::Deployed { attempt } = container.hear_worker(0) else { panic!("not an echo") };
+        let FromWorker::Deployed { attempt, .. } = container.hear_worker(0) else { panic!("not an echo") };
         assert_eq!(attempt, ExecutionAttempt(number));
     }
     // A message for a worker that there is not harms nobody.
-    container.tell_worker(7, ToWorker::Start { attempt: ExecutionAttempt(0) });
+    container.tell_worker(7, ToWorker::Start { region: 0, attempt: ExecutionAttempt(0) });
     assert!(container.heartbeat() > 1 << 20);
 }
 

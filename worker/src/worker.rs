@@ -89,14 +89,17 @@ impl Worker {
                 tracing::warn!(attempt = %deployment.attempt, "ignored a deployment of a former execution");
             }
             ToWorker::Deploy(deployment) => self.deploy(deployment).await,
-            ToWorker::Start { attempt: of } if attempt == Some(of) => self.start().await,
-            ToWorker::Cancel { attempt: of } if attempt.is_some_and(|a| a <= of) => self.cancel().await,
+            ToWorker::Start { attempt: of, .. } if attempt == Some(of) => self.start().await,
+            ToWorker::Cancel { attempt: of, .. } if attempt.is_some_and(|a| a <= of) => self.cancel().await,
             ToWorker::Split { attempt: of, subtask, split } if attempt == Some(of) => {
                 if let Some(subtask) = self.execution.as_ref().and_then(|e| e.subtasks.get(&subtask)) {
                     subtask.splits.answer(split);
                 }
             }
             ToWorker::Start { .. } | ToWorker::Cancel { .. } | ToWorker::Split { .. } => {}
+            ToWorker::TriggerCheckpoint { .. }
+            | ToWorker::CheckpointCompleted { .. }
+            | ToWorker::CheckpointAborted { .. } => {}
         }
     }
 
@@ -109,7 +112,7 @@ impl Worker {
                 let known = |wired: &Wired| (wired.context.id, Subtask::of(&wired.context));
                 let subtasks = prepared.subtasks.iter().map(known).collect();
                 self.execution = Some(Execution { attempt, waiting: Some(prepared), subtasks });
-                FromWorker::Deployed { attempt }
+                FromWorker::Deployed { region: deployment.region, attempt }
             }
             Err(error) => FromWorker::Refused(Failure::new(Blame::Flumen, error.to_string())),
         };

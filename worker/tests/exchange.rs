@@ -186,6 +186,8 @@ async fn two(way: Way, count: u64, seen: &Arc<Seen>) -> [Running; 2] {
     let addresses: Vec<_> = workers.iter().map(|w| w.address.clone()).collect();
     for (me, worker) in workers.iter_mut().enumerate() {
         let deployment = Deployment {
+            region: 0,
+            restore: Vec::new(),
             attempt: ExecutionAttempt(0),
             workers: addresses.clone(),
             me: me as u32,
@@ -196,7 +198,7 @@ async fn two(way: Way, count: u64, seen: &Arc<Seen>) -> [Running; 2] {
         assert!(matches!(report, FromWorker::Deployed { .. }), "{report:?}");
     }
     for worker in &workers {
-        worker.commands.send(ToWorker::Start { attempt: ExecutionAttempt(0) }).await.unwrap();
+        worker.commands.send(ToWorker::Start { region: 0, attempt: ExecutionAttempt(0) }).await.unwrap();
     }
     workers
 }
@@ -268,7 +270,7 @@ async fn a_receiver_that_takes_nothing_stops_its_senders_and_a_cancellation_ends
     // Two senders with two channels each: three buffers of credit, one filling, one in the receiver, of at most 1024.
     assert!(made <= 2 * 2 * 6 * 1024, "{made} records were made although nobody took any");
     for worker in &mut workers {
-        worker.commands.send(ToWorker::Cancel { attempt: ExecutionAttempt(0) }).await.unwrap();
+        worker.commands.send(ToWorker::Cancel { region: 0, attempt: ExecutionAttempt(0) }).await.unwrap();
     }
     for worker in &mut workers {
         for (subtask, end) in ends(worker).await {

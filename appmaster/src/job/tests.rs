@@ -116,7 +116,7 @@ impl World {
             world.says(n, FromWorker::Ready { address, pid: 2 });
         }
         for n in [2, 3] {
-            world.says(n, FromWorker::Deployed { attempt: ExecutionAttempt(0) });
+            world.says(n, FromWorker::Deployed { region: 0, attempt: ExecutionAttempt(0) });
         }
         world.all_subtasks(ExecutionState::Running);
         assert_eq!(world.driver.master.status(), JobStatus::Running);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use flumen_model::config::{BadConfiguration, Configuration};
-use flumen_model::ids::VertexId;
+use flumen_model::ids::{OperatorId, VertexId};
 use flumen_model::job_graph::{JobEdge, JobGraph, JobVertex, OperatorInfo, Partitioner, RuntimeMode, SourceInfo};
 use flumen_model::key_group::{MAX_PARALLELISM_BOUND, default_max_parallelism};
 use flumen_model::options::execution;
@@ -112,7 +112,12 @@ pub(crate) fn build(name: &str, nodes: Vec<Node>, settings: &GraphSettings) -> R
     let mut vertices: Vec<JobVertex> = Vec::new();
     for (id, node) in nodes.iter().enumerate() {
         let resolved_node = &resolved[id];
-        let info = OperatorInfo { name: node.name.clone(), uid: node.uid.clone() };
+        let info = OperatorInfo {
+            id: OperatorId(resolved_node.id),
+            name: node.name.clone(),
+            uid: node.uid.clone(),
+            states: BTreeMap::new(),
+        };
         if resolved_node.head != id {
             let head = vertex_id(resolved_node.head);
             if let Some(vertex) = vertices.iter_mut().find(|v| v.id == head) {

@@ -57,7 +57,14 @@ impl JobMaster {
             if let Some(worker) = self.executors.worker_mut(executor) {
                 worker.deployed = Some(attempt);
             }
-            let deployment = Deployment { attempt, workers: workers.clone(), me, placement: placement.clone() };
+            let deployment = Deployment {
+                region: 0,
+                attempt,
+                workers: workers.clone(),
+                me,
+                placement: placement.clone(),
+                restore: Vec::new(),
+            };
             self.tell(executor, ToWorker::Deploy(deployment));
         }
         self.execution.deploy_all(self.now);
@@ -74,7 +81,7 @@ impl JobMaster {
             return;
         }
         for executor in &used {
-            self.tell(executor, ToWorker::Start { attempt });
+            self.tell(executor, ToWorker::Start { region: 0, attempt });
         }
         self.phase = Phase::Running;
         self.check_progress();

@@ -20,7 +20,7 @@ impl JobMaster {
             .map(|executor| executor.id.clone())
             .collect();
         for executor in &deployed {
-            self.tell(executor, ToWorker::Cancel { attempt });
+            self.tell(executor, ToWorker::Cancel { region: 0, attempt });
         }
         self.execution.cancel_all(self.now);
         self.phase = Phase::Stopping { deadline: self.now.after(self.settings.cancel_timeout), then };

@@ -35,7 +35,7 @@ impl JobMaster {
                 self.stop_worker(executor);
                 self.worker_gone(executor, failure);
             }
-            FromWorker::Deployed { attempt } if current(attempt) => {
+            FromWorker::Deployed { attempt, .. } if current(attempt) => {
                 if let Some(worker) = self.executors.worker_mut(executor).filter(|w| w.deployed == Some(attempt)) {
                     worker.confirmed = Some(attempt);
                 }
@@ -57,7 +57,10 @@ impl JobMaster {
             FromWorker::Deployed { .. }
             | FromWorker::State { .. }
             | FromWorker::RequestSplit { .. }
-            | FromWorker::Io { .. } => {}
+            | FromWorker::Io { .. }
+            | FromWorker::EndOfData { .. }
+            | FromWorker::CheckpointAck { .. }
+            | FromWorker::CheckpointDeclined { .. } => {}
         }
     }
 

@@ -20,7 +20,12 @@ pub fn graph(source: u32, sink: u32, splits: usize) -> JobGraph {
     let vertex = |id, name: &str, parallelism, source| JobVertex {
         id,
         name: name.into(),
-        operators: vec![OperatorInfo { name: name.into(), uid: None }],
+        operators: vec![OperatorInfo {
+            id: flumen_model::ids::OperatorId(id.0),
+            name: name.into(),
+            uid: None,
+            states: Default::default(),
+        }],
         parallelism,
         max_parallelism: 128,
         source,
@@ -250,9 +255,9 @@ impl World {
                     .map(|(id, _)| id)
                     .collect();
                 worker.deployment = Some(deployment.clone());
-                self.worker_says(executor, FromWorker::Deployed { attempt: deployment.attempt });
+                self.worker_says(executor, FromWorker::Deployed { region: 0, attempt: deployment.attempt });
             }
-            ToWorker::Start { attempt } => {
+            ToWorker::Start { attempt, .. } => {
                 let attempt = *attempt;
                 for id in worker.open.clone() {
                     self.worker_says(executor, state(attempt, id, ExecutionState::Running));
@@ -263,13 +268,16 @@ impl World {
                     }
                 }
             }
-            ToWorker::Cancel { attempt } => {
+            ToWorker::Cancel { attempt, .. } => {
                 if worker.deployment.as_ref().is_some_and(|d| d.attempt <= *attempt) {
                     for id in std::mem::take(&mut worker.open) {
                         self.worker_says(executor, state(*attempt, id, ExecutionState::Canceled));
                     }
                 }
             }
+            ToWorker::TriggerCheckpoint { .. }
+            | ToWorker::CheckpointCompleted { .. }
+            | ToWorker::CheckpointAborted { .. } => {}
             ToWorker::Split { attempt, subtask: id, split: Some(split) } => {
                 let handed_out = self.handed_out.entry(attempt.0).or_default();
                 assert!(!handed_out.contains(split), "JM-4: {split} twice in attempt {attempt}");
@@ -318,7 +326,7 @@ impl Known {
             Event::WorkerExited { executor, instance, .. } => {
                 self.workers.retain(|id, living| id != executor || living != instance);
             }
-            Event::Worker { executor, instance, message: FromWorker::Deployed { attempt } } => {
+            Event::Worker { executor, instance, message: FromWorker::Deployed { attempt, .. } } => {
                 self.deployed.insert((executor.clone(), *instance, attempt.0));
             }
             Event::Worker { .. }
@@ -353,13 +361,17 @@ impl Known {
                         assert!(deployment.workers.len() > deployment.me as usize);
                         self.deployed_to.entry(deployment.attempt.0).or_default().insert(me);
                     }
-                    ToWorker::Start { attempt } => {
+                    ToWorker::Start { attempt, .. } => {
                         for (executor, instance) in &self.deployed_to[&attempt.0] {
                             let said = self.deployed.contains(&(executor.clone(), *instance, attempt.0));
                             assert!(said, "JM-1: attempt {attempt} starts before {executor} is deployed");
                         }
                     }
-                    ToWorker::Cancel { .. } | ToWorker::Split { .. } => {}
+                    ToWorker::Cancel { .. }
+                    | ToWorker::Split { .. }
+                    | ToWorker::TriggerCheckpoint { .. }
+                    | ToWorker::CheckpointCompleted { .. }
+                    | ToWorker::CheckpointAborted { .. } => {}
                 }
             }
             Action::CommitOutputs { .. } => {}

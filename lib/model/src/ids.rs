@@ -70,6 +70,12 @@ id128!(
     VertexId,
     "a vertex id"
 );
+id128!(
+    /// One operator of a program, derived from its `uid` (or, without one, from its place in the program): its state is found
+    /// again under this id.
+    OperatorId,
+    "an operator id"
+);
 
 /// One parallel instance of a vertex: `<vertex>#<index>`, the index counting from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::ids::VertexId;
+use crate::ids::{OperatorId, VertexId};
 
 /// A job: vertices in topological order and the edges between them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,11 +56,17 @@ pub struct JobVertex {
 /// One operator of a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorInfo {
+    /// Under this id its state is found again.
+    pub id: OperatorId,
     /// As shown to the user: `Flat Map`, `Source: Text File`.
     pub name: String,
     /// The user's `uid`, if one was set.
     #[serde(default)]
     pub uid: Option<String>,
+    /// Schemas of the states that it declares (`lib/state`), by state name. What an operator declares only while it runs is
+    /// not in here.
+    #[serde(default)]
+    pub states: std::collections::BTreeMap<String, String>,
 }
 
 /// What the JobMaster has to know of a source.

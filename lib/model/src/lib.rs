@@ -5,6 +5,8 @@
 
 pub mod job_graph;
 
+pub mod checkpoint;
+
 pub mod failure;
 pub mod ids;
 pub mod key_group;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::config::{ConfigOption, ConfigValue};
 
+pub mod checkpointing;
 pub mod deployment;
 pub mod execution;
 pub mod memory;
@@ -58,8 +59,8 @@ macro_rules! section {
 pub(crate) use section;
 
 /// All sections, in the order of the reference.
-pub const SECTIONS: [(&str, &[Described]); 4] =
-    [execution::SECTION, memory::SECTION, deployment::SECTION, yarn::SECTION];
+pub const SECTIONS: [(&str, &[Described]); 5] =
+    [execution::SECTION, checkpointing::SECTION, memory::SECTION, deployment::SECTION, yarn::SECTION];
 
 /// The text of `conf/flink-conf.yaml`: every option with its meaning and its default, commented out.
 pub fn reference_conf() -> String {

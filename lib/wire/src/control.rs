@@ -7,6 +7,7 @@
 //! JobManager ◀─ FromExecutor ─ TaskExecutor ◀─ FromWorker ─ worker
 //! ```
 
+use flumen_model::checkpoint::{Barrier, CheckpointId, SnapshotTimes, SubtaskRestore, SubtaskSnapshot};
 use flumen_model::config::Configuration;
 use flumen_model::failure::Failure;
 use flumen_model::ids::{Epoch, ExecutionAttempt, ExecutorId, JobId, SubtaskId, VertexId};
@@ -15,7 +16,7 @@ use flumen_model::status::ExecutionState;
 use serde::{Deserialize, Serialize};
 
 /// Version of these messages. Sides with different versions refuse each other when they meet.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Environment variable that tells a program its role: `plan` or `worker`. Not set: run the job right here. The other end
 /// of a socket is then the program's standard input.
@@ -196,11 +197,17 @@ pub enum ToWorker {
     Deploy(Deployment),
     /// All workers are ready: begin.
     Start {
+        /// Which part of the job.
+        #[serde(default)]
+        region: RegionId,
         /// The execution that is meant.
         attempt: ExecutionAttempt,
     },
-    /// Stop the subtasks of that execution (and of all earlier ones).
+    /// Stop the subtasks of that execution (and of all earlier ones of the region).
     Cancel {
+        /// Which part of the job.
+        #[serde(default)]
+        region: RegionId,
         /// The execution that is meant.
         attempt: ExecutionAttempt,
     },
@@ -213,12 +220,44 @@ pub enum ToWorker {
         /// The next piece of input, `None` when there is no more.
         split: Option<String>,
     },
+    /// These subtasks begin a checkpoint: sources, and subtasks whose inputs have all ended. A worker hands this and every
+    /// `Split` to a subtask in the order in which they were sent.
+    TriggerCheckpoint {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// Which subtasks.
+        subtasks: Vec<SubtaskId>,
+        /// What they are to take and to send on.
+        barrier: Barrier,
+    },
+    /// A checkpoint is complete and will be found again: what was prepared up to it may be committed.
+    CheckpointCompleted {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// Which checkpoint.
+        checkpoint: CheckpointId,
+    },
+    /// A checkpoint will never be complete: whoever waits for its barriers goes on without.
+    CheckpointAborted {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// Which checkpoint.
+        checkpoint: CheckpointId,
+    },
 }
 
-/// Who runs what in one execution of the job.
+/// A part of the job that no exchange connects with the rest: it is deployed, cancelled and restarted by itself. Numbered
+/// by the JobMaster from 0.
+pub type RegionId = u32;
+
+/// Who runs what in one execution of a region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
-    /// The number of this execution.
+    /// Which part of the job.
+    #[serde(default)]
+    pub region: RegionId,
+    /// The number of this execution. Numbers are given once in the life of a job, except that all regions of its first
+    /// deployment have the same.
     pub attempt: ExecutionAttempt,
     /// All workers of the job.
     pub workers: Vec<WorkerAddress>,
@@ -226,6 +265,9 @@ pub struct Deployment {
     pub me: u32,
     /// For each vertex the worker of each subtask, as an index into `workers`.
     pub placement: Vec<VertexPlacement>,
+    /// What this worker's subtasks start with; a subtask that is not here starts empty.
+    #[serde(default)]
+    pub restore: Vec<SubtaskRestore>,
 }
 
 /// Where the subtasks of one vertex run.
@@ -233,8 +275,13 @@ pub struct Deployment {
 pub struct VertexPlacement {
     /// The vertex.
     pub vertex: VertexId,
-    /// Indexed by subtask: index into [`Deployment::workers`].
+    /// Indexed by subtask: index into [`Deployment::workers`], or [`ELSEWHERE`](Self::ELSEWHERE).
     pub worker_of: Vec<u32>,
+}
+
+impl VertexPlacement {
+    /// The place of a subtask that is not part of the deployed region.
+    pub const ELSEWHERE: u32 = u32::MAX;
 }
 
 /// Where other workers reach a worker.
@@ -264,6 +311,9 @@ pub enum FromWorker {
     Refused(Failure),
     /// All subtasks of the deployment wait for [`ToWorker::Start`].
     Deployed {
+        /// Which part of the job.
+        #[serde(default)]
+        region: RegionId,
         /// The execution that is meant.
         attempt: ExecutionAttempt,
     },
@@ -286,6 +336,38 @@ pub enum FromWorker {
         attempt: ExecutionAttempt,
         /// The subtask.
         subtask: SubtaskId,
+    },
+    /// A subtask has taken in all of its input and emitted everything; it waits for a last checkpoint. Told only with
+    /// checkpoints enabled.
+    EndOfData {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// The subtask.
+        subtask: SubtaskId,
+    },
+    /// A subtask's part of a checkpoint is written.
+    CheckpointAck {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// The subtask.
+        subtask: SubtaskId,
+        /// Which checkpoint.
+        checkpoint: CheckpointId,
+        /// What was written.
+        snapshot: Box<SubtaskSnapshot>,
+        /// How long it took.
+        times: SnapshotTimes,
+    },
+    /// A subtask can't take its part of a checkpoint, and goes on without.
+    CheckpointDeclined {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// The subtask.
+        subtask: SubtaskId,
+        /// Which checkpoint.
+        checkpoint: CheckpointId,
+        /// Why.
+        failure: Failure,
     },
     /// Counts of running subtasks, about once a second.
     Io {

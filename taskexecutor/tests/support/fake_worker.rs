@@ -59,8 +59,8 @@ pub fn play() {
         _ => {}
     }
     while let Ok(Some(message)) = frame::read_blocking::<ToWorker>(&mut socket) {
-        if let ToWorker::Start { attempt } = message {
-            frame::write_blocking(&mut socket, &FromWorker::Deployed { attempt }).unwrap();
+        if let ToWorker::Start { attempt, .. } = message {
+            frame::write_blocking(&mut socket, &FromWorker::Deployed { region: 0, attempt }).unwrap();
         }
     }
     // The contract: without a TaskExecutor there is no worker.

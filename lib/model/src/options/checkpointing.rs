@@ -1,0 +1,55 @@
+//! Checkpoints, savepoints and where state is kept.
+
+use std::time::Duration;
+
+use super::section;
+use crate::config::MemorySize;
+
+section! { "State and checkpoints";
+    STATE_BACKEND: String = "state.backend.type", Some("hashmap"), ["state.backend"],
+        "Where keyed state lives while a job runs: hashmap (in memory) or rocksdb (on the local disk; programs built with the feature `rocksdb`).";
+    ROCKSDB_LOCAL_DIRS: String = "state.backend.rocksdb.localdir", None, ["state.backend.rocksdb.checkpointdir"],
+        "Directories for the files of RocksDB, separated by commas. Default: `io.tmp.dirs`.";
+    ROCKSDB_MEMORY: MemorySize = "state.backend.rocksdb.memory.fixed-per-tm", None, [],
+        "Bytes that the block cache and the write buffers of all RocksDB instances of one worker share. Default: the worker's managed memory (`taskmanager.memory.managed.fraction`).";
+    ROCKSDB_WRITE_BUFFER_RATIO: f64 = "state.backend.rocksdb.memory.write-buffer-ratio", Some("0.5"), [],
+        "Share of RocksDB's memory that write buffers may take.";
+    INCREMENTAL: bool = "execution.checkpointing.incremental", Some("true"), ["state.backend.incremental"],
+        "Whether a checkpoint of RocksDB uploads only files that no earlier checkpoint has.";
+    CHECKPOINT_DIRECTORY: String = "execution.checkpointing.dir", None, ["state.checkpoints.dir"],
+        "Directory for checkpoints, such as `hdfs:///flumen/checkpoints`. Each job writes into a directory of its own under it.";
+    SAVEPOINT_DIRECTORY: String = "execution.checkpointing.savepoint-dir", None, ["state.savepoints.dir"],
+        "Directory for savepoints for which none is given.";
+    INTERVAL: Duration = "execution.checkpointing.interval", None, [],
+        "Time between the starts of two checkpoints. Not set or 0: no periodic checkpoints.";
+    MIN_PAUSE: Duration = "execution.checkpointing.min-pause", Some("0"), [],
+        "Shortest time between the end of a checkpoint and the start of the next.";
+    TIMEOUT: Duration = "execution.checkpointing.timeout", Some("10 min"), [],
+        "Time after which an unfinished checkpoint is given up.";
+    MODE: String = "execution.checkpointing.mode", Some("EXACTLY_ONCE"), ["execution.checkpointing.consistency-mode"],
+        "EXACTLY_ONCE, or AT_LEAST_ONCE: channels don't wait for each other, and records after the barrier may be in the snapshot.";
+    TOLERABLE_FAILURES: u32 = "execution.checkpointing.tolerable-failed-checkpoints", Some("0"), [],
+        "Failed checkpoints in a row that do not fail the job. Checkpoints that were given up because of a time-out or a restart do not count as failures of the job.";
+    MAX_CONCURRENT: u32 = "execution.checkpointing.max-concurrent-checkpoints", Some("1"), [],
+        "Checkpoints that may be under way at the same time.";
+    RETAINED: u32 = "execution.checkpointing.num-retained", Some("1"), ["state.checkpoints.num-retained"],
+        "Completed checkpoints that are kept.";
+    EXTERNALIZED_RETENTION: String = "execution.checkpointing.externalized-checkpoint-retention", Some("NO_EXTERNALIZED_CHECKPOINTS"), ["execution.checkpointing.externalized-checkpoint.retention"],
+        "What happens to checkpoints when the job is cancelled or fails: RETAIN_ON_CANCELLATION, DELETE_ON_CANCELLATION (kept after a failure) or NO_EXTERNALIZED_CHECKPOINTS (removed).";
+    UNALIGNED: bool = "execution.checkpointing.unaligned.enabled", Some("false"), ["execution.checkpointing.unaligned"],
+        "Whether barriers overtake records, which then become part of the checkpoint: checkpoints stay fast under back-pressure.";
+    ALIGNED_TIMEOUT: Duration = "execution.checkpointing.aligned-checkpoint-timeout", Some("0"), ["execution.checkpointing.alignment-timeout"],
+        "With unaligned checkpoints: time for which barriers are aligned before they overtake records.";
+    LOCAL_RECOVERY: bool = "execution.checkpointing.local-backup.enabled", Some("false"), ["state.backend.local-recovery"],
+        "Whether workers keep a local copy of the newest checkpoint and recover from it where it is still valid.";
+    MEMORY_THRESHOLD: MemorySize = "execution.checkpointing.data-inline-threshold", Some("20 kb"), ["state.storage.fs.memory-threshold"],
+        "State of fewer bytes is stored in the checkpoint's metadata instead of in a file of its own.";
+    SAVEPOINT_PATH: String = "execution.state-recovery.path", None, ["execution.savepoint.path"],
+        "Savepoint or retained checkpoint that the job starts from: its directory or its `_metadata` file.";
+    IGNORE_UNCLAIMED: bool = "execution.state-recovery.ignore-unclaimed-state", Some("false"), ["execution.savepoint.ignore-unclaimed-state"],
+        "Whether state of operators that the program no longer has is left behind (`--allowNonRestoredState`).";
+    CLAIM_MODE: String = "execution.state-recovery.claim-mode", Some("NO_CLAIM"), ["execution.savepoint-restore-mode"],
+        "What a job may do with the snapshot that it starts from: NO_CLAIM (its first checkpoint is a full one and the snapshot stays the user's), CLAIM (it belongs to the job, which removes it when it is no longer needed) or LEGACY (as NO_CLAIM).";
+    AUTO_WATERMARK_INTERVAL: Duration = "pipeline.auto-watermark-interval", Some("200 ms"), [],
+        "Time between two watermarks of a source.";
+}
