@@ -5,18 +5,19 @@ use crate::metadata::{PACKAGES, members};
 /// Which of our crates each of our crates may link. What isn't here isn't allowed.
 const ARROWS: &[(&str, &[&str])] = &[
     ("flumen-examples", &["flumen"]),
-    ("flumen", &["flumen-worker", "flumen-jobmaster", "flumen-fs", "flumen-wire", "flumen-model"]),
-    ("flumen-worker", &["flumen-fs", "flumen-wire", "flumen-model"]),
+    ("flumen", &["flumen-worker", "flumen-jobmaster", "flumen-checkpoint", "flumen-fs", "flumen-wire", "flumen-model"]),
+    ("flumen-worker", &["flumen-checkpoint", "flumen-fs", "flumen-wire", "flumen-model"]),
     // Decides, and acts through small traits: no YARN, no HDFS, no REST.
     ("flumen-jobmaster", &["flumen-wire", "flumen-model"]),
     // These three never link user code or the worker: a job can't crash them.
     ("flumen-yarn-client", &["flumen-fs", "flumen-hadoop", "flumen-wire", "flumen-model"]),
     (
         "flumen-appmaster",
-        &["flumen-jobmaster", "flumen-fs", "flumen-hadoop", "flumen-wire", "flumen-model", "flumen-log"],
+        &["flumen-jobmaster", "flumen-checkpoint", "flumen-fs", "flumen-hadoop", "flumen-wire", "flumen-model", "flumen-log"],
     ),
     ("flumen-taskexecutor", &["flumen-wire", "flumen-model", "flumen-log"]),
     ("flumen-fs", &["flumen-hadoop", "flumen-model"]),
+    ("flumen-checkpoint", &["flumen-fs", "flumen-model"]),
     ("flumen-wire", &["flumen-model"]),
     ("flumen-hadoop", &[]),
     ("flumen-model", &[]),
