@@ -117,14 +117,22 @@ impl Leadership {
     pub async fn advance(&mut self, checkpoint: CheckpointId) -> Result<(), CheckpointError> {
         let newest = Reached { epoch: self.head.leader, checkpoint };
         let next = Head { newest, ..self.head };
-        if next == self.head {
-            return Ok(());
+        for _ in 0..TRIES {
+            if next == self.head || moved(&*self.fs, &self.job_directory, self.head, next).await? {
+                self.head = next;
+                return Ok(());
+            }
+            // An earlier step of this leader may have taken place although its answer was lost.
+            match read_head(&*self.fs, &self.job_directory).await? {
+                Some(found) if found.leader == self.head.leader => self.head = found,
+                Some(_) => {
+                    let directory = self.job_directory.to_string();
+                    return Err(CheckpointError::Superseded { directory, epoch: self.head.leader });
+                }
+                None => {}
+            }
         }
-        if moved(&*self.fs, &self.job_directory, self.head, next).await? {
-            self.head = next;
-            return Ok(());
-        }
-        Err(CheckpointError::Superseded { directory: self.job_directory.to_string(), epoch: self.head.leader })
+        Err(unsettled(&self.job_directory))
     }
 
     /// Says in this leader's own directory, before anything of its own can count, up to where the former one's do.
@@ -278,6 +286,16 @@ mod tests {
         second.advance(CheckpointId(2)).await.unwrap();
         assert!(matches!(first.advance(CheckpointId(2)).await, Err(CheckpointError::Superseded { .. })));
         assert_eq!(claim(&scratch, 2).await.unwrap().newest(), Some(CheckpointId(2)), "the same leader once more");
+    }
+
+    #[tokio::test]
+    async fn a_step_whose_answer_was_lost_is_no_loss_of_leadership() {
+        let scratch = Scratch::new();
+        let mut leader = claim(&scratch, 1).await.unwrap();
+        let head = |name: &str| scratch.path(&format!("job/head/{name}"));
+        scratch.fs().rename(&head("1.0.0"), &head("1.1.1"), false).await.unwrap();
+        leader.advance(CheckpointId(2)).await.unwrap();
+        assert_eq!(scratch.names("job/head").await, ["1.1.2"]);
     }
 
     #[tokio::test]

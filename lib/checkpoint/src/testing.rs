@@ -78,6 +78,7 @@ pub(crate) fn example(directory: &str) -> CompletedCheckpoint {
         redistribution: Redistribution::Union,
         schema: String::new(),
         items: in_file(format!("{directory}/list"), 0, b"abc"),
+        start: 0,
         ends: vec![1, 3],
     };
     let operator = OperatorSnapshot { keyed, lists: BTreeMap::from([("offsets".to_owned(), vec![list])]) };
