@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use flumen_jobmaster::{Action, Event as JobEvent, JobMaster, JobResult, Settings};
+use flumen_jobmaster::{Action, Event as JobEvent, JobMaster, JobResult, Settings, Start};
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
 use flumen_wire::application::Application;
@@ -103,7 +103,8 @@ impl JobDriver {
         watch: ClientWatch,
         now: Moment,
     ) -> (Self, Vec<Effect>) {
-        let (master, actions) = JobMaster::new(application.job, application.graph.clone(), settings, now.timestamp);
+        let graph = application.graph.clone();
+        let (master, actions) = JobMaster::new(application.job, graph, settings, Start::default(), now.timestamp);
         let mut driver = Self {
             job: application.job,
             program: application.program.clone(),
@@ -302,6 +303,14 @@ impl JobDriver {
                     effects.push(Effect::ToExecutor { id: executor, command });
                 }
                 Action::CommitOutputs { attempt } => effects.push(Effect::CommitOutputs { attempt }),
+                Action::StoreCheckpoint(checkpoint) => {
+                    let failure = Failure::new(Blame::Flumen, "checkpoints are not stored yet");
+                    tracing::warn!(checkpoint = %checkpoint.id, "checkpoints are not stored yet");
+                    let event = JobEvent::CheckpointStored { checkpoint: checkpoint.id, result: Err(failure) };
+                    self.job_event(now, event, effects);
+                }
+                Action::DiscardFiles { paths } => tracing::warn!(?paths, "files of checkpoints are not removed yet"),
+                Action::Answer { request, .. } => tracing::warn!(?request, "nobody asked for this snapshot"),
                 Action::Done(result) => effects.push(Effect::Done { result, cancelled: self.cancelled }),
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flumen_fs::{FileSystems, output};
-use flumen_jobmaster::{Action, Event, JobMaster, JobResult, Settings, Timestamp};
+use flumen_jobmaster::{Action, Event, JobMaster, JobResult, Settings, Start, Timestamp};
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
 use flumen_model::job_graph::JobGraph;
@@ -58,7 +58,7 @@ fn drive(runtime: &Runtime, program: Program, setup: &ProgramSetup) -> Result<Jo
     )
     .map_err(|e| embedded(e.into()))?;
     let settings = Settings::read(configuration, &program.graph)?;
-    let (jobmaster, actions) = JobMaster::new(job, program.graph.clone(), settings, now());
+    let (jobmaster, actions) = JobMaster::new(job, program.graph.clone(), settings, Start::default(), now());
     let (events, inbox) = mpsc::channel(QUEUE);
     let cluster = Cluster {
         job,
@@ -139,6 +139,13 @@ impl Cluster {
                     let result = self.commit(attempt).await;
                     let _ = self.events.send(Event::OutputsCommitted(result)).await;
                 }
+                Action::StoreCheckpoint(checkpoint) => {
+                    let result = Err(Failure::new(Blame::Flumen, "checkpoints are not stored yet"));
+                    let stored = Event::CheckpointStored { checkpoint: checkpoint.id, result };
+                    let _ = self.events.send(stored).await;
+                }
+                Action::DiscardFiles { paths } => tracing::warn!(?paths, "files of checkpoints are not removed yet"),
+                Action::Answer { request, .. } => tracing::warn!(?request, "nobody asked for this snapshot"),
                 Action::Done(result) => {
                     if result.status != JobStatus::Finished {
                         self.abandon_outputs().await;

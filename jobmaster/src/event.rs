@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use flumen_model::checkpoint::{CheckpointId, CompletedCheckpoint};
 use flumen_model::failure::Failure;
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
 use flumen_model::status::JobStatus;
@@ -70,6 +71,17 @@ pub enum Event {
     },
     /// The user wants the job to end.
     Cancel,
+    /// The user wants a checkpoint or savepoint. Answered by [`Action::Answer`], exactly once, and before
+    /// [`Action::Done`]; a job that is over already answers nothing.
+    Snapshot(SnapshotRequest),
+    /// Answer to [`Action::StoreCheckpoint`]: the checkpoint can be found again, or why not. To be told within a limited
+    /// time.
+    CheckpointStored {
+        /// Which one.
+        checkpoint: CheckpointId,
+        /// Whether its metadata is in place.
+        result: Result<(), Failure>,
+    },
     /// The slots that were declared will never come: the job fails with this.
     ResourcesUnavailable {
         /// What is missing, and what would fit.
@@ -115,8 +127,68 @@ pub enum Action {
         /// The execution that finished.
         attempt: ExecutionAttempt,
     },
+    /// Every subtask has confirmed a checkpoint: write its metadata, atomically and for good, then tell
+    /// [`Event::CheckpointStored`]. Several may be on the way.
+    StoreCheckpoint(Box<CompletedCheckpoint>),
+    /// Remove files and directories (with everything in them) that no checkpoint needs any more. What is not there is no
+    /// error, and nothing depends on the outcome. May be carried out late, but not before the actions in front of it.
+    DiscardFiles {
+        /// Full paths.
+        paths: Vec<String>,
+    },
+    /// Answer to [`Event::Snapshot`].
+    Answer {
+        /// Which request.
+        request: RequestId,
+        /// What was taken, or why it was not. For a stop: the job has ended.
+        result: Result<SnapshotTaken, Failure>,
+    },
     /// The job is over. The last action of a job, given exactly once.
     Done(JobResult),
+}
+
+/// A request for a snapshot, in the driver's own numbering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// What the user wants of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRequest {
+    /// Under this number it is answered.
+    pub request: RequestId,
+    /// What is wanted.
+    pub wish: SnapshotWish,
+}
+
+/// See [`SnapshotRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotWish {
+    /// A checkpoint, now.
+    Checkpoint {
+        /// Whether it refers to no file of earlier ones.
+        full: bool,
+    },
+    /// A savepoint, while the job goes on.
+    Savepoint {
+        /// The directory in which it gets a directory of its own; `None`: `state.savepoints.dir`.
+        target: Option<String>,
+    },
+    /// A savepoint, after which the job ends as FINISHED.
+    Stop {
+        /// As for [`Savepoint`](Self::Savepoint).
+        target: Option<String>,
+        /// Whether the sources end first, so that windows and timers fire: the job is not meant to be resumed.
+        drain: bool,
+    },
+}
+
+/// A snapshot that a user asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotTaken {
+    /// Its number.
+    pub checkpoint: CheckpointId,
+    /// The directory that holds its metadata file.
+    pub directory: String,
 }
 
 /// How a job ended.

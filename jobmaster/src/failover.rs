@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use flumen_model::failure::Blame;
@@ -10,7 +11,7 @@ use crate::event::Timestamp;
 use crate::settings::Restarts;
 
 /// Flink's restart strategies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RestartStrategy {
     /// The first failure ends the job.
     None,
@@ -30,6 +31,21 @@ pub enum RestartStrategy {
         /// Time between failure and restart.
         delay: Duration,
     },
+    /// Restarts after a time that grows from failure to failure.
+    ExponentialDelay {
+        /// Time between the first failure and the restart.
+        initial: Duration,
+        /// The longest such time.
+        max: Duration,
+        /// By how much it grows; at least 1.
+        multiplier: f64,
+        /// Time without a failure after which the next one is the first again.
+        reset: Duration,
+        /// Share of the time by which it varies, from 0 to 1.
+        jitter: f64,
+        /// Restarts before the job fails, until that reset; `None`: any number.
+        attempts: Option<u32>,
+    },
 }
 
 impl fmt::Display for RestartStrategy {
@@ -41,6 +57,13 @@ impl fmt::Display for RestartStrategy {
             }
             Self::FailureRate { max_failures, interval, delay } => {
                 write!(f, "failure-rate: {max_failures} failures within {interval:?}, each restart after {delay:?}")
+            }
+            Self::ExponentialDelay { initial, max, multiplier, reset, jitter: _, attempts } => {
+                write!(f, "exponential-delay: from {initial:?} to {max:?}, times {multiplier}")?;
+                match attempts {
+                    Some(attempts) => write!(f, ", {attempts} restarts until {reset:?} without a failure"),
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -67,11 +90,21 @@ pub(crate) struct Failover {
     restarts: u32,
     /// Times of the failures that a failure rate still counts, oldest first; never more than its maximum.
     forgiven: VecDeque<Timestamp>,
+    backoff: Backoff,
+}
+
+/// Where exponential-delay is.
+#[derive(Debug, Default)]
+struct Backoff {
+    /// Failures since the last reset.
+    failures: u32,
+    /// When the restart after the last of them was due.
+    restarted: Timestamp,
 }
 
 impl Failover {
     pub(crate) fn new(setting: Restarts) -> Self {
-        Self { setting, restarts: 0, forgiven: VecDeque::new() }
+        Self { setting, restarts: 0, forgiven: VecDeque::new(), backoff: Backoff::default() }
     }
 
     pub(crate) fn setting(&self) -> &Restarts {
@@ -116,10 +149,40 @@ impl Failover {
                 self.forgiven.push_back(now);
                 delay
             }
+            RestartStrategy::ExponentialDelay { initial, max, multiplier, reset, jitter, attempts } => {
+                let backoff = &mut self.backoff;
+                if now >= backoff.restarted.after(reset) {
+                    backoff.failures = 0;
+                }
+                if attempts.is_some_and(|attempts| backoff.failures >= attempts) {
+                    return Verdict::Exhausted;
+                }
+                let delay = grown(initial, max, multiplier, backoff.failures);
+                let delay = varied(delay, jitter, (now, self.restarts)).min(max);
+                backoff.failures += 1;
+                backoff.restarted = now.after(delay);
+                delay
+            }
         };
         self.restarts += 1;
         Verdict::Restart { delay }
     }
+}
+
+/// `initial` times `multiplier`, that often, but not more than `max`.
+fn grown(initial: Duration, max: Duration, multiplier: f64, times: u32) -> Duration {
+    let factor = multiplier.powi(i32::try_from(times).unwrap_or(i32::MAX));
+    Duration::try_from_secs_f64(initial.as_secs_f64() * factor).unwrap_or(max).min(max)
+}
+
+/// The time, longer or shorter by up to the share `jitter` of it. By how much depends on `seed` alone, so that the same
+/// facts lead to the same decision.
+fn varied(delay: Duration, jitter: f64, seed: (Timestamp, u32)) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    seed.hash(&mut hasher);
+    let unit = (hasher.finish() >> 11) as f64 / (1u64 << 53) as f64;
+    let seconds = delay.as_secs_f64() * (1.0 + jitter * (2.0 * unit - 1.0));
+    Duration::try_from_secs_f64(seconds).unwrap_or(delay)
 }
 
 #[cfg(test)]
@@ -182,6 +245,48 @@ mod tests {
                 assert_eq!(failover.judge(Timestamp(*at), *blame), *expected, "{name}: {blame:?} at {at}");
             }
         }
+    }
+
+    fn exponential(jitter: f64, attempts: Option<u32>) -> Failover {
+        let (initial, max, reset) = (SECOND, 10 * SECOND, 100 * SECOND);
+        let strategy = RestartStrategy::ExponentialDelay { initial, max, multiplier: 2.0, reset, jitter, attempts };
+        Failover::new(Restarts::Every(strategy))
+    }
+
+    #[test]
+    fn the_delay_grows_to_its_maximum_and_begins_anew_after_a_quiet_time() {
+        let mut failover = exponential(0.0, None);
+        let mut now = Timestamp(5);
+        for expected in [1, 2, 4, 8, 10, 10] {
+            assert_eq!(failover.judge(now, Blame::User), Verdict::Restart { delay: expected * SECOND });
+            now = now.after(10 * SECOND);
+        }
+        // The last restart was due now.
+        let quiet = now.after(100 * SECOND);
+        assert_eq!(failover.judge(Timestamp(quiet.0 - 1), Blame::Outside), Verdict::Restart { delay: 10 * SECOND });
+        let quiet = Timestamp(quiet.0 - 1).after(110 * SECOND);
+        assert_eq!(failover.judge(quiet, Blame::Outside), Verdict::Restart { delay: SECOND });
+    }
+
+    #[test]
+    fn attempts_before_the_reset_are_a_budget() {
+        let mut failover = exponential(0.0, Some(2));
+        assert!(matches!(failover.judge(Timestamp(0), Blame::User), Verdict::Restart { .. }));
+        assert!(matches!(failover.judge(Timestamp(9), Blame::User), Verdict::Restart { .. }));
+        assert_eq!(failover.judge(Timestamp(50), Blame::User), Verdict::Exhausted);
+        assert!(matches!(failover.judge(Timestamp(200_000), Blame::User), Verdict::Restart { .. }));
+    }
+
+    #[test]
+    fn the_delay_varies_within_its_share_and_never_beyond_the_maximum() {
+        let mut seen = std::collections::BTreeSet::new();
+        for at in 0..50 {
+            let mut failover = exponential(0.5, None);
+            let Verdict::Restart { delay } = failover.judge(Timestamp(at), Blame::User) else { panic!("no restart") };
+            assert!((SECOND / 2..=SECOND * 3 / 2).contains(&delay), "{delay:?}");
+            seen.insert(delay);
+        }
+        assert!(seen.len() > 25, "{seen:?}");
     }
 
     #[test]

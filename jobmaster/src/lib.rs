@@ -10,6 +10,8 @@ mod event;
 mod machine;
 mod state;
 
+mod checkpoint;
+
 mod execution_graph;
 mod executors;
 mod failover;
@@ -18,9 +20,15 @@ mod splits;
 
 mod details;
 mod settings;
+mod start;
 
+pub use checkpoint::statistics::{
+    CheckpointCounts, CheckpointEntry, CheckpointStatistics, CheckpointStatus, RestoredCheckpoint, SubtaskCheckpoint,
+    VertexCheckpoint,
+};
 pub use details::{ExceptionEntry, JobDetails, SplitProgress, SubtaskDetails, VertexDetails};
-pub use event::{Action, Event, JobResult, Timestamp};
+pub use event::{Action, Event, JobResult, RequestId, SnapshotRequest, SnapshotTaken, SnapshotWish, Timestamp};
 pub use failover::RestartStrategy;
 pub use machine::JobMaster;
-pub use settings::{Restarts, Settings};
+pub use settings::{CheckpointSettings, ClaimMode, Restarts, Retention, Settings};
+pub use start::Start;

@@ -216,6 +216,7 @@ impl Workers {
                     | FromWorker::EndOfData { .. }
                     | FromWorker::CheckpointAck { .. }
                     | FromWorker::CheckpointDeclined { .. }
+                    | FromWorker::RestoreFailed { .. }
                     | FromWorker::Io { .. } => Phase::Ready,
                 };
                 Some(ExecutorReport::Worker { job, instance, message })

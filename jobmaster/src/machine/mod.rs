@@ -2,18 +2,19 @@
 
 use std::collections::VecDeque;
 
-use flumen_model::failure::Failure;
+use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
 use flumen_model::job_graph::JobGraph;
 use flumen_model::status::JobStatus;
 
 use crate::details::ExceptionEntry;
-use crate::event::{Action, Event, Timestamp};
+use crate::event::{Action, Event, SnapshotRequest, Timestamp};
 use crate::execution_graph::ExecutionGraph;
 use crate::executors::Executors;
 use crate::failover::Failover;
 use crate::settings::Settings;
 use crate::splits::Splits;
+use crate::start::Start;
 use crate::state::{Phase, Then, job_may_go};
 
 mod attempt;
@@ -76,8 +77,16 @@ struct Held {
 }
 
 impl JobMaster {
-    /// Accepts a job. The first action declares the slots that it needs.
-    pub fn new(job: JobId, mut graph: JobGraph, settings: Settings, now: Timestamp) -> (Self, Vec<Action>) {
+    /// Accepts a job. The first action declares the slots that it needs. When it can't start from what it is to start from,
+    /// it is over at once, as FAILED with the reason.
+    pub fn new(
+        job: JobId,
+        mut graph: JobGraph,
+        settings: Settings,
+        start: Start,
+        now: Timestamp,
+    ) -> (Self, Vec<Action>) {
+        let _ = start;
         let splits = Splits::take_from(&mut graph);
         let mut master = Self {
             job,
@@ -138,6 +147,11 @@ impl JobMaster {
                 }
             }
             Event::Cancel => self.cancel(),
+            Event::Snapshot(SnapshotRequest { request, .. }) => {
+                let result = Err(Failure::new(Blame::Flumen, "snapshots are not taken yet"));
+                self.actions.push(Action::Answer { request, result });
+            }
+            Event::CheckpointStored { .. } => {}
             Event::ResourcesUnavailable { failure } => self.resources_unavailable(failure),
             Event::OutputsCommitted(result) => self.outputs_committed(result),
             Event::Tick => {}

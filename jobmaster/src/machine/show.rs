@@ -3,10 +3,25 @@
 use flumen_model::status::JobStatus;
 
 use super::JobMaster;
+use crate::checkpoint::statistics::CheckpointStatistics;
 use crate::details::{JobDetails, VertexDetails};
 
 impl JobMaster {
-    /// Everything that can be shown of the job.
+    /// Everything that can be shown of the job's checkpoints.
+    pub fn checkpoints(&self) -> CheckpointStatistics {
+        CheckpointStatistics {
+            settings: self.settings.checkpoints.clone(),
+            directory: None,
+            counts: Default::default(),
+            latest_completed: None,
+            latest_savepoint: None,
+            latest_failed: None,
+            latest_restored: None,
+            history: Vec::new(),
+        }
+    }
+
+    /// Everything else that can be shown of the job.
     pub fn details(&self) -> JobDetails {
         let vertices = self.graph.vertices.iter().zip(self.execution.details());
         JobDetails {

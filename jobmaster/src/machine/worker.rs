@@ -59,6 +59,7 @@ impl JobMaster {
             | FromWorker::RequestSplit { .. }
             | FromWorker::Io { .. }
             | FromWorker::EndOfData { .. }
+            | FromWorker::RestoreFailed { .. }
             | FromWorker::CheckpointAck { .. }
             | FromWorker::CheckpointDeclined { .. } => {}
         }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use flumen_jobmaster::{Action, Event, JobDetails, JobMaster, JobResult, Settings, Timestamp};
+use flumen_jobmaster::{Action, Event, JobDetails, JobMaster, JobResult, Settings, Start, Timestamp};
 use flumen_model::config::Configuration;
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId, SubtaskId, VertexId};
@@ -103,7 +103,7 @@ impl World {
         }
         let settings = Settings::read(&conf, &graph).expect("the options are valid");
         let now = Timestamp(1_000_000);
-        let (master, actions) = JobMaster::new(JOB, graph.clone(), settings, now);
+        let (master, actions) = JobMaster::new(JOB, graph.clone(), settings, Start::default(), now);
         let mut world = Self {
             master,
             now,
@@ -238,6 +238,7 @@ impl World {
                     self.worker_hears(executor, message);
                 }
             }
+            Action::StoreCheckpoint(_) | Action::DiscardFiles { .. } | Action::Answer { .. } => {}
             Action::CommitOutputs { .. } => self.mail.push_back(Event::OutputsCommitted(Ok(()))),
             Action::Done(result) => self.result = Some(result.clone()),
         }
@@ -277,6 +278,7 @@ impl World {
             }
             ToWorker::TriggerCheckpoint { .. }
             | ToWorker::CheckpointCompleted { .. }
+            | ToWorker::Drain { .. }
             | ToWorker::CheckpointAborted { .. } => {}
             ToWorker::Split { attempt, subtask: id, split: Some(split) } => {
                 let handed_out = self.handed_out.entry(attempt.0).or_default();
@@ -331,6 +333,8 @@ impl Known {
             }
             Event::Worker { .. }
             | Event::Cancel
+            | Event::Snapshot(_)
+            | Event::CheckpointStored { .. }
             | Event::ResourcesUnavailable { .. }
             | Event::OutputsCommitted(_)
             | Event::Tick => {}
@@ -371,10 +375,14 @@ impl Known {
                     | ToWorker::Split { .. }
                     | ToWorker::TriggerCheckpoint { .. }
                     | ToWorker::CheckpointCompleted { .. }
+                    | ToWorker::Drain { .. }
                     | ToWorker::CheckpointAborted { .. } => {}
                 }
             }
-            Action::CommitOutputs { .. } => {}
+            Action::StoreCheckpoint(_)
+            | Action::DiscardFiles { .. }
+            | Action::Answer { .. }
+            | Action::CommitOutputs { .. } => {}
             Action::Done(result) => {
                 assert_eq!(self.slots, Some(0), "JM-3: slots are given back at the end");
                 assert!(self.workers.is_empty(), "workers are left: {:?}", self.workers);

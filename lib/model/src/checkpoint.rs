@@ -51,6 +51,8 @@ impl SnapshotKind {
 pub enum Alignment {
     /// Channels that have delivered the barrier wait for the others.
     Aligned,
+    /// No channel waits: records behind the barrier may be in the snapshot (at least once).
+    Unblocked,
     /// The barrier overtakes records, which become part of the checkpoint.
     Unaligned,
     /// Aligned, but unaligned in a subtask that has waited for so many milliseconds.
@@ -164,10 +166,18 @@ pub struct ListState {
     /// Schema of the items, for the check before a restore (`lib/state`); empty when the items are opaque bytes.
     #[serde(default)]
     pub schema: String,
-    /// The bytes of all items, one after another.
+    /// The bytes of the items, one after another; after a restore with another parallelism, perhaps with those of other
+    /// subtasks before and behind.
     pub items: StateHandle,
-    /// Where each item ends.
+    /// Where the first item begins, in bytes from the start of `items`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub start: u64,
+    /// Where each item ends, in bytes from the start of `items`; the next one begins there.
     pub ends: Vec<u64>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How the items of a [`ListState`] are divided on restore.
@@ -207,7 +217,7 @@ pub struct InFlight {
     pub edge: u32,
     /// The subtask that had sent them.
     pub source: u32,
-    /// The subtask that they were for.
+    /// The subtask that they were for; [`ROUTE_AGAIN`](Self::ROUTE_AGAIN) when the parallelism has changed since.
     pub target: u32,
     /// Whether each record is preceded by its event time.
     pub timed: bool,
@@ -224,6 +234,11 @@ pub struct SubtaskSnapshot {
     /// Records that were on their way: into this subtask, and out of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub in_flight: Vec<InFlight>,
+}
+
+impl InFlight {
+    /// A [`target`](Self::target) that the sender's partitioner chooses anew for each record.
+    pub const ROUTE_AGAIN: u32 = u32::MAX;
 }
 
 impl SubtaskSnapshot {

@@ -230,7 +230,17 @@ pub enum ToWorker {
         /// What they are to take and to send on.
         barrier: Barrier,
     },
-    /// A checkpoint is complete and will be found again: what was prepared up to it may be committed.
+    /// These sources take no more input and end as if there were none (stop with drain): what follows is what follows
+    /// the end of any input.
+    Drain {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// Which subtasks.
+        subtasks: Vec<SubtaskId>,
+    },
+    /// A checkpoint is complete and will be found again: what was prepared up to it may be committed. Not sent for
+    /// [`Savepoint`](flumen_model::checkpoint::SnapshotKind::Savepoint): that one is the user's, who may remove it, and
+    /// the job does not recover from it. What was prepared for it is committed with the next completed checkpoint.
     CheckpointCompleted {
         /// The execution that is meant.
         attempt: ExecutionAttempt,
@@ -259,7 +269,7 @@ pub struct Deployment {
     /// The number of this execution. Numbers are given once in the life of a job, except that all regions of its first
     /// deployment have the same.
     pub attempt: ExecutionAttempt,
-    /// All workers of the job.
+    /// The workers of the region.
     pub workers: Vec<WorkerAddress>,
     /// Which of them is the receiver of this message.
     pub me: u32,
@@ -367,6 +377,18 @@ pub enum FromWorker {
         /// Which checkpoint.
         checkpoint: CheckpointId,
         /// Why.
+        failure: Failure,
+    },
+    /// A subtask can't begin with what it was given: a file of the checkpoint is missing, torn or altered. The subtask has
+    /// ended as failed, and says so with this instead of with `State`; the JobMaster takes an older checkpoint.
+    RestoreFailed {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// The subtask.
+        subtask: SubtaskId,
+        /// The checkpoint that it was to begin with.
+        checkpoint: CheckpointId,
+        /// Which file, and what is wrong with it.
         failure: Failure,
     },
     /// Counts of running subtasks, about once a second.

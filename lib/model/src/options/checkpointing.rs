@@ -29,9 +29,9 @@ section! { "State and checkpoints";
     MODE: String = "execution.checkpointing.mode", Some("EXACTLY_ONCE"), ["execution.checkpointing.consistency-mode"],
         "EXACTLY_ONCE, or AT_LEAST_ONCE: channels don't wait for each other, and records after the barrier may be in the snapshot.";
     TOLERABLE_FAILURES: u32 = "execution.checkpointing.tolerable-failed-checkpoints", Some("0"), [],
-        "Failed checkpoints in a row that do not fail the job. Checkpoints that were given up because of a time-out or a restart do not count as failures of the job.";
+        "Failed checkpoints in a row that are tolerated; one more restarts the job. Checkpoints that failed to be written or took longer than `execution.checkpointing.timeout` count; savepoints, and checkpoints that a restart or the end of a subtask cut off, do not.";
     MAX_CONCURRENT: u32 = "execution.checkpointing.max-concurrent-checkpoints", Some("1"), [],
-        "Checkpoints that may be under way at the same time.";
+        "Checkpoints that may be under way at the same time: one with unaligned checkpoints or a minimum pause.";
     RETAINED: u32 = "execution.checkpointing.num-retained", Some("1"), ["state.checkpoints.num-retained"],
         "Completed checkpoints that are kept.";
     EXTERNALIZED_RETENTION: String = "execution.checkpointing.externalized-checkpoint-retention", Some("NO_EXTERNALIZED_CHECKPOINTS"), ["execution.checkpointing.externalized-checkpoint.retention"],
@@ -50,6 +50,8 @@ section! { "State and checkpoints";
         "Whether state of operators that the program no longer has is left behind (`--allowNonRestoredState`).";
     CLAIM_MODE: String = "execution.state-recovery.claim-mode", Some("NO_CLAIM"), ["execution.savepoint-restore-mode"],
         "What a job may do with the snapshot that it starts from: NO_CLAIM (its first checkpoint is a full one and the snapshot stays the user's), CLAIM (it belongs to the job, which removes it when it is no longer needed) or LEGACY (as NO_CLAIM).";
+    HISTORY: u32 = "web.checkpoints.history", Some("10"), [],
+        "Checkpoints whose figures are kept for REST.";
     AUTO_WATERMARK_INTERVAL: Duration = "pipeline.auto-watermark-interval", Some("200 ms"), [],
         "Time between two watermarks of a source.";
 }
