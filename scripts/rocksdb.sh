@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Compiles RocksDB once per machine (8 CPU minutes), and prints how cargo finds it: for builds with the feature `rocksdb`.
-#   eval "$(scripts/rocksdb.sh)"   before cargo, which otherwise compiles RocksDB itself: 30 CPU minutes per target folder
+# Compiles RocksDB once per machine (8 CPU minutes), where builds with the feature `rocksdb` find it.
+#   scripts/rocksdb.sh          says where it is, too, for builds outside of this folder: eval "$(scripts/rocksdb.sh)"
 # Kept in ${FLUMEN_CACHE:-${XDG_CACHE_HOME:-~/.cache}/flumen}/rocksdb-<version>/; delete that folder to compile again.
+# Cargo itself would take 30 CPU minutes, for each target folder: see .cargo/config.toml.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
-if [ $# != 0 ]; then sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 2; fi
+if [ $# != 0 ]; then sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 2; fi
 
 RECIPE=1      # part of the folder's name: count up when the commands below make something else
 FILES_PER_PART=24
@@ -77,4 +78,6 @@ prepare() {
 need_rust >&2
 need_rocksdb_tools >&2
 prepare >&2
+mkdir -p "$ROOT/.cache"
+ln -sfn "$LIB_DIR" "$ROOT/.cache/rocksdb" # what .cargo/config.toml names
 printf 'export ROCKSDB_LIB_DIR=%q ROCKSDB_STATIC=1\n' "$LIB_DIR"
