@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_model::config::Configuration;
-use flumen_model::ids::JobId;
+use flumen_model::ids::{JobId, OperatorId};
 use flumen_model::job_graph::RuntimeMode;
 use flumen_model::options::execution;
 use flumen_wire::control::PlanReply;
 use flumen_wire::frame;
 use flumen_worker::deployment::Program;
 use flumen_worker::files::file_systems;
-use flumen_worker::operator::Data;
+use flumen_worker::operator::{Data, TaskResult};
 use flumen_worker::sources::Source;
 use flumen_worker::sources::collection::CollectionSource;
 use flumen_worker::sources::generator::GeneratorSource;
@@ -103,8 +103,9 @@ impl StreamExecutionEnvironment {
             Role::Worker(..) => Vec::new(),
             Role::Embedded | Role::Plan(_) => self.enumerate(input)?,
         };
-        let make: MakeSource = Arc::new(|context, output| {
-            Ok(task::producing::<String>(context, Box::new(TextFileSource::default()), output.typed()))
+        let make: MakeSource = Arc::new(|making, output| {
+            let source = TextFileSource::new(making.context, making.operator)?;
+            Ok(task::producing::<String>(making.context.clone(), making.operator, Box::new(source), output.typed()))
         });
         let splits = splits.iter().map(TextSplit::encode).collect();
         Ok(self.source("Source: Text File", false, Work::Source { bounded: true, splits, make }))
@@ -126,7 +127,8 @@ impl StreamExecutionEnvironment {
     /// The elements of a collection, in order, with parallelism 1.
     pub fn from_collection<T: Data + Sync>(&self, elements: impl IntoIterator<Item = T>) -> DataStream<T> {
         let elements: Arc<[T]> = elements.into_iter().collect();
-        let source = move |_: &SubtaskContext| CollectionSource::new(Arc::clone(&elements));
+        let source =
+            move |context: &SubtaskContext, operator| CollectionSource::new(Arc::clone(&elements), context, operator);
         self.typed_source("Source: Collection Source", true, true, source)
     }
 
@@ -138,7 +140,7 @@ impl StreamExecutionEnvironment {
     /// The lines that a TCP server at `host:port` sends, until it closes; with parallelism 1.
     pub fn socket_text_stream(&self, host: &str, port: u16) -> DataStream<String> {
         let host = host.to_owned();
-        let source = move |_: &SubtaskContext| SocketSource::new(host.clone(), port);
+        let source = move |_: &SubtaskContext, _| Ok(SocketSource::new(host.clone(), port));
         self.typed_source("Source: Socket Stream", false, true, source)
     }
 
@@ -155,8 +157,8 @@ impl StreamExecutionEnvironment {
                 "a generator's rate must be a positive number of records per second, not {per_second:?}"
             ));
         }
-        let source = move |context: &SubtaskContext| {
-            GeneratorSource::new(generate.clone(), count, per_second, context.id.index, context.parallelism)
+        let source = move |context: &SubtaskContext, operator| {
+            GeneratorSource::new(generate.clone(), count, per_second, context, operator)
         };
         self.typed_source("Source: Data Generator", true, false, source)
     }
@@ -166,11 +168,11 @@ impl StreamExecutionEnvironment {
         name: &str,
         bounded: bool,
         single: bool,
-        source: impl Fn(&SubtaskContext) -> S + Send + Sync + 'static,
+        source: impl Fn(&SubtaskContext, OperatorId) -> TaskResult<S> + Send + Sync + 'static,
     ) -> DataStream<T> {
-        let make: MakeSource = Arc::new(move |context, output| {
-            let source = Box::new(source(&context));
-            Ok(task::producing::<T>(context, source, output.typed()))
+        let make: MakeSource = Arc::new(move |making, output| {
+            let source = Box::new(source(making.context, making.operator)?);
+            Ok(task::producing::<T>(making.context.clone(), making.operator, source, output.typed()))
         });
         self.source(name, single, Work::Source { bounded, splits: Vec::new(), make })
     }

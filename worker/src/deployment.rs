@@ -5,17 +5,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use flumen_model::checkpoint::SubtaskRestore;
 use flumen_model::ids::{SubtaskId, VertexId};
 use flumen_model::job_graph::{JobEdge, JobGraph};
-use flumen_wire::control::{Deployment, FromWorker};
+use flumen_wire::control::{Deployment, FromWorker, VertexPlacement};
 use flumen_wire::data::ChannelId;
 use tokio::sync::mpsc;
 
+use crate::exchange::channels::{ChannelTarget, OutputChannel};
 use crate::exchange::connection::{Hello, InboundChannel, Outbound};
 use crate::exchange::credit::Credit;
-use crate::exchange::gate::{CreditReturn, Gate, RemoteGate};
+use crate::exchange::gate::{ChannelOrigin, CreditReturn, Gate, RemoteGate};
 use crate::exchange::network::Network;
-use crate::exchange::writer::{ChannelTarget, OutputChannel};
 use crate::operator::{Data, TaskResult};
 use crate::sources::SplitRequests;
 use crate::subtask::{IoCounters, SubtaskContext, SubtaskHandle, WorkerContext};
@@ -47,7 +48,7 @@ impl AnyGate {
 /// Makes the subtasks of one vertex. Implemented by the typed API, which alone knows the records' types.
 pub trait VertexFactory: Send + Sync {
     /// An input gate, `None` for a vertex that begins with a source.
-    fn gate(&self, channels: usize, credit: u32, receiver: Arc<SubtaskHandle>) -> Option<AnyGate>;
+    fn gate(&self, origins: &[ChannelOrigin], credit: u32, receiver: Arc<SubtaskHandle>) -> Option<AnyGate>;
 
     /// A subtask, wired to its channels: `outputs[k]` are the channels of the vertex's `k`-th output. Called in the
     /// subtask's own thread, so it may wait for I/O.
@@ -77,6 +78,8 @@ pub struct Wired {
     pub gate: Option<AnyGate>,
     /// Its outputs.
     pub outputs: Vec<Vec<OutputChannel<AnyGate>>>,
+    /// The checkpoint's pieces that it starts with.
+    pub restore: Option<SubtaskRestore>,
 }
 
 /// The part of a deployment that runs in one worker.
@@ -131,7 +134,8 @@ impl<'a> Wiring<'a> {
             if given != vertex.parallelism as usize {
                 return Err(BadDeployment::Places { vertex: vertex.name.clone(), needed: vertex.parallelism, given });
             }
-            if let Some(&worker) = places[&vertex.id].iter().find(|&&worker| worker as usize >= workers) {
+            let no_worker = |worker: &&u32| **worker as usize >= workers && **worker != VertexPlacement::ELSEWHERE;
+            if let Some(&worker) = places[&vertex.id].iter().find(no_worker) {
                 return Err(BadDeployment::Worker { vertex: vertex.name.clone(), worker, workers });
             }
         }
@@ -152,7 +156,9 @@ impl<'a> Wiring<'a> {
         edges.flat_map(move |(number, edge)| {
             let targets = self.parallelism(edge.target);
             let sends = move |source: &u32| edge.partitioner.targets(*source, targets).contains(&subtask.index);
-            (0..self.parallelism(edge.source)).filter(sends).map(move |source| (number, edge, source))
+            let here = move |source: &u32| self.worker_of(edge.source, *source) != VertexPlacement::ELSEWHERE;
+            let sources = (0..self.parallelism(edge.source)).filter(sends).filter(here);
+            sources.map(move |source| (number, edge, source))
         })
     }
 
@@ -169,6 +175,9 @@ impl<'a> Wiring<'a> {
         ChannelId { attempt: self.deployment.attempt, edge: edge as u32, source, target }
     }
 }
+
+/// Watermarks, barriers and ends of one channel that may wait in a connection's queue besides those between its buffers.
+const CONTROLS_AHEAD: usize = 4;
 
 /// A connection that is being planned.
 struct Planned {
@@ -202,7 +211,9 @@ pub fn prepare(
     for subtask in wiring.own_subtasks() {
         let inputs: Vec<_> = wiring.inputs(subtask).collect();
         let handle = Arc::clone(&handles[&subtask]);
-        let Some(gate) = program.vertices[&subtask.vertex].gate(inputs.len(), credit, handle) else { continue };
+        let origin = |(edge, _, source): &(usize, &JobEdge, u32)| ChannelOrigin { edge: *edge as u32, source: *source };
+        let origins: Vec<_> = inputs.iter().map(origin).collect();
+        let Some(gate) = program.vertices[&subtask.vertex].gate(&origins, credit, handle) else { continue };
         for (index, (edge_number, edge, source)) in inputs.into_iter().enumerate() {
             let id = wiring.channel(edge_number, source, subtask.index);
             let from = wiring.worker_of(edge.source, source);
@@ -211,13 +222,14 @@ pub fn prepare(
             } else {
                 let (network, _) = network.ok_or(BadDeployment::NoNetwork)?;
                 let channel = InboundChannel { gate: Arc::clone(&gate.remote), index: index as u32 };
-                network.expect(from, id, channel, credit);
+                network.expect(deployment.region, from, id, channel, credit);
             }
         }
         gates.insert(subtask, gate);
     }
 
-    // A connection's queue holds the credit and the end of all its channels, so that a sender never waits for it.
+    // A connection's queue holds the credit of all its channels and a control before and behind each buffer, so that a
+    // sender hardly ever waits for it.
     let mut queue = HashMap::<u32, usize>::new();
     let outputs = |subtask: SubtaskId| {
         let edges = graph.edges.iter().enumerate().filter(move |(_, edge)| edge.source == subtask.vertex);
@@ -225,7 +237,7 @@ pub fn prepare(
     };
     for (_, edge, source) in wiring.own_subtasks().flat_map(outputs) {
         for target in edge.partitioner.targets(source, wiring.parallelism(edge.target)) {
-            *queue.entry(wiring.worker_of(edge.target, target)).or_default() += credit as usize + 1;
+            *queue.entry(wiring.worker_of(edge.target, target)).or_default() += 2 * credit as usize + CONTROLS_AHEAD;
         }
     }
     queue.remove(&me);
@@ -244,6 +256,7 @@ pub fn prepare(
             for target in edge.partitioner.targets(source, wiring.parallelism(edge.target)) {
                 let id = wiring.channel(number, source, target);
                 let channel_credit = Arc::new(Credit::new(credit, Arc::clone(handle)));
+                let receiver = target;
                 let target = match planned.get_mut(&wiring.worker_of(edge.target, target)) {
                     Some(connection) => {
                         connection.credits.insert(id, Arc::clone(&channel_credit));
@@ -255,7 +268,8 @@ pub fn prepare(
                         ChannelTarget::Local { gate, channel }
                     }
                 };
-                channels.push(OutputChannel { target, credit: channel_credit });
+                let edge = number as u32;
+                channels.push(OutputChannel { edge, subtask: receiver, target, credit: channel_credit });
             }
             channels_of_outputs.push(channels);
         }
@@ -271,11 +285,16 @@ pub fn prepare(
                 attempt,
                 handle: Arc::clone(handle),
                 io: Arc::new(IoCounters::default()),
-                splits: SplitRequests::new(subtask, attempt, Arc::clone(handle), reports.clone()),
+                splits: SplitRequests::new(subtask, attempt, reports.clone()),
+                mailbox: Arc::default(),
+                backlog: Arc::default(),
+                restored: Arc::default(),
+                reports: reports.clone(),
                 worker: worker.clone(),
             },
             gate: gates.remove(&subtask),
             outputs: channels_of_outputs,
+            restore: deployment.restore.iter().find(|restore| restore.subtask == subtask).cloned(),
         });
     }
 
@@ -283,7 +302,7 @@ pub fn prepare(
     for (to, connection) in planned {
         let (network, job) = network.ok_or(BadDeployment::NoNetwork)?;
         connections.push(Outbound {
-            hello: Hello { job, attempt: deployment.attempt, sender: me },
+            hello: Hello { job, region: deployment.region, attempt: deployment.attempt, sender: me },
             peer: deployment.workers[to as usize].clone(),
             host: network.host().to_owned(),
             tls: network.tls().clone(),

@@ -2,11 +2,14 @@
 //! lets a slow receiver stop its own channels only.
 //!
 //! Every channel (from one subtask to one subtask over one edge) has a credit of a few buffers. A sender takes one for each
-//! buffer and waits when there is none; the receiver gives it back when it has processed the buffer.
+//! buffer; without it, buffers wait in the sender and the sender takes no more input. The receiver gives it back when it
+//! has processed the buffer.
 
+pub mod channels;
 pub mod codec;
 pub mod credit;
 pub mod gate;
+pub(crate) mod input;
 pub mod writer;
 
 pub mod connection;

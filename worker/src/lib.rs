@@ -8,10 +8,16 @@
 //! hand batches to other subtasks: as they are within this process, serialised to other processes. Start reading at
 //! [`operator`] and [`task`], then [`exchange`].
 
+pub mod batch;
 pub mod operator;
 
 pub mod subtask;
 pub mod task;
+mod task_state;
+
+pub mod checkpoint;
+pub mod restore;
+mod upload;
 
 pub mod exchange;
 

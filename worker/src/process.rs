@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use flumen_model::config::BadConfiguration;
 use flumen_model::failure::{Blame, Failure};
-use flumen_model::options::{execution, memory};
+use flumen_model::job_graph::RuntimeMode;
+use flumen_model::options::{checkpointing, execution, memory};
 use flumen_wire::control::{FromWorker, ProgramSetup, ToWorker, WorkerSetup};
 use flumen_wire::frame;
 use flumen_wire::tls::{InternalTls, SecurityError};
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::deployment::Program;
 use crate::exchange::network::Network;
 use crate::files::{FilesError, file_systems};
-use crate::subtask::WorkerContext;
+use crate::subtask::{TimeSource, WorkerContext};
 use crate::worker::{QUEUE, Worker};
 
 /// Why a worker could not begin.
@@ -59,6 +60,9 @@ pub fn worker_context(
         tmp_dirs: tmp_dirs.iter().map(PathBuf::from).collect(),
         buffer_timeout: configuration.get(&execution::BUFFER_TIMEOUT)?,
         segment_bytes: configuration.get(&memory::SEGMENT_SIZE)?.0.clamp(1 << 10, 16 << 20) as usize,
+        checkpointing: graph.mode == RuntimeMode::Streaming
+            && configuration.find(&checkpointing::INTERVAL)?.is_some_and(|interval| !interval.is_zero()),
+        time: TimeSource::System,
     })
 }
 

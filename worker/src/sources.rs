@@ -9,8 +9,12 @@ use flumen_model::ids::{ExecutionAttempt, SubtaskId};
 use flumen_wire::control::FromWorker;
 use tokio::sync::mpsc;
 
-use crate::operator::{TaskError, TaskResult};
-use crate::subtask::{SubtaskContext, SubtaskHandle};
+use flumen_model::checkpoint::{CheckpointId, Redistribution};
+
+use crate::batch::Batch;
+use crate::operator::{SplitChange, TaskError, TaskResult};
+use crate::subtask::SubtaskContext;
+pub use crate::task_state::Position;
 
 pub mod collection;
 pub mod generator;
@@ -28,11 +32,36 @@ pub enum SourceStatus {
     End,
 }
 
-/// A source of one subtask.
-pub trait Source<T>: Send {
-    /// Appends about a batch of records. It may wait for I/O through [`SubtaskContext::block_on`], which a cancellation
-    /// ends, but not for records that may never come: then it is idle.
-    fn poll(&mut self, context: &mut SubtaskContext, out: &mut Vec<T>) -> TaskResult<SourceStatus>;
+/// A source of one subtask. Everything is called between two batches, in the subtask's own thread.
+pub trait Source<T> {
+    /// Appends about a batch of records, all of one split. It may wait for I/O through [`SubtaskContext::block_on`],
+    /// which a cancellation ends, but not for records or splits that may never come: then it is idle.
+    fn poll(&mut self, context: &mut SubtaskContext, out: &mut Batch<T>) -> TaskResult<SourceStatus>;
+
+    /// What has to be read after a restore: everything that [`poll`](Self::poll) has not given out yet of what this
+    /// subtask is responsible for, including splits that were handed out and not begun. It comes back, redistributed,
+    /// through [`SubtaskContext::restored_list`] under the source's operator and the name [`Position::NAME`].
+    fn snapshot(&mut self, context: &SubtaskContext) -> TaskResult<Position>;
+
+    /// A change of splits since the last call, told right after [`poll`](Self::poll) and in front of its records.
+    fn split_change(&mut self) -> Option<SplitChange> {
+        None
+    }
+
+    /// A checkpoint is complete: what was read before it will not be asked for again.
+    fn checkpoint_completed(&mut self, _: CheckpointId) -> TaskResult {
+        Ok(())
+    }
+}
+
+impl Position {
+    /// Name of the list state that it is kept in.
+    pub const NAME: &str = "source-position";
+
+    /// The position of a source that begins anew after every restore.
+    pub fn none() -> Self {
+        Self { items: Vec::new(), redistribution: Redistribution::Split }
+    }
 }
 
 /// How a source subtask asks the JobMaster for pieces of input.
@@ -40,20 +69,14 @@ pub trait Source<T>: Send {
 pub struct SplitRequests {
     subtask: SubtaskId,
     attempt: ExecutionAttempt,
-    handle: Arc<SubtaskHandle>,
     reports: mpsc::Sender<FromWorker>,
     answers: Arc<Mutex<VecDeque<Option<String>>>>,
 }
 
 impl SplitRequests {
     /// Requests on behalf of that subtask.
-    pub fn new(
-        subtask: SubtaskId,
-        attempt: ExecutionAttempt,
-        handle: Arc<SubtaskHandle>,
-        reports: mpsc::Sender<FromWorker>,
-    ) -> Self {
-        Self { subtask, attempt, handle, reports, answers: Arc::default() }
+    pub fn new(subtask: SubtaskId, attempt: ExecutionAttempt, reports: mpsc::Sender<FromWorker>) -> Self {
+        Self { subtask, attempt, reports, answers: Arc::default() }
     }
 
     /// Asks for the next split without waiting for it.
@@ -65,15 +88,19 @@ impl SplitRequests {
         self.reports.blocking_send(request).map_err(|_| TaskError::Canceled)
     }
 
-    /// The answer to the oldest request: `None` when there is no more input.
-    pub fn wait(&self) -> TaskResult<Option<String>> {
-        self.handle.wait_for(|| self.lock().pop_front())
+    /// The answer to the oldest request, if it has come: `Some(None)` when there is no more input.
+    pub fn take(&self) -> Option<Option<String>> {
+        self.lock().pop_front()
+    }
+
+    /// Splits that have come and were not taken yet.
+    pub fn waiting(&self) -> Vec<String> {
+        self.lock().iter().flatten().cloned().collect()
     }
 
     /// The JobMaster's answer.
     pub fn answer(&self, split: Option<String>) {
         self.lock().push_back(split);
-        self.handle.wake();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Option<String>>> {

@@ -1,19 +1,23 @@
 //! One running subtask as others see it: how it is woken and cancelled, what it has counted, what it knows of itself.
 
+use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use flumen_fs::FileSystems;
+use flumen_model::checkpoint::{Barrier, CheckpointId, InFlight};
 use flumen_model::config::Configuration;
-use flumen_model::ids::{ExecutionAttempt, SubtaskId};
-use flumen_wire::control::SubtaskIo;
-use tokio::sync::Notify;
+use flumen_model::ids::{ExecutionAttempt, OperatorId, SubtaskId};
+use flumen_wire::control::{FromWorker, SubtaskIo};
+use tokio::sync::{Notify, mpsc};
 
+use crate::batch::EventTime;
 use crate::operator::{TaskError, TaskResult};
+use crate::restore::Restored;
 use crate::sources::SplitRequests;
 
 /// Wakes and cancels the thread of a subtask. Everything that a subtask waits for (input, credit, a split, cancellation)
@@ -79,6 +83,93 @@ impl SubtaskHandle {
     }
 }
 
+/// What the control plane tells a running subtask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mail {
+    /// The answer to a request for a split; `None`: there are no more.
+    Split(Option<String>),
+    /// Take a snapshot and send the barrier on.
+    Trigger(Barrier),
+    /// A checkpoint is complete.
+    Completed(CheckpointId),
+    /// A checkpoint will never be complete.
+    Aborted(CheckpointId),
+    /// A source is to end as if it had no more input.
+    Drain,
+}
+
+/// Mails to one subtask, worked on between two batches in the order in which they came. Few at a time: answers to requests
+/// and steps of checkpoints.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    mails: Mutex<VecDeque<Mail>>,
+    /// Looked at once per batch, so that the lock is not.
+    waiting: AtomicBool,
+}
+
+impl Mailbox {
+    /// Puts a mail in. The subtask has to be woken afterwards.
+    pub fn put(&self, mail: Mail) {
+        self.mails.lock().unwrap_or_else(PoisonError::into_inner).push_back(mail);
+        self.waiting.store(true, Ordering::Release);
+    }
+
+    /// Takes the oldest mail out.
+    #[inline]
+    pub fn take(&self) -> Option<Mail> {
+        if !self.waiting.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
+        let mail = mails.pop_front();
+        self.waiting.store(!mails.is_empty(), Ordering::Release);
+        mail
+    }
+}
+
+/// Number of buffers that wait for credit in the writers of a subtask. While there are any, it takes no input.
+#[derive(Debug, Default)]
+pub struct Backlog(AtomicUsize);
+
+impl Backlog {
+    /// Another one waits.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One waits no more.
+    pub fn remove(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether none waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Where a subtask reads the processing time.
+#[derive(Debug, Clone, Default)]
+pub enum TimeSource {
+    /// The system's clock.
+    #[default]
+    System,
+    /// A clock that somebody sets, in milliseconds since 1970.
+    Manual(Arc<AtomicI64>),
+}
+
+impl TimeSource {
+    /// Now, in milliseconds since 1970.
+    #[inline]
+    pub fn now(&self) -> EventTime {
+        match self {
+            Self::System => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
+            Self::Manual(clock) => clock.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// What a subtask has counted. Written once per batch by its own thread, read by the reporter.
 #[derive(Debug, Default)]
 pub struct IoCounters {
@@ -121,6 +212,10 @@ pub struct WorkerContext {
     pub buffer_timeout: Duration,
     /// `taskmanager.memory.segment-size`: bytes of a buffer to another process.
     pub segment_bytes: usize,
+    /// Whether the job takes periodic checkpoints: subtasks then wait for a last one before they finish.
+    pub checkpointing: bool,
+    /// The processing time.
+    pub time: TimeSource,
 }
 
 /// What a subtask's operators can know and use.
@@ -142,11 +237,34 @@ pub struct SubtaskContext {
     pub io: Arc<IoCounters>,
     /// How a source asks for input.
     pub splits: SplitRequests,
+    /// What it is told.
+    pub mailbox: Arc<Mailbox>,
+    /// What its writers have not sent yet.
+    pub backlog: Arc<Backlog>,
+    /// What it starts with.
+    pub restored: Arc<Restored>,
+    /// Where it reports to.
+    pub reports: mpsc::Sender<FromWorker>,
     /// What it shares with the others.
     pub worker: WorkerContext,
 }
 
 impl SubtaskContext {
+    /// The items of a list state at the checkpoint that the subtask starts from; `None` when it starts from none.
+    pub fn restored_list(&self, operator: OperatorId, name: &str) -> Option<Vec<Bytes>> {
+        self.restored.list(operator, name)
+    }
+
+    /// Takes the records out that were in flight over that edge at the checkpoint that the subtask starts from.
+    pub(crate) fn take_in_flight(&self, edge: u32) -> Vec<(InFlight, Bytes)> {
+        self.restored.take_in_flight(edge)
+    }
+
+    /// Tells the JobMaster something. When nobody hears it, the worker is going down and cancels this subtask.
+    pub fn report(&self, report: FromWorker) {
+        let _ = self.reports.blocking_send(report);
+    }
+
     /// Runs a future to its end in the subtask's thread, or stops waiting when the subtask is cancelled.
     pub fn block_on<F: Future>(&self, future: F) -> TaskResult<F::Output> {
         self.worker.runtime.block_on(async {

@@ -1,87 +1,145 @@
-//! The thread of a subtask: it takes batches from its gate or source, pushes them through its chain, and ends in exactly
-//! one of finished, canceled and failed.
+//! The thread of a subtask: it takes batches from its gate or source, pushes them through its chain, works on mails between
+//! two batches, and ends in exactly one of finished, canceled and failed.
+//!
+//! ```text
+//! running ─ end of input ─▶ ended ─ the first checkpoint after it is complete (or: no checkpoints) ─▶ finished
+//!    └─ barrier of a stop with savepoint ─▶ stopped ─ that savepoint is complete ─▶ finished
+//! ```
 
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use flumen_model::failure::Blame;
+use flumen_model::ids::OperatorId;
 
-use crate::exchange::codec;
-use crate::exchange::gate::{Gate, Item};
-use crate::operator::{BATCH_RECORDS, Data, Push, TaskError, TaskResult};
+use crate::batch::{Batch, END_OF_TIME};
+use crate::exchange::gate::Gate;
+use crate::exchange::input::{Input, Taken};
+use crate::operator::{BATCH_RECORDS, Data, Push, Signal, TaskError, TaskResult};
 use crate::sources::{Source, SourceStatus};
-use crate::subtask::SubtaskContext;
+use crate::subtask::{Mail, SubtaskContext};
+use crate::task_state::{Stage, TaskState};
 
-/// What a subtask does from start to end; made in the worker's thread, run in its own.
-pub type SubtaskBody = Box<dyn FnOnce() -> TaskResult + Send>;
+/// What a subtask does from start to end; made and run in the subtask's own thread.
+pub type SubtaskBody = Box<dyn FnOnce() -> TaskResult>;
 
 /// The body of a subtask that receives from others.
 pub fn receiving<T: Data>(context: SubtaskContext, gate: Arc<Gate<T>>, mut head: Box<dyn Push<T>>) -> SubtaskBody {
     Box::new(move || {
-        let mut open = gate.channels();
-        let mut decoded = Vec::new();
-        while open > 0 {
+        let mut input = Input::new(gate, Arc::clone(&context.io));
+        let mut state = TaskState::new(context.clone());
+        let mut batch = Batch::with_capacity(BATCH_RECORDS);
+        head.signal(Signal::Resume)?;
+        while state.stage != Stage::Over {
             context.handle.check()?;
-            let Some((channel, item)) = gate.take()? else {
-                // Nothing else to do: let everything go before sleeping. A wake-up in between is kept by the thread.
-                head.flush()?;
-                context.handle.park(context.worker.buffer_timeout);
-                continue;
-            };
-            match item {
-                Item::Batch(mut batch) => {
+            while let Some(mail) = context.mailbox.take() {
+                match mail {
+                    Mail::Trigger(barrier) => state.barrier(&mut *head, Arc::new(barrier), None)?,
+                    Mail::Completed(checkpoint) => state.completed(&mut *head, checkpoint)?,
+                    Mail::Aborted(checkpoint) => {
+                        input.abort(checkpoint);
+                        state.aborted(&mut *head, checkpoint)?;
+                    }
+                    Mail::Split(_) | Mail::Drain => {}
+                }
+            }
+            if let Some((checkpoint, overtaken)) = input.take_overtaken() {
+                state.overtaken(checkpoint, overtaken);
+            }
+            let blocked = state.is_blocked(&mut *head)?;
+            let taken = if blocked { input.next_overtaking()? } else { input.next(&mut batch)? };
+            match taken {
+                Some(Taken::Records) => {
                     context.io.records_in.fetch_add(batch.len() as u64, Ordering::Relaxed);
                     head.push(&mut batch)?;
-                    gate.give_back(channel);
                 }
-                Item::Bytes(bytes) => {
-                    context.io.bytes_in.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                    let mut rest = &bytes[..];
-                    while !rest.is_empty() {
-                        decoded.push(codec::decode(&mut rest)?);
-                        if decoded.len() >= BATCH_RECORDS || rest.is_empty() {
-                            context.io.records_in.fetch_add(decoded.len() as u64, Ordering::Relaxed);
-                            head.push(&mut decoded)?;
-                        }
-                    }
-                    gate.give_back(channel);
+                Some(Taken::Watermark(time)) => head.signal(Signal::Watermark(time))?,
+                Some(Taken::Idle(idle)) => head.signal(Signal::Idle(idle))?,
+                Some(Taken::Barrier(barrier, times)) => state.barrier(&mut *head, barrier, Some(times))?,
+                Some(Taken::Overrun(checkpoint)) => state.overrun(checkpoint),
+                Some(Taken::EndOfData) => state.end_of_data(&mut *head)?,
+                // Without an end of data the senders stopped with a savepoint: this subtask will hear of it as well.
+                Some(Taken::Closed { ended: _ }) => {}
+                None => {
+                    // Nothing else to do: let everything go before sleeping. A wake-up in between is kept by the thread.
+                    let wait = state.rest(&mut *head, !blocked)?;
+                    context.handle.park(input.deadline().map_or(wait, |deadline| wait.min(deadline)));
+                    continue;
                 }
-                Item::End => open -= 1,
             }
+            state.between_batches(&mut *head)?;
         }
-        head.end()
+        head.signal(Signal::Close)
     })
 }
 
-/// The body of a subtask that reads from a source.
+/// The body of a subtask that reads from a source, whose position is kept under the id of `operator`.
 pub fn producing<T: Data>(
     mut context: SubtaskContext,
+    operator: OperatorId,
     mut source: Box<dyn Source<T>>,
     mut head: Box<dyn Push<T>>,
 ) -> SubtaskBody {
     Box::new(move || {
-        let mut batch = Vec::with_capacity(BATCH_RECORDS);
-        loop {
+        let mut state = TaskState::new(context.clone());
+        let mut batch = Batch::with_capacity(BATCH_RECORDS);
+        let mut idle = None;
+        head.signal(Signal::Resume)?;
+        while state.stage != Stage::Over {
             context.handle.check()?;
+            while let Some(mail) = context.mailbox.take() {
+                idle = None;
+                match mail {
+                    Mail::Trigger(barrier) => {
+                        state.source_barrier(&mut *head, barrier, operator, &mut *source)?;
+                    }
+                    Mail::Completed(checkpoint) => {
+                        source.checkpoint_completed(checkpoint)?;
+                        state.completed(&mut *head, checkpoint)?;
+                    }
+                    Mail::Aborted(checkpoint) => state.aborted(&mut *head, checkpoint)?,
+                    Mail::Split(split) => context.splits.answer(split),
+                    Mail::Drain if state.stage == Stage::Running => state.end_of_data(&mut *head)?,
+                    Mail::Drain => {}
+                }
+            }
+            let blocked = state.is_blocked(&mut *head)?;
+            if blocked || state.stage != Stage::Running || idle.is_some() {
+                let wait = state.rest(&mut *head, !blocked)?;
+                context.handle.park(idle.take().map_or(wait, |idle| wait.min(idle)));
+                continue;
+            }
             let status = source.poll(&mut context, &mut batch)?;
+            if let Some(split) = source.split_change() {
+                head.signal(Signal::Split(split))?;
+            }
             if !batch.is_empty() {
                 context.io.records_in.fetch_add(batch.len() as u64, Ordering::Relaxed);
                 head.push(&mut batch)?;
             }
             match status {
                 SourceStatus::More => {}
-                SourceStatus::Idle(limit) => {
-                    head.flush()?;
-                    context.handle.park(limit);
-                }
-                SourceStatus::End => return head.end(),
+                SourceStatus::Idle(limit) => idle = Some(limit),
+                SourceStatus::End => state.end_of_data(&mut *head)?,
             }
+            state.between_batches(&mut *head)?;
         }
+        head.signal(Signal::Close)
     })
 }
+
+/// The end of a stream as every operator sees it.
+pub(crate) fn signal_end<T>(head: &mut dyn Push<T>) -> TaskResult {
+    head.signal(Signal::Watermark(END_OF_TIME))?;
+    head.signal(Signal::End)
+}
+
+/// For how long a subtask sleeps that waits for nothing but mails.
+pub(crate) const REST_MAX: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// Where the last panic of this thread happened, left by the hook for [`run`].

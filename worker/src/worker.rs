@@ -5,7 +5,7 @@
 //!      ▲                   └────────── Cancel ─┴──────────────────────────────┘
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,14 +13,14 @@ use std::time::Duration;
 use flumen_model::failure::{Blame, FailedSubtask, Failure};
 use flumen_model::ids::{ExecutionAttempt, JobId, SubtaskId};
 use flumen_model::status::ExecutionState;
-use flumen_wire::control::{Deployment, FromWorker, ToWorker};
+use flumen_wire::control::{Deployment, FromWorker, RegionId, ToWorker};
 use tokio::sync::mpsc;
 
 use crate::deployment::{Prepared, Program, Wired, prepare};
 use crate::exchange::network::Network;
 use crate::operator::TaskError;
-use crate::sources::SplitRequests;
-use crate::subtask::{IoCounters, SubtaskContext, SubtaskHandle, WorkerContext};
+use crate::restore::Restored;
+use crate::subtask::{IoCounters, Mail, Mailbox, SubtaskContext, SubtaskHandle, WorkerContext};
 use crate::task;
 
 /// Commands and reports that may wait: far more than a job of thousands of subtasks has on the way.
@@ -35,7 +35,8 @@ pub struct Worker {
     network: Option<Network>,
     credit: u32,
     reports: mpsc::Sender<FromWorker>,
-    execution: Option<Execution>,
+    /// By region of the job.
+    executions: BTreeMap<RegionId, Execution>,
 }
 
 struct Execution {
@@ -47,7 +48,7 @@ struct Execution {
 struct Subtask {
     handle: Arc<SubtaskHandle>,
     io: Arc<IoCounters>,
-    splits: SplitRequests,
+    mailbox: Arc<Mailbox>,
     started: bool,
     over: Arc<AtomicBool>,
 }
@@ -63,7 +64,7 @@ impl Worker {
         credit: u32,
         reports: mpsc::Sender<FromWorker>,
     ) -> Self {
-        Self { job, program, context, network, credit: credit.max(1), reports, execution: None }
+        Self { job, program, context, network, credit: credit.max(1), reports, executions: BTreeMap::new() }
     }
 
     /// Runs until the commands end; then everything is cancelled.
@@ -79,51 +80,73 @@ impl Worker {
                 _ = tick.tick() => self.report_io(),
             }
         }
-        self.cancel().await;
+        let regions: Vec<RegionId> = self.executions.keys().copied().collect();
+        for region in regions {
+            self.cancel(region).await;
+        }
     }
 
     async fn obey(&mut self, command: ToWorker) {
-        let attempt = self.execution.as_ref().map(|e| e.attempt);
+        let current = |region: RegionId| self.executions.get(&region).map(|e| e.attempt);
         match command {
-            ToWorker::Deploy(deployment) if attempt.is_some_and(|a| a >= deployment.attempt) => {
+            ToWorker::Deploy(deployment) if current(deployment.region).is_some_and(|a| a >= deployment.attempt) => {
                 tracing::warn!(attempt = %deployment.attempt, "ignored a deployment of a former execution");
             }
             ToWorker::Deploy(deployment) => self.deploy(deployment).await,
-            ToWorker::Start { attempt: of, .. } if attempt == Some(of) => self.start().await,
-            ToWorker::Cancel { attempt: of, .. } if attempt.is_some_and(|a| a <= of) => self.cancel().await,
-            ToWorker::Split { attempt: of, subtask, split } if attempt == Some(of) => {
-                if let Some(subtask) = self.execution.as_ref().and_then(|e| e.subtasks.get(&subtask)) {
-                    subtask.splits.answer(split);
-                }
+            ToWorker::Start { region, attempt } if current(region) == Some(attempt) => self.start(region).await,
+            ToWorker::Cancel { region, attempt } if current(region).is_some_and(|a| a <= attempt) => {
+                self.cancel(region).await;
             }
-            ToWorker::Start { .. } | ToWorker::Cancel { .. } | ToWorker::Split { .. } => {}
-            ToWorker::TriggerCheckpoint { .. }
-            | ToWorker::CheckpointCompleted { .. }
-            | ToWorker::CheckpointAborted { .. } => {}
+            ToWorker::Start { .. } | ToWorker::Cancel { .. } => {}
+            ToWorker::Split { attempt, subtask, split } => {
+                self.post(attempt, |id| (id == subtask).then(|| Mail::Split(split.clone())));
+            }
+            ToWorker::TriggerCheckpoint { attempt, subtasks, barrier } => {
+                self.post(attempt, |id| subtasks.contains(&id).then(|| Mail::Trigger(barrier.clone())));
+            }
+            ToWorker::Drain { attempt, .. } => tracing::warn!(%attempt, "draining sources is not known here"),
+            ToWorker::CheckpointCompleted { attempt, checkpoint } => {
+                self.post(attempt, |_| Some(Mail::Completed(checkpoint)));
+            }
+            ToWorker::CheckpointAborted { attempt, checkpoint } => {
+                self.post(attempt, |_| Some(Mail::Aborted(checkpoint)));
+            }
+        }
+    }
+
+    /// Gives mails to running subtasks of an execution.
+    fn post(&self, attempt: ExecutionAttempt, mail: impl Fn(SubtaskId) -> Option<Mail>) {
+        let executions = self.executions.values().filter(|execution| execution.attempt == attempt);
+        for (id, subtask) in executions.flat_map(|execution| &execution.subtasks) {
+            if let Some(mail) = mail(*id).filter(|_| !subtask.over.load(Ordering::Relaxed)) {
+                subtask.mailbox.put(mail);
+                subtask.handle.wake();
+            }
         }
     }
 
     async fn deploy(&mut self, deployment: Deployment) {
-        self.cancel().await;
-        let attempt = deployment.attempt;
+        let (region, attempt) = (deployment.region, deployment.attempt);
+        self.cancel(region).await;
         let network = self.network.as_ref().map(|network| (network, self.job));
         let report = match prepare(&self.program, &deployment, &self.context, network, self.credit, &self.reports) {
             Ok(prepared) => {
                 let known = |wired: &Wired| (wired.context.id, Subtask::of(&wired.context));
                 let subtasks = prepared.subtasks.iter().map(known).collect();
-                self.execution = Some(Execution { attempt, waiting: Some(prepared), subtasks });
-                FromWorker::Deployed { region: deployment.region, attempt }
+                self.executions.insert(region, Execution { attempt, waiting: Some(prepared), subtasks });
+                FromWorker::Deployed { region, attempt }
             }
             Err(error) => FromWorker::Refused(Failure::new(Blame::Flumen, error.to_string())),
         };
         self.report(report).await;
     }
 
-    async fn start(&mut self) {
-        let Some(execution) = &mut self.execution else { return };
+    async fn start(&mut self, region: RegionId) {
+        let Some(execution) = self.executions.get_mut(&region) else { return };
         let Some(prepared) = execution.waiting.take() else { return };
         if let Some(network) = &self.network {
-            prepared.connections.into_iter().for_each(|outbound| network.connect(execution.attempt, outbound));
+            let connections = prepared.connections.into_iter();
+            connections.for_each(|outbound| network.connect(region, execution.attempt, outbound));
         }
         let mut failed = None;
         for wired in prepared.subtasks {
@@ -143,16 +166,17 @@ impl Worker {
         }
     }
 
-    /// Cancels the execution. Subtasks that run report their end themselves; those that were never started are reported here.
-    async fn cancel(&mut self) {
-        let Some(execution) = &mut self.execution else { return };
+    /// Cancels the execution of a region. Subtasks that run report their end themselves; those that were never started are
+    /// reported here.
+    async fn cancel(&mut self, region: RegionId) {
+        let Some(execution) = self.executions.get_mut(&region) else { return };
         let attempt = execution.attempt;
         execution.waiting = None;
         for subtask in execution.subtasks.values() {
             subtask.handle.cancel();
         }
         if let Some(network) = &self.network {
-            network.close(attempt);
+            network.close(region, attempt);
         }
         let never_started: Vec<SubtaskId> =
             execution.subtasks.iter().filter(|(_, s)| !s.started).map(|(id, _)| *id).collect();
@@ -165,12 +189,13 @@ impl Worker {
     }
 
     fn report_io(&self) {
-        let Some(execution) = &self.execution else { return };
-        let running = execution.subtasks.iter().filter(|(_, s)| s.started && !s.over.load(Ordering::Relaxed));
-        let subtasks: Vec<_> = running.map(|(id, s)| (*id, s.io.snapshot())).collect();
-        if !subtasks.is_empty() {
-            // Counts come again in a second: nothing waits for them.
-            let _ = self.reports.try_send(FromWorker::Io { attempt: execution.attempt, subtasks });
+        for execution in self.executions.values() {
+            let running = execution.subtasks.iter().filter(|(_, s)| s.started && !s.over.load(Ordering::Relaxed));
+            let subtasks: Vec<_> = running.map(|(id, s)| (*id, s.io.snapshot())).collect();
+            if !subtasks.is_empty() {
+                // Counts come again in a second: nothing waits for them.
+                let _ = self.reports.try_send(FromWorker::Io { attempt: execution.attempt, subtasks });
+            }
         }
     }
 
@@ -185,7 +210,7 @@ impl Subtask {
         Self {
             handle: Arc::clone(&context.handle),
             io: Arc::clone(&context.io),
-            splits: context.splits.clone(),
+            mailbox: Arc::clone(&context.mailbox),
             started: false,
             over: Arc::default(),
         }
@@ -207,7 +232,11 @@ fn spawn(wired: Wired, reports: mpsc::Sender<FromWorker>, over: Arc<AtomicBool>)
         };
         let announce = reports.clone();
         let result = task::run(Box::new(move || {
-            let body = wired.factory.subtask(wired.context, wired.gate, wired.outputs)?;
+            let mut context = wired.context;
+            if let Some(restore) = wired.restore {
+                context.restored = Arc::new(Restored::load(restore, &context)?);
+            }
+            let body = wired.factory.subtask(context, wired.gate, wired.outputs)?;
             // When nobody hears it, the worker is going down and cancels this subtask.
             let _ = announce.blocking_send(running);
             body()

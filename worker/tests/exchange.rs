@@ -9,18 +9,20 @@ use std::time::Duration;
 
 use flumen_fs::{FileSystems, FsOptions};
 use flumen_model::failure::Blame;
-use flumen_model::ids::{ExecutionAttempt, JobId, SubtaskId, VertexId};
+use flumen_model::ids::{ExecutionAttempt, JobId, OperatorId, SubtaskId, VertexId};
 use flumen_model::job_graph::{JobEdge, JobGraph, JobVertex, Partitioner, RuntimeMode, SourceInfo};
 use flumen_model::status::ExecutionState;
 use flumen_wire::certificate::application_pem;
 use flumen_wire::control::{Deployment, FromWorker, ToWorker, VertexPlacement, WorkerAddress};
 use flumen_wire::tls::InternalTls;
+use flumen_worker::batch::Batch;
 use flumen_worker::deployment::{AnyGate, Program, VertexFactory};
-use flumen_worker::exchange::gate::Gate;
+use flumen_worker::exchange::channels::{ChannelTarget, Channels, OutputChannel};
+use flumen_worker::exchange::gate::{ChannelOrigin, Gate};
 use flumen_worker::exchange::network::Network;
-use flumen_worker::exchange::writer::{ChannelTarget, Channels, OutputChannel, RoutingWriter};
+use flumen_worker::exchange::writer::RoutingWriter;
 use flumen_worker::keyed::{BorrowedKey, ByKeyGroup};
-use flumen_worker::operator::{Push, TaskResult};
+use flumen_worker::operator::{Push, Signal, TaskResult};
 use flumen_worker::sources::generator::GeneratorSource;
 use flumen_worker::subtask::{SubtaskContext, SubtaskHandle, WorkerContext};
 use flumen_worker::task::{self, SubtaskBody};
@@ -49,7 +51,7 @@ struct Generator {
 }
 
 impl VertexFactory for Generator {
-    fn gate(&self, _: usize, _: u32, _: Arc<SubtaskHandle>) -> Option<AnyGate> {
+    fn gate(&self, _: &[ChannelOrigin], _: u32, _: Arc<SubtaskHandle>) -> Option<AnyGate> {
         None
     }
 
@@ -60,6 +62,8 @@ impl VertexFactory for Generator {
         mut outputs: Vec<Vec<OutputChannel<AnyGate>>>,
     ) -> TaskResult<SubtaskBody> {
         let typed = |output: OutputChannel<AnyGate>| OutputChannel::<Arc<Gate<Record>>> {
+            edge: output.edge,
+            subtask: output.subtask,
             target: match output.target {
                 ChannelTarget::Local { gate, channel } => ChannelTarget::Local { gate: gate.typed(), channel },
                 ChannelTarget::Remote { connection, channel } => ChannelTarget::Remote { connection, channel },
@@ -73,8 +77,9 @@ impl VertexFactory for Generator {
             seen.made.fetch_add(1, Ordering::SeqCst);
             (i, format!("key {}", i % 1000))
         };
-        let source = GeneratorSource::new(generate, self.count, None, context.id.index, context.parallelism);
-        Ok(task::producing(context, Box::new(source), Box::new(RoutingWriter::new(channels, route))))
+        let operator = OperatorId(SOURCE.0);
+        let source = GeneratorSource::new(generate, self.count, None, &context, operator)?;
+        Ok(task::producing(context, operator, Box::new(source), Box::new(RoutingWriter::new(channels, route))))
     }
 }
 
@@ -88,23 +93,20 @@ struct CollectOne {
 }
 
 impl Push<Record> for CollectOne {
-    fn push(&mut self, batch: &mut Vec<Record>) -> TaskResult {
+    fn push(&mut self, batch: &mut Batch<Record>) -> TaskResult {
         self.context.handle.wait_for(|| (!self.seen.closed.load(Ordering::SeqCst)).then_some(()))?;
         let index = self.context.id.index;
-        self.seen.records.lock().unwrap().extend(batch.drain(..).map(|record| (index, record)));
+        self.seen.records.lock().unwrap().extend(batch.drain().map(|(record, _)| (index, record)));
         Ok(())
     }
-    fn flush(&mut self) -> TaskResult {
-        Ok(())
-    }
-    fn end(&mut self) -> TaskResult {
+    fn signal(&mut self, _: Signal<'_>) -> TaskResult {
         Ok(())
     }
 }
 
 impl VertexFactory for Collect {
-    fn gate(&self, channels: usize, credit: u32, receiver: Arc<SubtaskHandle>) -> Option<AnyGate> {
-        Some(AnyGate::of(Gate::<Record>::new(channels, credit, receiver)))
+    fn gate(&self, origins: &[ChannelOrigin], credit: u32, receiver: Arc<SubtaskHandle>) -> Option<AnyGate> {
+        Some(AnyGate::of(Gate::<Record>::new(origins, credit, receiver)))
     }
 
     fn subtask(
@@ -173,6 +175,8 @@ async fn start(way: Way, tls: &InternalTls, count: u64, seen: &Arc<Seen>) -> Run
         tmp_dirs: Arc::new([]),
         buffer_timeout: Duration::from_millis(100),
         segment_bytes: 4 << 10,
+        checkpointing: false,
+        time: Default::default(),
     };
     let (reports, reported) = mpsc::channel(QUEUE);
     let (commands, obeyed) = mpsc::channel(QUEUE);

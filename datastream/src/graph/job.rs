@@ -155,8 +155,10 @@ pub(crate) fn build(name: &str, nodes: Vec<Node>, settings: &GraphSettings) -> R
         properties: BTreeMap::new(),
     };
     let (nodes, consumers) = (Arc::new(nodes), Arc::new(consumers));
+    let operators: Arc<Vec<OperatorId>> = Arc::new(resolved.iter().map(|node| OperatorId(node.id)).collect());
     let chain = |head: NodeId| -> Arc<dyn VertexFactory> {
-        Arc::new(Chain { nodes: Arc::clone(&nodes), consumers: Arc::clone(&consumers), head, mode })
+        let (nodes, consumers, operators) = (Arc::clone(&nodes), Arc::clone(&consumers), Arc::clone(&operators));
+        Arc::new(Chain { nodes, consumers, operators, head, mode })
     };
     let heads = (0..nodes.len()).filter(|id| resolved[*id].head == *id);
     let vertices = heads.map(|head| (vertex_id(head), chain(head))).collect();

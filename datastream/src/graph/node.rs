@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use flumen_model::ids::OperatorId;
 use flumen_model::job_graph::{Partitioner, RuntimeMode};
 use flumen_worker::deployment::AnyGate;
-use flumen_worker::exchange::writer::OutputChannel;
+use flumen_worker::exchange::channels::OutputChannel;
 use flumen_worker::operator::TaskResult;
 use flumen_worker::subtask::SubtaskContext;
 use flumen_worker::task::SubtaskBody;
@@ -18,12 +19,14 @@ pub(crate) type NodeId = usize;
 pub(crate) struct Making<'a> {
     pub(crate) context: &'a SubtaskContext,
     pub(crate) mode: RuntimeMode,
+    /// Under this id the operator keeps its state.
+    pub(crate) operator: OperatorId,
 }
 
 /// Makes an operator in front of its output.
 pub(crate) type MakeOperator = Arc<dyn Fn(&Making<'_>, AnyPush) -> TaskResult<AnyPush> + Send + Sync>;
 /// Makes the body of a source subtask in front of its output.
-pub(crate) type MakeSource = Arc<dyn Fn(SubtaskContext, AnyPush) -> TaskResult<SubtaskBody> + Send + Sync>;
+pub(crate) type MakeSource = Arc<dyn Fn(&Making<'_>, AnyPush) -> TaskResult<SubtaskBody> + Send + Sync>;
 /// Makes the writer of a keyed exchange: channels, key groups of the target.
 pub(crate) type MakeWriter =
     Arc<dyn Fn(&Making<'_>, Vec<OutputChannel<AnyGate>>, u32) -> TaskResult<AnyPush> + Send + Sync>;

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use flumen_model::job_graph::Partitioner;
 use flumen_worker::deployment::AnyGate;
-use flumen_worker::exchange::gate::Gate;
-use flumen_worker::exchange::writer::{
-    BroadcastWriter, ChannelTarget, Channels, Forward, OutputChannel, Rebalance, RoutingWriter, Shuffle,
-};
+use flumen_worker::exchange::channels::{ChannelTarget, Channels, OutputChannel};
+use flumen_worker::exchange::gate::{ChannelOrigin, Gate};
+use flumen_worker::exchange::writer::{BroadcastWriter, Forward, Rebalance, RoutingWriter, Shuffle};
 use flumen_worker::operator::{Data, Discard, Push, Tee};
 use flumen_worker::subtask::{SubtaskContext, SubtaskHandle};
 use flumen_worker::task::{self, SubtaskBody};
@@ -43,7 +42,7 @@ pub(crate) trait Records: Send + Sync {
         context: &SubtaskContext,
     ) -> AnyPush;
     /// A gate for them.
-    fn gate(&self, channels: usize, credit: u32, receiver: Arc<SubtaskHandle>) -> AnyGate;
+    fn gate(&self, origins: &[ChannelOrigin], credit: u32, receiver: Arc<SubtaskHandle>) -> AnyGate;
     /// The body of a subtask that takes them from its gate.
     fn receiving(&self, context: SubtaskContext, gate: &AnyGate, head: AnyPush) -> SubtaskBody;
 }
@@ -60,6 +59,8 @@ impl<T: Data> RecordsOf<T> {
 /// The channels with their type.
 pub(crate) fn typed_channels<T: Data>(channels: Vec<OutputChannel<AnyGate>>, context: &SubtaskContext) -> Channels<T> {
     let typed = |output: OutputChannel<AnyGate>| OutputChannel::<Arc<Gate<T>>> {
+        edge: output.edge,
+        subtask: output.subtask,
         target: match output.target {
             ChannelTarget::Local { gate, channel } => ChannelTarget::Local { gate: gate.typed(), channel },
             ChannelTarget::Remote { connection, channel } => ChannelTarget::Remote { connection, channel },
@@ -102,8 +103,8 @@ impl<T: Data> Records for RecordsOf<T> {
         })
     }
 
-    fn gate(&self, channels: usize, credit: u32, receiver: Arc<SubtaskHandle>) -> AnyGate {
-        AnyGate::of(Gate::<T>::new(channels, credit, receiver))
+    fn gate(&self, origins: &[ChannelOrigin], credit: u32, receiver: Arc<SubtaskHandle>) -> AnyGate {
+        AnyGate::of(Gate::<T>::new(origins, credit, receiver))
     }
 
     fn receiving(&self, context: SubtaskContext, gate: &AnyGate, head: AnyPush) -> SubtaskBody {

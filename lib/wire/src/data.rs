@@ -19,14 +19,41 @@ pub const PAYLOAD_BYTES_MAX: u32 = 256 << 20;
 /// What a data frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameKind {
-    /// Job id (16 bytes) and worker index, the first frame of a connection.
+    /// Job id (16 bytes) and worker index, the first frame of a connection; `edge` is the region.
     Hello = 1,
     /// Serialised records.
     Records = 2,
-    /// No more records on this channel.
+    /// Nothing more on this channel.
     EndOfInput = 3,
     /// `length` is the number of buffers that the receiver has taken; no payload.
     Credit = 4,
+    /// Serialised records, each behind its event time (milliseconds, 8 bytes, signed).
+    TimedRecords = 5,
+    /// An event time (8 bytes, signed) that no later record has or precedes.
+    Watermark = 6,
+    /// `length` is 1 when nothing is to be expected for now, 0 when something is again; no payload.
+    Idle = 7,
+    /// The place of a checkpoint: a [`Barrier`](flumen_model::checkpoint::Barrier) as JSON.
+    Barrier = 8,
+    /// No more records and watermarks on this channel; barriers may follow. No payload.
+    EndOfData = 9,
+}
+
+impl FrameKind {
+    fn read(byte: u8) -> Option<Self> {
+        let all = [
+            Self::Hello,
+            Self::Records,
+            Self::EndOfInput,
+            Self::Credit,
+            Self::TimedRecords,
+            Self::Watermark,
+            Self::Idle,
+            Self::Barrier,
+            Self::EndOfData,
+        ];
+        all.into_iter().find(|kind| *kind as u8 == byte)
+    }
 }
 
 /// One channel: from a subtask to a subtask over an edge of the JobGraph, in one execution of the job.
@@ -47,7 +74,7 @@ pub struct ChannelId {
 pub struct Header {
     /// What the frame is.
     pub kind: FrameKind,
-    /// The channel it belongs to; all zero in a hello.
+    /// The channel it belongs to; in a hello only attempt and `edge` mean something.
     pub channel: ChannelId,
     /// Bytes of payload that follow, or the credit.
     pub length: u32,
@@ -82,13 +109,7 @@ impl Header {
         let number = |at: usize| {
             u32::from_le_bytes([bytes[1 + 4 * at], bytes[2 + 4 * at], bytes[3 + 4 * at], bytes[4 + 4 * at]])
         };
-        let kind = match bytes[0] {
-            1 => FrameKind::Hello,
-            2 => FrameKind::Records,
-            3 => FrameKind::EndOfInput,
-            4 => FrameKind::Credit,
-            other => return Err(BadHeader::Kind(other)),
-        };
+        let kind = FrameKind::read(bytes[0]).ok_or(BadHeader::Kind(bytes[0]))?;
         let channel =
             ChannelId { attempt: ExecutionAttempt(number(0)), edge: number(1), source: number(2), target: number(3) };
         let header = Self { kind, channel, length: number(4) };
@@ -98,8 +119,12 @@ impl Header {
     /// Bytes that follow the header.
     pub fn payload(&self) -> u32 {
         match self.kind {
-            FrameKind::Hello | FrameKind::Records => self.length,
-            FrameKind::EndOfInput | FrameKind::Credit => 0,
+            FrameKind::Hello
+            | FrameKind::Records
+            | FrameKind::TimedRecords
+            | FrameKind::Watermark
+            | FrameKind::Barrier => self.length,
+            FrameKind::EndOfInput | FrameKind::EndOfData | FrameKind::Idle | FrameKind::Credit => 0,
         }
     }
 }
@@ -119,8 +144,8 @@ mod tests {
         }
 
         #[test]
-        fn every_header_of_ours_is_read_back(kind in 2u8..5, numbers in any::<[u32; 4]>(), length in 0..PAYLOAD_BYTES_MAX) {
-            let kind = [FrameKind::Records, FrameKind::EndOfInput, FrameKind::Credit][usize::from(kind) - 2];
+        fn every_header_of_ours_is_read_back(kind in 2u8..10, numbers in any::<[u32; 4]>(), length in 0..PAYLOAD_BYTES_MAX) {
+            let kind = FrameKind::read(kind).unwrap();
             let [attempt, edge, source, target] = numbers;
             let channel = ChannelId { attempt: ExecutionAttempt(attempt), edge, source, target };
             let header = Header { kind, channel, length };

@@ -8,6 +8,7 @@ use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::batch::EventTime;
 use crate::operator::{TaskError, TaskResult};
 
 /// Appends to a byte vector. postcard's own flavours own their output; a buffer that many records share is borrowed.
@@ -61,6 +62,25 @@ pub fn decode<T: DeserializeOwned>(bytes: &mut &[u8]) -> TaskResult<T> {
             &error,
         )),
     }
+}
+
+/// Reads the event time that stands before a record of a timed buffer.
+///
+/// # Errors
+/// The buffer ends in the middle of it.
+#[inline]
+pub fn decode_time(bytes: &mut &[u8]) -> TaskResult<EventTime> {
+    let Some((time, rest)) = bytes.split_first_chunk::<8>() else {
+        return Err(TaskError::failed(Blame::Flumen, "a received buffer ends in the middle of an event time"));
+    };
+    *bytes = rest;
+    Ok(EventTime::from_le_bytes(*time))
+}
+
+/// Appends an event time.
+#[inline]
+pub fn encode_time(time: EventTime, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&time.to_le_bytes());
 }
 
 #[cfg(test)]

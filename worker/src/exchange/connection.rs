@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use flumen_model::checkpoint::Barrier;
 use flumen_model::ids::{ExecutionAttempt, JobId};
-use flumen_wire::control::WorkerAddress;
+use flumen_wire::control::{RegionId, WorkerAddress};
 use flumen_wire::data::{ChannelId, FrameKind, HEADER_BYTES, Header};
 use flumen_wire::tls::{InternalTls, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -16,8 +17,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::batch::EventTime;
 use crate::exchange::credit::Credit;
-use crate::exchange::gate::{CreditReturn, RemoteGate, sender_gone};
+use crate::exchange::gate::{Control, CreditReturn, RemoteGate, sender_gone};
 use crate::exchange::network::connect_socket;
 
 /// To reach a worker that has said that it listens.
@@ -30,7 +32,9 @@ const READ_BUFFER: usize = 64 << 10;
 pub struct Hello {
     /// The job.
     pub job: JobId,
-    /// The execution of the job whose records follow.
+    /// The part of the job whose records follow.
+    pub region: RegionId,
+    /// Its execution.
     pub attempt: ExecutionAttempt,
     /// The sending worker's index in the deployment.
     pub sender: u32,
@@ -41,7 +45,7 @@ const HELLO_BYTES: usize = 20;
 impl Hello {
     /// The whole frame.
     pub fn encode(&self) -> Vec<u8> {
-        let channel = ChannelId { attempt: self.attempt, edge: 0, source: 0, target: 0 };
+        let channel = ChannelId { attempt: self.attempt, edge: self.region, source: 0, target: 0 };
         let header = Header { kind: FrameKind::Hello, channel, length: HELLO_BYTES as u32 };
         [&header.encode()[..], &self.job.0.to_le_bytes(), &self.sender.to_le_bytes()].concat()
     }
@@ -58,7 +62,12 @@ impl Hello {
         let mut job = [0; 16];
         stream.read_exact(&mut job).await?;
         let sender = stream.read_u32_le().await?;
-        Ok(Self { job: JobId(u128::from_le_bytes(job)), attempt: header.channel.attempt, sender })
+        Ok(Self {
+            job: JobId(u128::from_le_bytes(job)),
+            region: header.channel.edge,
+            attempt: header.channel.attempt,
+            sender,
+        })
     }
 }
 
@@ -202,25 +211,39 @@ async fn receive_frames(
 ) -> io::Result<()> {
     while let Some(header) = read_header(read).await? {
         let channel = open.get(&header.channel).ok_or_else(|| invalid("records for a channel that is not open"))?;
-        match header.kind {
-            FrameKind::Records => {
-                // Grows with what arrives, not with what the header announces.
-                let length = header.length as usize;
-                let mut bytes = Vec::with_capacity(length.min(1 << 20));
-                if read.take(length as u64).read_to_end(&mut bytes).await? < length {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                let exceeded = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-                channel.gate.bytes(channel.index, bytes.into()).map_err(exceeded)?;
+        // Grows with what arrives, not with what the header announces.
+        let length = header.payload() as usize;
+        let mut payload = Vec::with_capacity(length.min(1 << 20));
+        if read.take(length as u64).read_to_end(&mut payload).await? < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let exceeded = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let control = match header.kind {
+            FrameKind::Records | FrameKind::TimedRecords => {
+                let timed = header.kind == FrameKind::TimedRecords;
+                channel.gate.bytes(channel.index, payload.into(), timed).map_err(exceeded)?;
+                continue;
             }
-            FrameKind::EndOfInput => {
-                channel.gate.end(channel.index);
-                open.remove(&header.channel);
-                if open.is_empty() {
-                    return Ok(());
-                }
+            FrameKind::Watermark => {
+                let time = payload.try_into().map_err(|_| invalid("a watermark of the wrong size"))?;
+                Control::Watermark(EventTime::from_le_bytes(time))
             }
+            FrameKind::Idle => Control::Idle(header.length != 0),
+            FrameKind::Barrier => {
+                let barrier: Barrier = serde_json::from_slice(&payload)?;
+                Control::Barrier(Arc::new(barrier))
+            }
+            FrameKind::EndOfData => Control::EndOfData,
+            FrameKind::EndOfInput => Control::Close,
             FrameKind::Hello | FrameKind::Credit => return Err(invalid("a frame out of place")),
+        };
+        let last = control == Control::Close;
+        channel.gate.control(channel.index, control).map_err(exceeded)?;
+        if last {
+            open.remove(&header.channel);
+            if open.is_empty() {
+                return Ok(());
+            }
         }
     }
     Ok(())

@@ -31,18 +31,26 @@ impl Credit {
     /// Cancellation of the sender; a failure with [`Blame::Peer`] when the receiver is gone.
     #[inline]
     pub fn take(&self) -> TaskResult {
-        match self.try_take()? {
-            Some(()) => Ok(()),
-            None => self.sender.wait_for(|| self.try_take().transpose())?,
+        if self.try_take()? {
+            return Ok(());
         }
+        self.sender.wait_for(|| match self.try_take() {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        })?
     }
 
-    fn try_take(&self) -> TaskResult<Option<()>> {
+    /// Takes one buffer's credit if there is some.
+    ///
+    /// # Errors
+    /// A failure with [`Blame::Peer`] when the receiver is gone.
+    pub fn try_take(&self) -> TaskResult<bool> {
         let one_less = |now: u32| if now == BROKEN { None } else { now.checked_sub(1) };
         match self.available.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less) {
-            Ok(_) => Ok(Some(())),
+            Ok(_) => Ok(true),
             Err(BROKEN) => Err(TaskError::failed(Blame::Peer, "the connection to a receiving worker broke")),
-            Err(_) => Ok(None),
+            Err(_) => Ok(false),
         }
     }
 

@@ -1,26 +1,57 @@
 //! The receiving side of a subtask: one queue for all its channels, bounded by the channels' credits.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use flumen_model::checkpoint::{Alignment, Barrier};
 use flumen_model::failure::Blame;
 use flumen_wire::data::ChannelId;
 
+use crate::batch::{Batch, EventTime};
 use crate::exchange::credit::Credit;
 use crate::operator::{TaskError, TaskResult};
 use crate::subtask::SubtaskHandle;
 
-/// What arrives on a channel: `(Batch | Bytes)* End`.
+/// What arrives on a channel: `(Batch | Bytes | Control)*`, see [`Control`] for the order.
 #[derive(Debug)]
 pub enum Item<T> {
     /// Records of a sender in this process.
-    Batch(Vec<T>),
+    Batch(Batch<T>),
     /// Serialised records of a sender in another process.
-    Bytes(Bytes),
-    /// No more records on this channel.
-    End,
+    Bytes {
+        /// One after the other.
+        bytes: Bytes,
+        /// Whether each stands behind its event time.
+        timed: bool,
+    },
+    /// Something between records.
+    Control(Control),
+}
+
+/// What travels between records: `(Watermark | Idle | Barrier)* EndOfData Barrier* Close`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    /// No record of this or an earlier event time follows on this channel.
+    Watermark(EventTime),
+    /// Nothing is to be expected on this channel for now (true), or something is again.
+    Idle(bool),
+    /// The place of a checkpoint.
+    Barrier(Arc<Barrier>),
+    /// No more records and watermarks.
+    EndOfData,
+    /// Nothing at all follows.
+    Close,
+}
+
+/// Where a channel comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelOrigin {
+    /// Index into the JobGraph's edges.
+    pub edge: u32,
+    /// The sending subtask.
+    pub source: u32,
 }
 
 /// How a channel's sender hears that a buffer was processed.
@@ -37,32 +68,50 @@ pub enum CreditReturn {
     },
 }
 
-struct Queue<T> {
-    items: VecDeque<(u32, Item<T>)>,
+/// The items that wait, each with its channel.
+pub(crate) struct Queue<T> {
+    pub(crate) items: VecDeque<(u32, Item<T>)>,
+    /// Items that were ever taken out at the front: gives each item a number that does not change.
+    pub(crate) taken: u64,
     failure: Option<TaskError>,
 }
 
 struct Channel {
+    origin: ChannelOrigin,
     credit_return: OnceLock<CreditReturn>,
     /// Buffers from another process that are not processed yet.
     outstanding: AtomicU32,
+    /// Controls from another process that are not taken yet.
+    controls: AtomicU32,
 }
+
+/// Watermarks and barriers of one channel that may wait. A watermark directly behind another replaces it, so there are
+/// hardly more than the channel has buffers.
+const CONTROLS_MAX: u32 = 1024;
 
 /// A subtask's input.
 pub struct Gate<T> {
     queue: Mutex<Queue<T>>,
+    /// Set while a barrier that overtakes records may wait in the queue.
+    urgent: AtomicBool,
     channels: Vec<Channel>,
     credit: u32,
     receiver: Arc<SubtaskHandle>,
 }
 
 impl<T> Gate<T> {
-    /// A gate with that many channels, each with that credit.
-    pub fn new(channels: usize, credit: u32, receiver: Arc<SubtaskHandle>) -> Self {
-        let channel = |_| Channel { credit_return: OnceLock::new(), outstanding: AtomicU32::new(0) };
+    /// A gate with a channel from each of these senders, each with that credit.
+    pub fn new(origins: &[ChannelOrigin], credit: u32, receiver: Arc<SubtaskHandle>) -> Self {
+        let channel = |origin: &ChannelOrigin| Channel {
+            origin: *origin,
+            credit_return: OnceLock::new(),
+            outstanding: AtomicU32::new(0),
+            controls: AtomicU32::new(0),
+        };
         Self {
-            queue: Mutex::new(Queue { items: VecDeque::new(), failure: None }),
-            channels: (0..channels).map(channel).collect(),
+            queue: Mutex::new(Queue { items: VecDeque::new(), taken: 0, failure: None }),
+            urgent: AtomicBool::new(false),
+            channels: origins.iter().map(channel).collect(),
             credit,
             receiver,
         }
@@ -78,6 +127,11 @@ impl<T> Gate<T> {
         self.credit
     }
 
+    /// Where a channel comes from.
+    pub(crate) fn origin(&self, channel: u32) -> ChannelOrigin {
+        self.channels[channel as usize].origin
+    }
+
     /// Tells how the sender of a channel hears of processed buffers. The first call for a channel counts.
     pub fn connect(&self, channel: u32, credit_return: CreditReturn) {
         if let Some(channel) = self.channels.get(channel as usize) {
@@ -85,9 +139,24 @@ impl<T> Gate<T> {
         }
     }
 
-    /// A sender in this process hands something over. It has taken credit for it.
+    /// A sender in this process hands something over. It has taken credit for it if it holds records.
     pub fn put(&self, channel: u32, item: Item<T>) {
-        self.lock().items.push_back((channel, item));
+        let urgent = matches!(&item, Item::Control(Control::Barrier(b)) if b.alignment == Alignment::Unaligned);
+        {
+            let mut queue = self.lock();
+            match (queue.items.back_mut(), item) {
+                (Some((last, Item::Control(Control::Watermark(before)))), Item::Control(Control::Watermark(time)))
+                    if *last == channel =>
+                {
+                    *before = time;
+                    self.control_taken(channel);
+                }
+                (_, item) => queue.items.push_back((channel, item)),
+            }
+        }
+        if urgent {
+            self.urgent.store(true, Ordering::Release);
+        }
         self.receiver.wake();
     }
 
@@ -98,9 +167,21 @@ impl<T> Gate<T> {
     pub fn take(&self) -> TaskResult<Option<(u32, Item<T>)>> {
         let mut queue = self.lock();
         match queue.items.pop_front() {
-            Some(item) => Ok(Some(item)),
+            Some((channel, item)) => {
+                queue.taken += 1;
+                if matches!(item, Item::Control(_)) {
+                    self.control_taken(channel);
+                }
+                Ok(Some((channel, item)))
+            }
             None => queue.failure.clone().map_or(Ok(None), Err),
         }
+    }
+
+    /// Whether a barrier that overtakes records may have arrived since the last call.
+    #[inline]
+    pub(crate) fn take_urgent(&self) -> bool {
+        self.urgent.load(Ordering::Acquire) && self.urgent.swap(false, Ordering::AcqRel)
     }
 
     /// A buffer of that channel was processed.
@@ -117,7 +198,16 @@ impl<T> Gate<T> {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Queue<T>> {
+    /// A control is out of the queue.
+    pub(crate) fn control_taken(&self, channel: u32) {
+        if let Some(channel) = self.channels.get(channel as usize)
+            && matches!(channel.credit_return.get(), Some(CreditReturn::Remote { .. }))
+        {
+            channel.controls.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Queue<T>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -130,9 +220,12 @@ pub trait RemoteGate: Send + Sync {
     ///
     /// # Errors
     /// The sender had no credit for them.
-    fn bytes(&self, channel: u32, bytes: Bytes) -> Result<(), CreditExceeded>;
-    /// The end of a channel arrived.
-    fn end(&self, channel: u32);
+    fn bytes(&self, channel: u32, bytes: Bytes, timed: bool) -> Result<(), CreditExceeded>;
+    /// Something between records arrived on a channel.
+    ///
+    /// # Errors
+    /// The sender sends more of them than anybody could mean.
+    fn control(&self, channel: u32, control: Control) -> Result<(), CreditExceeded>;
     /// The connection broke before all its channels ended.
     fn fail(&self, error: TaskError);
 }
@@ -150,18 +243,24 @@ impl<T: Send> RemoteGate for Gate<T> {
         Gate::connect(self, channel, credit_return);
     }
 
-    fn bytes(&self, channel: u32, bytes: Bytes) -> Result<(), CreditExceeded> {
+    fn bytes(&self, channel: u32, bytes: Bytes, timed: bool) -> Result<(), CreditExceeded> {
         let exceeded = CreditExceeded { credit: self.credit };
         let outstanding = &self.channels.get(channel as usize).ok_or(exceeded)?.outstanding;
         if outstanding.fetch_add(1, Ordering::AcqRel) >= self.credit {
             return Err(exceeded);
         }
-        self.put(channel, Item::Bytes(bytes));
+        self.put(channel, Item::Bytes { bytes, timed });
         Ok(())
     }
 
-    fn end(&self, channel: u32) {
-        self.put(channel, Item::End);
+    fn control(&self, channel: u32, control: Control) -> Result<(), CreditExceeded> {
+        let exceeded = CreditExceeded { credit: CONTROLS_MAX };
+        let controls = &self.channels.get(channel as usize).ok_or(exceeded)?.controls;
+        if controls.fetch_add(1, Ordering::AcqRel) >= CONTROLS_MAX {
+            return Err(exceeded);
+        }
+        self.put(channel, Item::Control(control));
+        Ok(())
     }
 
     fn fail(&self, error: TaskError) {
@@ -179,24 +278,48 @@ pub fn sender_gone(why: impl std::fmt::Display) -> TaskError {
 mod tests {
     use super::*;
 
+    fn gate(channels: u32) -> Gate<u64> {
+        let origins: Vec<_> = (0..channels).map(|source| ChannelOrigin { edge: 0, source }).collect();
+        Gate::new(&origins, 2, Arc::default())
+    }
+
     #[test]
     fn a_peer_that_exceeds_its_credit_is_refused() {
-        let gate = Gate::<u64>::new(2, 2, Arc::default());
+        let gate = gate(2);
         let (connection, mut credits) = tokio::sync::mpsc::channel(4);
         let channel = ChannelId { attempt: Default::default(), edge: 0, source: 0, target: 0 };
         RemoteGate::connect(&gate, 0, CreditReturn::Remote { connection, channel });
-        assert!(gate.bytes(0, Bytes::new()).is_ok() && gate.bytes(0, Bytes::new()).is_ok());
-        assert_eq!(gate.bytes(0, Bytes::new()), Err(CreditExceeded { credit: 2 }));
-        assert!(gate.bytes(1, Bytes::new()).is_ok(), "another channel has its own credit");
-        assert!(gate.bytes(7, Bytes::new()).is_err(), "a channel that does not exist has none");
+        let bytes = |channel| RemoteGate::bytes(&gate, channel, Bytes::new(), false);
+        assert!(bytes(0).is_ok() && bytes(0).is_ok());
+        assert_eq!(bytes(0), Err(CreditExceeded { credit: 2 }));
+        assert!(bytes(1).is_ok(), "another channel has its own credit");
+        assert!(bytes(7).is_err(), "a channel that does not exist has none");
         gate.give_back(0);
         assert_eq!(credits.try_recv(), Ok(channel));
     }
 
     #[test]
+    fn a_peer_that_floods_with_controls_is_refused_but_watermarks_replace_each_other() {
+        let gate = gate(1);
+        let (connection, _credits) = tokio::sync::mpsc::channel(4);
+        let channel = ChannelId { attempt: Default::default(), edge: 0, source: 0, target: 0 };
+        RemoteGate::connect(&gate, 0, CreditReturn::Remote { connection, channel });
+        for time in 0..10 * EventTime::from(CONTROLS_MAX) {
+            gate.control(0, Control::Watermark(time)).unwrap();
+        }
+        let last = Control::Watermark(10 * EventTime::from(CONTROLS_MAX) - 1);
+        assert!(matches!(gate.take(), Ok(Some((0, Item::Control(control)))) if control == last));
+        assert!(matches!(gate.take(), Ok(None)));
+        for _ in 0..CONTROLS_MAX {
+            gate.control(0, Control::Idle(true)).unwrap();
+        }
+        assert!(gate.control(0, Control::Idle(true)).is_err());
+    }
+
+    #[test]
     fn what_arrived_before_a_connection_broke_is_still_delivered() {
-        let gate = Gate::<u64>::new(1, 2, Arc::default());
-        gate.put(0, Item::Batch(vec![1]));
+        let gate = gate(1);
+        gate.put(0, Item::Batch(vec![1].into()));
         gate.fail(sender_gone("test"));
         assert!(matches!(gate.take(), Ok(Some((0, Item::Batch(_))))));
         assert!(matches!(gate.take(), Err(TaskError::Failed { blame: Blame::Peer, .. })));

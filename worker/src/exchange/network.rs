@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flumen_model::ids::{ExecutionAttempt, JobId};
-use flumen_wire::control::WorkerAddress;
+use flumen_wire::control::{RegionId, WorkerAddress};
 use flumen_wire::data::ChannelId;
 use flumen_wire::tls::{InternalTls, Stream};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -31,8 +31,8 @@ struct Expected {
 
 #[derive(Default)]
 struct Attempts {
-    expected: HashMap<(ExecutionAttempt, u32), Expected>,
-    connections: HashMap<ExecutionAttempt, Vec<AbortHandle>>,
+    expected: HashMap<(RegionId, ExecutionAttempt, u32), Expected>,
+    connections: HashMap<(RegionId, ExecutionAttempt), Vec<AbortHandle>>,
 }
 
 /// The network side of a worker. Cheap to clone.
@@ -69,17 +69,17 @@ impl Network {
     }
 
     /// Announces that worker `sender` will send on this channel.
-    pub fn expect(&self, sender: u32, id: ChannelId, channel: InboundChannel, credit: u32) {
+    pub fn expect(&self, region: RegionId, sender: u32, id: ChannelId, channel: InboundChannel, credit: u32) {
         let mut attempts = self.lock();
-        let expected = attempts.expected.entry((id.attempt, sender)).or_default();
+        let expected = attempts.expected.entry((region, id.attempt, sender)).or_default();
         expected.credit = credit;
         expected.channels.insert(id, channel);
     }
 
     /// Starts a connection to another worker.
-    pub fn connect(&self, attempt: ExecutionAttempt, outbound: Outbound) {
+    pub fn connect(&self, region: RegionId, attempt: ExecutionAttempt, outbound: Outbound) {
         let task = tokio::spawn(outbound.run());
-        self.lock().connections.entry(attempt).or_default().push(task.abort_handle());
+        self.lock().connections.entry((region, attempt)).or_default().push(task.abort_handle());
     }
 
     /// This worker's host.
@@ -92,12 +92,12 @@ impl Network {
         &self.tls
     }
 
-    /// Closes the connections of an execution and of all earlier ones.
-    pub fn close(&self, attempt: ExecutionAttempt) {
+    /// Closes the connections of an execution of a region and of all earlier ones.
+    pub fn close(&self, region: RegionId, attempt: ExecutionAttempt) {
         let mut attempts = self.lock();
-        attempts.expected.retain(|(of, _), _| *of > attempt);
-        attempts.connections.retain(|of, connections| {
-            let over = *of <= attempt;
+        attempts.expected.retain(|(part, of, _), _| *part != region || *of > attempt);
+        attempts.connections.retain(|(part, of), connections| {
+            let over = *part == region && *of <= attempt;
             if over {
                 connections.iter().for_each(AbortHandle::abort);
             }
@@ -143,11 +143,11 @@ impl Network {
         };
         let task = {
             let mut attempts = self.lock();
-            let Some(expected) = attempts.expected.remove(&(hello.attempt, hello.sender)) else {
+            let Some(expected) = attempts.expected.remove(&(hello.region, hello.attempt, hello.sender)) else {
                 return tracing::warn!(attempt = %hello.attempt, sender = hello.sender, "refused an unexpected connection");
             };
             let task = tokio::spawn(receive(stream, expected.channels, expected.credit));
-            attempts.connections.entry(hello.attempt).or_default().push(task.abort_handle());
+            attempts.connections.entry((hello.region, hello.attempt)).or_default().push(task.abort_handle());
             task
         };
         let _ = task.await;

@@ -3,9 +3,10 @@
 //! Values are folded in a hash table. When it outgrows its memory it is written out sorted by key (a run) and begins
 //! anew; at the end the runs are merged, and values of equal keys folded together.
 
+use crate::batch::{Batch, NO_TIME};
 use crate::exchange::codec;
 use crate::keyed::KeySelector;
-use crate::operator::{BATCH_RECORDS, Data, Push, TaskResult};
+use crate::operator::{BATCH_RECORDS, Data, Push, Signal, TaskResult};
 use crate::operators::reduce::{Folded, Reduce, ReduceTable};
 use crate::spill::{Merge, Run, SpillDirectories};
 
@@ -24,7 +25,7 @@ pub struct BatchReduce<T, S: KeySelector<T>, F> {
     runs: Vec<Run>,
     spill: SpillDirectories,
     output: Box<dyn Push<T>>,
-    batch: Vec<T>,
+    batch: Batch<T>,
 }
 
 impl<T: Data, S: KeySelector<T>, F: Reduce<T>> BatchReduce<T, S, F> {
@@ -41,7 +42,7 @@ impl<T: Data, S: KeySelector<T>, F: Reduce<T>> BatchReduce<T, S, F> {
             runs: Vec::new(),
             spill,
             output,
-            batch: Vec::new(),
+            batch: Batch::new(),
         }
     }
 
@@ -67,14 +68,14 @@ impl<T: Data, S: KeySelector<T>, F: Reduce<T>> BatchReduce<T, S, F> {
     }
 
     fn emit(&mut self, value: T) -> TaskResult {
-        self.batch.push(value);
+        self.batch.push(value, NO_TIME);
         if self.batch.len() < BATCH_RECORDS { Ok(()) } else { self.output.push(&mut self.batch) }
     }
 }
 
 impl<T: Data, S: KeySelector<T>, F: Reduce<T>> Push<T> for BatchReduce<T, S, F> {
-    fn push(&mut self, batch: &mut Vec<T>) -> TaskResult {
-        for record in batch.drain(..) {
+    fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
+        for (record, _) in batch.drain() {
             if let Folded::First(key, value) = self.table.fold(record, &self.selector, &mut self.reduce) {
                 self.scratch.clear();
                 codec::encode(key, &mut self.scratch)?;
@@ -85,11 +86,16 @@ impl<T: Data, S: KeySelector<T>, F: Reduce<T>> Push<T> for BatchReduce<T, S, F> 
         if self.table.table_bytes() + self.owned_bytes > self.memory { self.write_run() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> TaskResult {
-        self.output.flush()
+    fn signal(&mut self, signal: Signal<'_>) -> TaskResult {
+        if let Signal::End = signal {
+            self.emit_all()?;
+        }
+        self.output.signal(signal)
     }
+}
 
-    fn end(&mut self) -> TaskResult {
+impl<T: Data, S: KeySelector<T>, F: Reduce<T>> BatchReduce<T, S, F> {
+    fn emit_all(&mut self) -> TaskResult {
         if self.runs.is_empty() {
             let mut table = std::mem::replace(&mut self.table, ReduceTable::new());
             for (_, value) in table.drain() {
@@ -103,7 +109,6 @@ impl<T: Data, S: KeySelector<T>, F: Reduce<T>> Push<T> for BatchReduce<T, S, F> 
                 self.emit(value)?;
             }
         }
-        self.output.push(&mut self.batch)?;
-        self.output.end()
+        self.output.push(&mut self.batch)
     }
 }

@@ -1,7 +1,8 @@
 //! Batch execution: folds records of a key together before they are sent to the subtask that owns it.
 
+use crate::batch::{Batch, NO_TIME};
 use crate::keyed::KeySelector;
-use crate::operator::{BATCH_RECORDS, Data, Push, TaskResult};
+use crate::operator::{BATCH_RECORDS, Data, Push, Signal, TaskResult};
 use crate::operators::reduce::{Folded, Reduce, ReduceTable};
 
 /// Keys after which it is looked at whether combining pays.
@@ -21,21 +22,23 @@ pub struct Combine<T, S: KeySelector<T>, F> {
     /// Records that still pass by uncombined.
     pass_by: usize,
     output: Box<dyn Push<T>>,
-    batch: Vec<T>,
+    batch: Batch<T>,
 }
 
 impl<T: Data, S: KeySelector<T>, F: Reduce<T>> Combine<T, S, F> {
     /// Pushes partial values into `output`, holding at most about `memory` bytes.
     pub fn new(selector: S, reduce: F, memory: usize, output: Box<dyn Push<T>>) -> Self {
         let table = ReduceTable::new();
-        Self { selector, reduce, table, memory, folded: 0, pass_by: 0, output, batch: Vec::new() }
+        Self { selector, reduce, table, memory, folded: 0, pass_by: 0, output, batch: Batch::new() }
     }
 
     fn emit_all(&mut self) -> TaskResult {
         self.folded = 0;
         let mut entries = self.table.drain();
         loop {
-            self.batch.extend(entries.by_ref().take(BATCH_RECORDS).map(|(_, value)| value));
+            for (_, value) in entries.by_ref().take(BATCH_RECORDS) {
+                self.batch.push(value, NO_TIME);
+            }
             if self.batch.is_empty() {
                 return Ok(());
             }
@@ -45,14 +48,14 @@ impl<T: Data, S: KeySelector<T>, F: Reduce<T>> Combine<T, S, F> {
 }
 
 impl<T: Data, S: KeySelector<T>, F: Reduce<T>> Push<T> for Combine<T, S, F> {
-    fn push(&mut self, batch: &mut Vec<T>) -> TaskResult {
+    fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
         if self.pass_by > 0 {
             self.pass_by = self.pass_by.saturating_sub(batch.len());
             return self.output.push(batch);
         }
         let mut sampled = false;
         self.folded += batch.len();
-        for record in batch.drain(..) {
+        for (record, _) in batch.drain() {
             if let Folded::First(..) = self.table.fold(record, &self.selector, &mut self.reduce) {
                 sampled |= self.table.len().is_multiple_of(SAMPLE_KEYS);
             }
@@ -67,13 +70,11 @@ impl<T: Data, S: KeySelector<T>, F: Reduce<T>> Push<T> for Combine<T, S, F> {
         Ok(())
     }
 
-    fn flush(&mut self) -> TaskResult {
-        // Partial values stay: nobody downstream emits anything before the end either.
-        self.output.flush()
-    }
-
-    fn end(&mut self) -> TaskResult {
-        self.emit_all()?;
-        self.output.end()
+    fn signal(&mut self, signal: Signal<'_>) -> TaskResult {
+        // Until the end, partial values stay: nobody downstream emits anything before it either.
+        if let Signal::End = signal {
+            self.emit_all()?;
+        }
+        self.output.signal(signal)
     }
 }

@@ -1,6 +1,7 @@
 //! Some of the records.
 
-use crate::operator::{Push, TaskResult};
+use crate::batch::Batch;
+use crate::operator::{Push, Signal, TaskResult};
 
 /// Lets the records through for which a predicate holds.
 pub struct Filter<F, T> {
@@ -15,17 +16,13 @@ impl<F, T> Filter<F, T> {
     }
 }
 
-impl<T: Send, F: FnMut(&T) -> bool + Send> Push<T> for Filter<F, T> {
-    fn push(&mut self, batch: &mut Vec<T>) -> TaskResult {
+impl<T, F: FnMut(&T) -> bool> Push<T> for Filter<F, T> {
+    fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
         batch.retain(&mut self.predicate);
         if batch.is_empty() { Ok(()) } else { self.output.push(batch) }
     }
 
-    fn flush(&mut self) -> TaskResult {
-        self.output.flush()
-    }
-
-    fn end(&mut self) -> TaskResult {
-        self.output.end()
+    fn signal(&mut self, signal: Signal<'_>) -> TaskResult {
+        self.output.signal(signal)
     }
 }

@@ -1,24 +1,64 @@
 //! One record in, any number out.
 
-use crate::operator::{BATCH_RECORDS, Push, TaskResult};
+use crate::batch::{Batch, EventTime, NO_TIME};
+use crate::operator::{BATCH_RECORDS, Push, Signal, TaskResult};
 
 /// Takes the records that a function emits.
 pub struct Collector<U> {
     output: Box<dyn Push<U>>,
-    batch: Vec<U>,
+    batch: Batch<U>,
+    /// The event time of what is emitted.
+    time: EventTime,
     /// The first error of the output; what is emitted after it is thrown away, because nothing more may be pushed.
     result: TaskResult,
 }
 
 impl<U> Collector<U> {
-    /// Emits one record.
+    /// Emits into `output`.
+    pub fn new(output: Box<dyn Push<U>>) -> Self {
+        Self { output, batch: Batch::with_capacity(BATCH_RECORDS), time: NO_TIME, result: Ok(()) }
+    }
+
+    /// Emits one record, with the event time of the record (or timer) that is being worked on.
     #[inline]
     pub fn collect(&mut self, record: U) {
-        self.batch.push(record);
+        self.collect_at(record, self.time);
+    }
+
+    /// Emits one record with an event time of its own.
+    #[inline]
+    pub fn collect_at(&mut self, record: U, time: EventTime) {
+        self.batch.push(record, time);
         // One input record may give more than fits into memory.
         if self.batch.len() >= BATCH_RECORDS {
             self.pass_on();
         }
+    }
+
+    /// Sets the event time of what is emitted from now on.
+    #[inline]
+    pub fn set_time(&mut self, time: EventTime) {
+        self.time = time;
+    }
+
+    /// Pushes what was emitted. Called at the end of each input batch, and before a signal is passed on.
+    ///
+    /// # Errors
+    /// Those of the output, also the ones that happened while records were emitted.
+    pub fn finish(&mut self) -> TaskResult {
+        if !self.batch.is_empty() {
+            self.pass_on();
+        }
+        self.result.clone()
+    }
+
+    /// Pushes what was emitted, then passes the signal on.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn signal(&mut self, signal: Signal<'_>) -> TaskResult {
+        self.finish()?;
+        self.output.signal(signal)
     }
 
     fn pass_on(&mut self) {
@@ -38,26 +78,20 @@ pub struct FlatMap<F, U> {
 impl<F, U> FlatMap<F, U> {
     /// Pushes what is emitted into `output`.
     pub fn new(function: F, output: Box<dyn Push<U>>) -> Self {
-        Self { function, collector: Collector { output, batch: Vec::with_capacity(BATCH_RECORDS), result: Ok(()) } }
+        Self { function, collector: Collector::new(output) }
     }
 }
 
-impl<T, U: Send, F: FnMut(T, &mut Collector<U>) + Send> Push<T> for FlatMap<F, U> {
-    fn push(&mut self, batch: &mut Vec<T>) -> TaskResult {
-        for record in batch.drain(..) {
+impl<T, U, F: FnMut(T, &mut Collector<U>)> Push<T> for FlatMap<F, U> {
+    fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
+        for (record, time) in batch.drain() {
+            self.collector.set_time(time);
             (self.function)(record, &mut self.collector);
         }
-        if !self.collector.batch.is_empty() {
-            self.collector.pass_on();
-        }
-        self.collector.result.clone()
+        self.collector.finish()
     }
 
-    fn flush(&mut self) -> TaskResult {
-        self.collector.output.flush()
-    }
-
-    fn end(&mut self) -> TaskResult {
-        self.collector.output.end()
+    fn signal(&mut self, signal: Signal<'_>) -> TaskResult {
+        self.collector.signal(signal)
     }
 }

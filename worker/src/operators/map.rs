@@ -1,32 +1,29 @@
 //! One record in, one record out.
 
-use crate::operator::{Push, TaskResult};
+use crate::batch::Batch;
+use crate::operator::{Push, Signal, TaskResult};
 
 /// Applies a function to every record.
 pub struct Map<F, U> {
     function: F,
     output: Box<dyn Push<U>>,
-    batch: Vec<U>,
+    batch: Batch<U>,
 }
 
 impl<F, U> Map<F, U> {
     /// Pushes the results into `output`.
     pub fn new(function: F, output: Box<dyn Push<U>>) -> Self {
-        Self { function, output, batch: Vec::new() }
+        Self { function, output, batch: Batch::new() }
     }
 }
 
-impl<T, U: Send, F: FnMut(T) -> U + Send> Push<T> for Map<F, U> {
-    fn push(&mut self, batch: &mut Vec<T>) -> TaskResult {
-        self.batch.extend(batch.drain(..).map(&mut self.function));
+impl<T, U, F: FnMut(T) -> U> Push<T> for Map<F, U> {
+    fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
+        batch.map_into(&mut self.batch, &mut self.function);
         self.output.push(&mut self.batch)
     }
 
-    fn flush(&mut self) -> TaskResult {
-        self.output.flush()
-    }
-
-    fn end(&mut self) -> TaskResult {
-        self.output.end()
+    fn signal(&mut self, signal: Signal<'_>) -> TaskResult {
+        self.output.signal(signal)
     }
 }

@@ -6,8 +6,9 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use crate::batch::Batch;
 use crate::keyed::{Key, KeySelector};
-use crate::operator::{Data, Push, TaskResult};
+use crate::operator::{Data, Push, Signal, TaskResult};
 
 /// Folds a record into the value that its key has so far. Must be associative and commutative: the order in which records
 /// of several subtasks arrive is not fixed.
@@ -84,31 +85,27 @@ pub struct StreamingReduce<T, S: KeySelector<T>, F> {
     reduce: F,
     table: ReduceTable<S::Key, T>,
     output: Box<dyn Push<T>>,
-    batch: Vec<T>,
+    batch: Batch<T>,
 }
 
 impl<T: Data, S: KeySelector<T>, F: Reduce<T>> StreamingReduce<T, S, F> {
     /// Pushes the updates into `output`.
     pub fn new(selector: S, reduce: F, output: Box<dyn Push<T>>) -> Self {
-        Self { selector, reduce, table: ReduceTable::new(), output, batch: Vec::new() }
+        Self { selector, reduce, table: ReduceTable::new(), output, batch: Batch::new() }
     }
 }
 
 impl<T: Data, S: KeySelector<T>, F: Reduce<T>> Push<T> for StreamingReduce<T, S, F> {
-    fn push(&mut self, batch: &mut Vec<T>) -> TaskResult {
-        for record in batch.drain(..) {
+    fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
+        for (record, time) in batch.drain() {
             let (Folded::Into(value) | Folded::First(_, value)) =
                 self.table.fold(record, &self.selector, &mut self.reduce);
-            self.batch.push(value.clone());
+            self.batch.push(value.clone(), time);
         }
         self.output.push(&mut self.batch)
     }
 
-    fn flush(&mut self) -> TaskResult {
-        self.output.flush()
-    }
-
-    fn end(&mut self) -> TaskResult {
-        self.output.end()
+    fn signal(&mut self, signal: Signal<'_>) -> TaskResult {
+        self.output.signal(signal)
     }
 }

@@ -4,7 +4,8 @@ use std::io::Write as _;
 
 use flumen_model::failure::Blame;
 
-use crate::operator::{Push, TaskError, TaskResult};
+use crate::batch::Batch;
+use crate::operator::{Push, Signal, TaskError, TaskResult};
 use crate::sinks::AsText;
 
 /// Prints one line a record, as Flink does: with the subtask's number before it when there are several.
@@ -21,10 +22,10 @@ impl PrintSink {
     }
 }
 
-impl<T: AsText + Send> Push<T> for PrintSink {
-    fn push(&mut self, batch: &mut Vec<T>) -> TaskResult {
+impl<T: AsText> Push<T> for PrintSink {
+    fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
         self.lines.clear();
-        for record in batch.drain(..) {
+        for (record, _) in batch.drain() {
             self.lines.push_str(&self.prefix);
             record.write_text(&mut self.lines);
             self.lines.push('\n');
@@ -36,11 +37,7 @@ impl<T: AsText + Send> Push<T> for PrintSink {
             .map_err(|error| TaskError::caused_by(Blame::Outside, "printing to standard output", &error))
     }
 
-    fn flush(&mut self) -> TaskResult {
-        Ok(())
-    }
-
-    fn end(&mut self) -> TaskResult {
+    fn signal(&mut self, _: Signal<'_>) -> TaskResult {
         Ok(())
     }
 }

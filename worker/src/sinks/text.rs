@@ -8,7 +8,8 @@ use flumen_model::failure::Blame;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::operator::{Push, TaskError, TaskResult};
+use crate::batch::Batch;
+use crate::operator::{Push, Signal, TaskError, TaskResult};
 use crate::sources::file_failure;
 use crate::subtask::SubtaskContext;
 
@@ -173,9 +174,9 @@ impl TextSink {
     }
 }
 
-impl<T: AsText + Send> Push<T> for TextSink {
-    fn push(&mut self, batch: &mut Vec<T>) -> TaskResult {
-        for record in batch.drain(..) {
+impl<T: AsText> Push<T> for TextSink {
+    fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
+        for (record, _) in batch.drain() {
             record.write_text(&mut self.lines);
             self.lines.push('\n');
         }
@@ -186,12 +187,9 @@ impl<T: AsText + Send> Push<T> for TextSink {
         self.hand_over(chunk.into())
     }
 
-    fn flush(&mut self) -> TaskResult {
-        // The part is not visible before the end anyway.
-        Ok(())
-    }
-
-    fn end(&mut self) -> TaskResult {
+    fn signal(&mut self, signal: Signal<'_>) -> TaskResult {
+        // Before the end the part is not visible, whatever is flushed.
+        let Signal::End = signal else { return Ok(()) };
         let rest = std::mem::take(&mut self.lines);
         if !rest.is_empty() {
             self.hand_over(rest.into())?;

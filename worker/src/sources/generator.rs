@@ -3,14 +3,22 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::operator::{BATCH_RECORDS, TaskResult};
-use crate::sources::{Source, SourceStatus};
+use flumen_model::checkpoint::Redistribution;
+use flumen_model::ids::OperatorId;
+
+use crate::batch::{Batch, NO_TIME};
+use crate::exchange::codec;
+use crate::operator::{BATCH_RECORDS, SplitChange, TaskResult};
+use crate::sources::{Position, Source, SourceStatus};
 use crate::subtask::SubtaskContext;
 
-/// Emits `generate(i)` for a contiguous range of numbers, in order.
+/// Emits `generate(i)` for ranges of numbers, each in order: one range, or after a restore with another parallelism this
+/// subtask's even share of all ranges that were left.
 pub struct GeneratorSource<F> {
     generate: F,
-    range: Range<u64>,
+    /// What is left, the current range last.
+    ranges: Vec<Range<u64>>,
+    change: Option<SplitChange>,
     pace: Option<Pace>,
 }
 
@@ -21,12 +29,57 @@ struct Pace {
 }
 
 impl<F> GeneratorSource<F> {
-    /// A source for subtask `index` of `parallelism`: its part of `0..count`, at its part of `per_second`.
-    pub fn new(generate: F, count: u64, per_second: Option<f64>, index: u32, parallelism: u32) -> Self {
-        let part = |i: u32| (u128::from(count) * u128::from(i) / u128::from(parallelism)) as u64;
+    /// A source for one subtask: its part of `0..count` or of what the checkpoint says is left of it, at its part of
+    /// `per_second`.
+    ///
+    /// # Errors
+    /// The position in the checkpoint is none.
+    pub fn new(
+        generate: F,
+        count: u64,
+        per_second: Option<f64>,
+        context: &SubtaskContext,
+        operator: OperatorId,
+    ) -> TaskResult<Self> {
+        let left = match context.restored_list(operator, Position::NAME) {
+            None => vec![0..count],
+            Some(items) => {
+                let decode = |item: &bytes::Bytes| codec::decode::<(u64, u64)>(&mut &item[..]);
+                let ranges: Vec<_> = items.iter().map(decode).collect::<TaskResult<_>>()?;
+                ranges.into_iter().map(|(start, end)| start..end).collect()
+            }
+        };
+        let parallelism = context.parallelism;
         let pace = per_second.map(|rate| Pace { per_second: rate / f64::from(parallelism), since: None, emitted: 0 });
-        Self { generate, range: part(index)..part(index + 1), pace }
+        let mut ranges = share(left, context.id.index, parallelism);
+        ranges.reverse();
+        let change = ranges.last().map(|range| SplitChange::Current(range.start));
+        Ok(Self { generate, ranges, change, pace })
     }
+}
+
+/// One subtask's part of all numbers in the ranges, in their order. The same number of subtasks gets the same parts again.
+fn share(mut ranges: Vec<Range<u64>>, index: u32, parallelism: u32) -> Vec<Range<u64>> {
+    ranges.sort_by_key(|range| range.start);
+    // Ranges that were left by as many subtasks stay with them: watermarks are per range.
+    if ranges.len() == parallelism as usize {
+        return vec![ranges.swap_remove(index as usize)];
+    }
+    let total: u128 = ranges.iter().map(|range| u128::from(range.end - range.start)).sum();
+    let part = |i: u32| total * u128::from(i) / u128::from(parallelism);
+    let (first, last) = (part(index), part(index + 1));
+    let mut before = 0;
+    let mut own = Vec::new();
+    for range in ranges {
+        let length = u128::from(range.end - range.start);
+        let from = first.clamp(before, before + length) - before;
+        let to = last.clamp(before, before + length) - before;
+        if from < to {
+            own.push(range.start + from as u64..range.start + to as u64);
+        }
+        before += length;
+    }
+    own
 }
 
 impl Pace {
@@ -44,22 +97,39 @@ impl Pace {
     }
 }
 
-impl<T, F: FnMut(u64) -> T + Send> Source<T> for GeneratorSource<F> {
-    fn poll(&mut self, _: &mut SubtaskContext, out: &mut Vec<T>) -> TaskResult<SourceStatus> {
-        let left = self.range.end - self.range.start;
-        let mut count = left.min(BATCH_RECORDS as u64);
+impl<T, F: FnMut(u64) -> T> Source<T> for GeneratorSource<F> {
+    fn poll(&mut self, _: &mut SubtaskContext, out: &mut Batch<T>) -> TaskResult<SourceStatus> {
+        let Some(range) = self.ranges.last_mut() else { return Ok(SourceStatus::End) };
+        let mut count = (range.end - range.start).min(BATCH_RECORDS as u64);
         if let Some(pace) = &mut self.pace {
             match pace.allowed(Instant::now()) {
                 Ok(allowed) => count = count.min(allowed),
-                Err(wait) => return Ok(if left == 0 { SourceStatus::End } else { SourceStatus::Idle(wait) }),
+                Err(wait) => return Ok(SourceStatus::Idle(wait)),
             }
             pace.emitted += count;
         }
         for _ in 0..count {
-            out.push((self.generate)(self.range.start));
-            self.range.start += 1;
+            out.push((self.generate)(range.start), NO_TIME);
+            range.start += 1;
         }
-        Ok(if self.range.is_empty() { SourceStatus::End } else { SourceStatus::More })
+        if range.is_empty() && self.ranges.len() > 1 {
+            self.ranges.pop();
+        }
+        let over = self.ranges.last().is_none_or(Range::is_empty);
+        Ok(if over { SourceStatus::End } else { SourceStatus::More })
+    }
+
+    fn snapshot(&mut self, _: &SubtaskContext) -> TaskResult<Position> {
+        let encode = |range: &Range<u64>| {
+            let mut item = Vec::new();
+            codec::encode(&(range.start, range.end), &mut item).map(|()| item)
+        };
+        let items = self.ranges.iter().map(encode).collect::<TaskResult<_>>()?;
+        Ok(Position { items, redistribution: Redistribution::Union })
+    }
+
+    fn split_change(&mut self) -> Option<SplitChange> {
+        self.change.take()
     }
 }
 
@@ -68,13 +138,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ranges_of_all_subtasks_cover_all_numbers_once() {
-        for (count, parallelism) in [(0, 1), (1, 3), (10, 3), (u64::MAX, 7)] {
-            let ranges: Vec<_> =
-                (0..parallelism).map(|i| GeneratorSource::new(|i: u64| i, count, None, i, parallelism).range).collect();
-            assert_eq!(ranges[0].start, 0);
-            assert_eq!(ranges[ranges.len() - 1].end, count);
-            assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start), "{ranges:?}");
+    fn the_shares_of_all_subtasks_cover_what_is_left_once() {
+        for left in [vec![0..0], vec![0..1], vec![0..10], vec![0..u64::MAX], vec![20..30, 3..5], vec![7..7, 1..2, 5..9]]
+        {
+            let mut expected: Vec<_> = left.iter().filter(|range| !range.is_empty()).cloned().collect();
+            expected.sort_by_key(|range| range.start);
+            for parallelism in 1..8 {
+                let mut joined: Vec<Range<u64>> = Vec::new();
+                for range in (0..parallelism).flat_map(|index| share(left.clone(), index, parallelism)) {
+                    match joined.last_mut() {
+                        Some(last) if last.end == range.start => last.end = range.end,
+                        _ if range.is_empty() => {}
+                        _ => joined.push(range),
+                    }
+                }
+                assert_eq!(joined, expected, "{left:?} among {parallelism}");
+            }
         }
     }
 

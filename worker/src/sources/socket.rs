@@ -8,8 +8,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::batch::{Batch, NO_TIME};
 use crate::operator::{BATCH_RECORDS, TaskError, TaskResult};
-use crate::sources::{Source, SourceStatus};
+use crate::sources::{Position, Source, SourceStatus};
 use crate::subtask::SubtaskContext;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -72,7 +73,7 @@ pub(crate) fn line_text(line: &[u8]) -> String {
 }
 
 impl Source<String> for SocketSource {
-    fn poll(&mut self, context: &mut SubtaskContext, out: &mut Vec<String>) -> TaskResult<SourceStatus> {
+    fn poll(&mut self, context: &mut SubtaskContext, out: &mut Batch<String>) -> TaskResult<SourceStatus> {
         let mut lines = match self.lines.take() {
             Some(lines) => lines,
             None => self.connect(context)?,
@@ -80,7 +81,7 @@ impl Source<String> for SocketSource {
         let mut status = SourceStatus::More;
         while out.len() < BATCH_RECORDS {
             match lines.try_recv() {
-                Ok(Ok(line)) => out.push(line),
+                Ok(Ok(line)) => out.push(line, NO_TIME),
                 Ok(Err(error)) => return Err(self.failure("could not read from", &error)),
                 Err(mpsc::error::TryRecvError::Empty) => {
                     status = SourceStatus::Idle(IDLE);
@@ -94,5 +95,10 @@ impl Source<String> for SocketSource {
         }
         self.lines = Some(lines);
         Ok(status)
+    }
+
+    fn snapshot(&mut self, _: &SubtaskContext) -> TaskResult<Position> {
+        // What a socket has given can't be asked for again.
+        Ok(Position::none())
     }
 }

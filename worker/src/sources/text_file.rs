@@ -3,14 +3,20 @@
 //! A split `start..end` owns the lines that *begin* in it: a reader with `start > 0` skips to the first line that begins
 //! at or after `start`, and reads its last line to its end, past `end`. So each line has one owner, however the ranges cut it.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use bytes::Bytes;
 use flumen_fs::{FileReader, FileSystems, FsError, FsPath};
+use flumen_model::checkpoint::Redistribution;
 use flumen_model::failure::Blame;
+use flumen_model::ids::OperatorId;
 use tokio::sync::mpsc;
 
+use crate::batch::{Batch, NO_TIME};
 use crate::operator::{BATCH_RECORDS, TaskError, TaskResult};
 use crate::sources::socket::line_text;
-use crate::sources::{Source, SourceStatus, file_failure};
+use crate::sources::{Position, Source, SourceStatus, file_failure};
 use crate::subtask::SubtaskContext;
 
 /// Bytes of one read: two of them are on the way while a third is worked on.
@@ -46,6 +52,11 @@ impl TextSplit {
         let mut number = || parts.next()?.parse().ok();
         let (start, end) = (number()?, number()?);
         Some(Self { start, end, path: parts.next()?.to_owned() })
+    }
+
+    fn decode_or_fail(text: &str) -> TaskResult<Self> {
+        Self::decode(text)
+            .ok_or_else(|| TaskError::failed(Blame::Flumen, format!("a split that is none was handed out: `{text}`")))
     }
 }
 
@@ -103,31 +114,62 @@ fn is_hidden(path: &FsPath) -> bool {
 }
 
 /// Asks for one split after another and emits their lines.
-#[derive(Default)]
 pub struct TextFileSource {
+    /// What a checkpoint left to read, before anything is asked for.
+    left: VecDeque<TextSplit>,
+    /// Whether an answer is due.
     requested: bool,
     lines: Option<SplitLines>,
 }
 
+/// To look for an answer that a wake-up announces anyway.
+const ANSWER_WAIT: Duration = Duration::from_millis(500);
+
+impl TextFileSource {
+    /// A source that first reads what the checkpoint that the subtask starts from says is left.
+    ///
+    /// # Errors
+    /// The position in the checkpoint is none.
+    pub fn new(context: &SubtaskContext, operator: OperatorId) -> TaskResult<Self> {
+        let restored = context.restored_list(operator, Position::NAME).unwrap_or_default();
+        let left = restored.iter().map(|item| TextSplit::decode_or_fail(&String::from_utf8_lossy(item)));
+        Ok(Self { left: left.collect::<TaskResult<_>>()?, requested: false, lines: None })
+    }
+}
+
 impl Source<String> for TextFileSource {
-    fn poll(&mut self, context: &mut SubtaskContext, out: &mut Vec<String>) -> TaskResult<SourceStatus> {
+    fn poll(&mut self, context: &mut SubtaskContext, out: &mut Batch<String>) -> TaskResult<SourceStatus> {
         let lines = match &mut self.lines {
             Some(lines) => lines,
             none => {
-                if !self.requested {
-                    context.splits.request()?;
-                }
-                let Some(split) = context.splits.wait()? else { return Ok(SourceStatus::End) };
-                // The next one is asked for while this one is read.
-                context.splits.request()?;
-                self.requested = true;
-                none.insert(SplitLines::open(&split, context)?)
+                let split = match self.left.pop_front() {
+                    Some(split) => split,
+                    None => {
+                        if !std::mem::replace(&mut self.requested, true) {
+                            context.splits.request()?;
+                        }
+                        let Some(answer) = context.splits.take() else { return Ok(SourceStatus::Idle(ANSWER_WAIT)) };
+                        let Some(split) = answer else { return Ok(SourceStatus::End) };
+                        // The next one is asked for while this one is read.
+                        context.splits.request()?;
+                        TextSplit::decode_or_fail(&split)?
+                    }
+                };
+                none.insert(SplitLines::open(split, context)?)
             }
         };
         if !lines.read_batch(context, out)? {
             self.lines = None;
         }
         Ok(SourceStatus::More)
+    }
+
+    fn snapshot(&mut self, context: &SubtaskContext) -> TaskResult<Position> {
+        let current = self.lines.iter().map(SplitLines::rest);
+        let read_later = self.left.iter().cloned();
+        let mut items: Vec<_> = current.chain(read_later).map(|split| split.encode().into_bytes()).collect();
+        items.extend(context.splits.waiting().into_iter().map(String::into_bytes));
+        Ok(Position { items, redistribution: Redistribution::Split })
     }
 }
 
@@ -145,10 +187,7 @@ struct SplitLines {
 }
 
 impl SplitLines {
-    fn open(text: &str, context: &SubtaskContext) -> TaskResult<Self> {
-        let split = TextSplit::decode(text).ok_or_else(|| {
-            TaskError::failed(Blame::Flumen, format!("the JobMaster handed out a split that is none: `{text}`"))
-        })?;
+    fn open(split: TextSplit, context: &SubtaskContext) -> TaskResult<Self> {
         let failure = |error: &FsError| file_failure(format!("opening `{}`", split.path), error);
         let path: FsPath = split.path.parse().map_err(|error| failure(&error))?;
         let fs = context.worker.files.get(&path).map_err(|error| failure(&error))?;
@@ -161,8 +200,15 @@ impl SplitLines {
         Ok(Self { split, chunks, chunk: Bytes::new(), position, carry: Vec::new(), skipping })
     }
 
+    /// The part of the split whose lines were not given out yet. It begins with a line, or with the middle of one that
+    /// belongs to the split before.
+    fn rest(&self) -> TextSplit {
+        let start = if self.skipping { self.split.start } else { self.position - self.carry.len() as u64 };
+        TextSplit { start: start.min(self.split.end), ..self.split.clone() }
+    }
+
     /// Appends about a batch of lines; false when the split has no more.
-    fn read_batch(&mut self, context: &SubtaskContext, out: &mut Vec<String>) -> TaskResult<bool> {
+    fn read_batch(&mut self, context: &SubtaskContext, out: &mut Batch<String>) -> TaskResult<bool> {
         let mut text_bytes = 0;
         while out.len() < BATCH_RECORDS && text_bytes < BATCH_BYTES {
             // Where the current line begins.
@@ -172,7 +218,7 @@ impl SplitLines {
             let Some(end) = memchr::memchr(b'\n', &self.chunk) else {
                 if !self.next_chunk(context)? {
                     if !self.carry.is_empty() && !self.skipping {
-                        out.push(line_text(&std::mem::take(&mut self.carry)));
+                        out.push(line_text(&std::mem::take(&mut self.carry)), NO_TIME);
                     }
                     return Ok(false);
                 }
@@ -185,10 +231,10 @@ impl SplitLines {
             }
             text_bytes += line.len() + self.carry.len();
             if self.carry.is_empty() {
-                out.push(line_text(&line));
+                out.push(line_text(&line), NO_TIME);
             } else {
                 self.carry.extend_from_slice(&line);
-                out.push(line_text(&std::mem::take(&mut self.carry)));
+                out.push(line_text(&std::mem::take(&mut self.carry)), NO_TIME);
             }
         }
         Ok(true)
