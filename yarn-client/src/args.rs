@@ -8,6 +8,10 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _};
 
+mod action;
+
+pub use action::{Action, ActionOptions, Verb};
+
 /// What `flink` was asked to do.
 #[derive(Debug)]
 pub enum Command {
@@ -15,6 +19,8 @@ pub enum Command {
     Run(Box<Typed>),
     /// Print a program's plan.
     Info(Box<Typed>),
+    /// Do something about a job that runs.
+    Act(Box<Action>),
     /// Print this text.
     Print(String),
 }
@@ -66,12 +72,15 @@ pub struct Options {
     /// Accepted and ignored: a native program carries what it links
     #[arg(short = 'C', long = "classpath", value_name = "url")]
     pub classpath: Vec<String>,
-    /// Not there yet
+    /// Savepoint or retained checkpoint to start from: its directory or its _metadata file
     #[arg(short = 's', long = "fromSavepoint", value_name = "path")]
     pub from_savepoint: Option<String>,
-    /// Not there yet
+    /// Leave state behind of operators that the program no longer has
     #[arg(short = 'n', long = "allowNonRestoredState")]
     pub allow_non_restored_state: bool,
+    /// What the job may do with what it starts from: NO_CLAIM, CLAIM or LEGACY
+    #[arg(long = "claimMode", aliases = ["cm", "restoreMode", "rm"], value_name = "mode")]
+    pub claim_mode: Option<String>,
     /// Namespace of high availability (high-availability.cluster-id)
     #[arg(short = 'z', long = "zookeeperNamespace", value_name = "namespace")]
     pub namespace: Option<String>,
@@ -137,7 +146,7 @@ pub struct YarnOptions {
 }
 
 /// Flink's actions that Flumen does not have yet.
-const LATER: [&str; 6] = ["list", "cancel", "stop", "savepoint", "checkpoint", "run-application"];
+const LATER: [&str; 2] = ["list", "run-application"];
 
 /// Takes a command line apart; `arguments` starts after the executable's name.
 ///
@@ -158,9 +167,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
         "-h" | "--help" | "help" => Ok(Command::Print(overview())),
         "-v" | "--version" => Ok(Command::Print(format!("Version: {}", env!("CARGO_PKG_VERSION")))),
         later if LATER.contains(&later) => {
-            Err(UsageError(format!("action `{later}` is not there yet: Flumen has `run` and `info`")))
+            Err(UsageError(format!("action `{later}` is not there yet\n\n{}", overview())))
         }
-        other => Err(UsageError(format!("`{other}` is not an action\n\n{}", overview()))),
+        other => match action::parse(other, rest) {
+            Some(command) => command,
+            None => Err(UsageError(format!("`{other}` is not an action\n\n{}", overview()))),
+        },
     }
 }
 
@@ -169,7 +181,7 @@ fn help_or(typed: Typed, action: &str, command: fn(Box<Typed>) -> Command) -> Co
 }
 
 fn options(words: &[String]) -> Result<Typed, UsageError> {
-    let flags = flags();
+    let flags = flags(&Options::command());
     let mut rewritten = Vec::new();
     let mut words = words.iter();
     let mut program = None;
@@ -182,20 +194,25 @@ fn options(words: &[String]) -> Result<Typed, UsageError> {
             program = Some(word);
             break;
         }
-        let (flag, attached) = find(&flags, word)?;
-        match (flag.takes_value, attached) {
-            (false, None) => rewritten.push(flag.canonical.clone()),
-            (false, Some(_)) => return Err(UsageError(format!("`{word}`: {} takes no value", flag.shown()))),
-            (true, Some(value)) => rewritten.push(format!("{}={value}", flag.canonical)),
-            (true, None) => match words.next() {
-                Some(value) => rewritten.push(format!("{}={value}", flag.canonical)),
-                None => return Err(UsageError(format!("{} needs a value", flag.shown()))),
-            },
-        }
+        rewritten.push(rewrite(&flags, word, &mut words)?);
     }
     let matches = Options::command().try_get_matches_from(rewritten).map_err(|error| usage(&error))?;
     let options = Options::from_arg_matches(&matches).map_err(|error| usage(&error))?;
     Ok(Typed { options, program: program.map(PathBuf::from), arguments: words.cloned().collect() })
+}
+
+/// An option as clap takes it; its value may be the next of the words.
+fn rewrite<'a>(flags: &[Flag], word: &str, words: &mut impl Iterator<Item = &'a String>) -> Result<String, UsageError> {
+    let (flag, attached) = find(flags, word)?;
+    match (flag.takes_value, attached) {
+        (false, None) => Ok(flag.canonical.clone()),
+        (false, Some(_)) => Err(UsageError(format!("`{word}`: {} takes no value", flag.shown()))),
+        (true, Some(value)) => Ok(format!("{}={value}", flag.canonical)),
+        (true, None) => match words.next() {
+            Some(value) => Ok(format!("{}={value}", flag.canonical)),
+            None => Err(UsageError(format!("{} needs a value", flag.shown()))),
+        },
+    }
 }
 
 fn usage(error: &clap::Error) -> UsageError {
@@ -226,8 +243,7 @@ fn dashed(name: &str) -> String {
     if name.len() <= 3 { format!("-{name}") } else { format!("--{name}") }
 }
 
-fn flags() -> Vec<Flag> {
-    let command = Options::command();
+fn flags(command: &clap::Command) -> Vec<Flag> {
     let mut flags = Vec::new();
     for arg in command.get_arguments() {
         let mut names: Vec<String> =
@@ -296,21 +312,31 @@ fn distance(a: &str, b: &str) -> usize {
 fn overview() -> String {
     "flink <ACTION> [OPTIONS] [ARGUMENTS]\n\n\
      Actions:\n  \
-     run        runs a program, here or on YARN\n  \
-     info       shows the plan of a program as JSON\n  \
-     --version  shows the version\n\n\
-     `flink run --help` lists the options."
+     run         runs a program, here or on YARN\n  \
+     info        shows the plan of a program as JSON\n  \
+     cancel      cancels a job, with -s after a savepoint\n  \
+     stop        stops a job with a savepoint\n  \
+     savepoint   takes a savepoint of a job, or disposes of one\n  \
+     checkpoint  takes a checkpoint of a job\n  \
+     --version   shows the version\n\n\
+     `flink <ACTION> --help` lists the options."
         .to_owned()
 }
 
 fn help(action: &str) -> String {
     let mut text = format!("flink {action} [OPTIONS] <program> [arguments of the program]\n\nOptions:\n");
-    for flag in flags() {
-        let value = if flag.takes_value { format!(" <{}>", flag.value_name) } else { String::new() };
-        text.push_str(&format!("  {:<48} {}\n", flag.shown() + &value, flag.help));
-    }
+    text.push_str(&listed(&flags(&Options::command())));
     text.push_str("\nExample: flink run -m yarn-cluster -p 2 ./wordcount --input hdfs:///in.txt --output hdfs:///out");
     text
+}
+
+/// One line for each option.
+fn listed(flags: &[Flag]) -> String {
+    let line = |flag: &Flag| {
+        let value = if flag.takes_value { format!(" <{}>", flag.value_name) } else { String::new() };
+        format!("  {:<48} {}\n", flag.shown() + &value, flag.help)
+    };
+    flags.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -382,6 +408,7 @@ mod tests {
     fn other_actions_say_that_they_are_not_there() {
         let parse = |line: &str| parse(line.split_whitespace().map(OsString::from));
         assert!(parse("list -r").unwrap_err().0.contains("not there yet"));
+        assert!(matches!(parse(&format!("stop {:032x}", 7)).unwrap(), Command::Act(_)));
         assert!(parse("rum x").unwrap_err().0.contains("not an action"));
         assert!(parse("").unwrap_err().0.contains("no action"));
         assert!(matches!(parse("--version").unwrap(), Command::Print(text) if text.starts_with("Version: ")));

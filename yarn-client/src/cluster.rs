@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use flumen_hadoop::conf::{Configuration as HadoopConfiguration, RmAddress};
 use flumen_hadoop::rest::{
-    ApplicationFinalStatus, ApplicationReport, ApplicationState, Node, Queue, ResourceManagerClient, RmError,
-    RmOptions, SubmitApplication,
+    ApplicationFilter, ApplicationFinalStatus, ApplicationReport, ApplicationState, Node, Queue, ResourceManagerClient,
+    RmError, RmOptions, SubmitApplication,
 };
 use flumen_hadoop::yarn::{
     ApplicationId, Backoff, LaunchContext, LaunchError, LocalResource, ParseIdError, Resource, ResourceKind, Visibility,
@@ -170,6 +170,20 @@ impl Cluster {
     /// [`ClusterError`].
     pub async fn report(&self, application: &str) -> Result<AppReport, ClusterError> {
         Ok(reported(self.rm.application(application.parse()?).await?))
+    }
+
+    /// The running applications of this user, with their ids.
+    ///
+    /// # Errors
+    /// [`ClusterError::Rm`].
+    pub async fn running(&self) -> Result<Vec<(String, AppReport)>, ClusterError> {
+        let filter = ApplicationFilter {
+            user: Some(self.user.clone()),
+            states: vec![ApplicationState::Running],
+            ..ApplicationFilter::default()
+        };
+        let running = self.rm.applications(&filter).await?;
+        Ok(running.into_iter().map(|report| (report.id.to_string(), reported(report))).collect())
     }
 
     /// Kills an application and waits for its end.

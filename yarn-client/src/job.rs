@@ -6,6 +6,10 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
+mod operation;
+
+pub use operation::OperationError;
+
 /// A request to the ApplicationMaster that did not succeed. It may be starting, ending or restarting.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {

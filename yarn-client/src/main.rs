@@ -13,6 +13,9 @@ mod program;
 mod info;
 mod query;
 
+mod act;
+mod application;
+
 mod per_job;
 
 mod attach;
@@ -42,7 +45,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::args::{Command, Typed};
+use crate::args::{Action, Command, Typed};
 use crate::meaning::{Run, Target};
 use crate::report::Reporter;
 use crate::timings::Timings;
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(Command::Info(typed)) => (typed.options.quiet, info(*typed)),
+        Ok(Command::Act(action)) => (action.options.quiet, act(&action)),
         Ok(Command::Run(typed)) => (typed.options.quiet, run(*typed, &timings)),
         Err(error) => (false, Err(error.into())),
     };
@@ -114,6 +118,13 @@ fn info(typed: Typed) -> anyhow::Result<bool> {
     Reporter::new(false)
         .result(&format!("----------------------- Execution Plan -----------------------\n{plan}\n{line}"));
     Ok(true)
+}
+
+fn act(action: &Action) -> anyhow::Result<bool> {
+    let configuration = meaning::of_action(&action.options, installation::configuration()?)?;
+    let reporter = Reporter::new(action.options.quiet);
+    let application = action.options.application.as_deref();
+    runtime()?.block_on(Box::pin(act::act(&action.verb, application, &configuration, &reporter)))
 }
 
 fn query(typed: &Typed, file: flumen_model::config::Configuration, reporter: &Reporter) -> anyhow::Result<bool> {

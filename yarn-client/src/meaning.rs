@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use flumen_model::config::{BadConfiguration, ConfigOption, ConfigValue, Configuration, MemorySize};
-use flumen_model::options::{deployment, execution, memory, yarn};
+use flumen_model::options::{checkpointing, deployment, execution, memory, yarn};
 
-use crate::args::{Options, Typed, YarnOptions};
+use crate::args::{ActionOptions, Options, Typed, YarnOptions};
 
 /// Key under which `-z` and `-yz` are kept.
 const CLUSTER_ID: &str = "high-availability.cluster-id";
@@ -133,6 +133,23 @@ pub fn info(typed: Typed, file: Configuration) -> Result<(PathBuf, Vec<String>, 
     Ok((typed.program.ok_or(MeaningError::NoProgram { action: "info" })?, typed.arguments, configuration))
 }
 
+/// The configuration of an action about a job that runs.
+///
+/// # Errors
+/// [`MeaningError::Configuration`] and [`MeaningError::UnknownTarget`].
+pub fn of_action(options: &ActionOptions, mut configuration: Configuration) -> Result<Configuration, MeaningError> {
+    for property in options.properties.iter().chain(&options.yarn_properties) {
+        configuration.set_property(property)?;
+    }
+    let here = [(&options.jobmanager, "yarn-cluster"), (&options.target, "yarn-per-job")];
+    for (given, known) in here {
+        if let Some(other) = given.as_deref().filter(|given| *given != known) {
+            return Err(MeaningError::UnknownTarget(other.to_owned()));
+        }
+    }
+    Ok(configuration)
+}
+
 /// The configuration with `-D` and the dedicated flags over it.
 ///
 /// # Errors
@@ -143,6 +160,9 @@ pub fn merged(options: &Options, mut configuration: Configuration) -> Result<Con
     }
     let conf = &mut configuration;
     put(conf, &execution::PARALLELISM, options.parallelism);
+    put(conf, &checkpointing::SAVEPOINT_PATH, options.from_savepoint.as_ref());
+    put(conf, &checkpointing::IGNORE_UNCLAIMED, options.allow_non_restored_state.then_some(true));
+    put(conf, &checkpointing::CLAIM_MODE, claim_mode(options.claim_mode.as_deref())?);
     if options.detached || options.yarn.detached {
         conf.put(&deployment::ATTACHED, false);
     }
@@ -171,6 +191,20 @@ pub fn merged(options: &Options, mut configuration: Configuration) -> Result<Con
 fn put<T>(configuration: &mut Configuration, option: &ConfigOption<T>, value: Option<impl Display>) {
     if let Some(value) = value {
         configuration.put(option, value);
+    }
+}
+
+/// Checked here, so that a mistake is found before anything is done.
+fn claim_mode(text: Option<&str>) -> Result<Option<String>, BadConfiguration> {
+    let Some(text) = text else { return Ok(None) };
+    let mode = text.trim().to_ascii_uppercase().replace('-', "_");
+    match mode.as_str() {
+        "NO_CLAIM" | "CLAIM" | "LEGACY" => Ok(Some(mode)),
+        _ => Err(BadConfiguration::Value {
+            key: "-cm,--claimMode".to_owned(),
+            value: text.to_owned(),
+            expected: "NO_CLAIM, CLAIM or LEGACY".to_owned(),
+        }),
     }
 }
 
@@ -219,16 +253,11 @@ fn named_target(text: &str) -> Result<Target, MeaningError> {
 }
 
 fn not_yet(options: &Options) -> Result<(), MeaningError> {
-    let savepoint = "Flumen takes no savepoints yet";
-    let refused = [
-        (options.from_savepoint.is_some(), "-s,--fromSavepoint", savepoint),
-        (options.allow_non_restored_state, "-n,--allowNonRestoredState", savepoint),
-        (
-            options.yarn.application_id.is_some(),
-            "-yid,--yarnapplicationId",
-            "there are no sessions yet; `-m yarn-cluster` gives the job an application of its own",
-        ),
-    ];
+    let refused = [(
+        options.yarn.application_id.is_some(),
+        "-yid,--yarnapplicationId",
+        "there are no sessions yet; `-m yarn-cluster` gives the job an application of its own",
+    )];
     match refused.into_iter().find(|(given, ..)| *given) {
         Some((_, flag, reason)) => Err(MeaningError::NotYet { flag, reason }),
         None => Ok(()),
@@ -296,8 +325,6 @@ mod tests {
             ("-m host:8081 x", "`host:8081` is not there yet"),
             ("-m yarn-cluster -t local x", "contradict"),
             ("-t local", "no program"),
-            ("-t local -s hdfs:///sp x", "not there yet"),
-            ("-t local -n x", "not there yet"),
             ("-m yarn-cluster -yid application_1_1 x", "no sessions yet"),
             ("-t local -p 0 x", "at least 1"),
             ("-t local -ys 0 x", "at least 1"),
@@ -317,6 +344,19 @@ mod tests {
         assert_eq!(conf.get(&deployment::TASK_SLOTS).unwrap(), 4);
         assert_eq!(conf.raw("yarn.ship-files"), Some("a;b;c"));
         assert_eq!(conf.raw("kept"), Some("1"));
+    }
+
+    #[test]
+    fn what_a_job_starts_from_is_part_of_its_configuration() {
+        let conf = meant("-t local -s hdfs:///sp/1 -n -cm claim x", "").unwrap().configuration;
+        assert!(conf.get(&checkpointing::IGNORE_UNCLAIMED).unwrap());
+        assert_eq!(conf.find(&checkpointing::SAVEPOINT_PATH).unwrap().as_deref(), Some("hdfs:///sp/1"));
+        assert_eq!(conf.get(&checkpointing::CLAIM_MODE).unwrap(), "CLAIM");
+        let error = meant("-t local -s hdfs:///sp -cm KEEP x", "").unwrap_err();
+        assert!(format!("{error:?}").contains("NO_CLAIM, CLAIM or LEGACY"), "{error:?}");
+        let conf = meant("-t local x", "execution.state-recovery.path: a").unwrap().configuration;
+        assert!(!conf.get(&checkpointing::IGNORE_UNCLAIMED).unwrap());
+        assert_eq!(conf.find(&checkpointing::SAVEPOINT_PATH).unwrap().as_deref(), Some("a"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Decides, and acts through small traits: no YARN, no HDFS, no REST.
     ("flumen-jobmaster", &["flumen-wire", "flumen-model"]),
     // These three never link user code or the worker: a job can't crash them.
-    ("flumen-yarn-client", &["flumen-fs", "flumen-hadoop", "flumen-wire", "flumen-model"]),
+    ("flumen-yarn-client", &["flumen-checkpoint", "flumen-fs", "flumen-hadoop", "flumen-wire", "flumen-model"]),
     (
         "flumen-appmaster",
         &["flumen-jobmaster", "flumen-checkpoint", "flumen-fs", "flumen-hadoop", "flumen-wire", "flumen-model", "flumen-log"],
