@@ -8,6 +8,7 @@
 //! * [`store`] completes a checkpoint by one rename, [`load`] and [`newest_valid`] find it again, [`validate`] looks for what
 //!   it refers to;
 //! * [`discard`] and [`dispose_savepoint`] remove;
+//! * [`Keeper`] does all of this for the driver of a JobMaster;
 //! * [`Leadership`] keeps a leader that was cut off from completing or removing anything once there is a newer one.
 //!
 //! The protocol and its invariants (`CP-1` …) are in `docs/adr/0010-checkpoints-complete-by-rename.md`; `tests/protocol.rs`
@@ -18,6 +19,7 @@ mod error;
 mod find;
 mod format;
 mod handles;
+mod keeper;
 pub mod layout;
 mod lead;
 mod read;
@@ -31,6 +33,7 @@ pub use discard::{Undeleted, discard, dispose_savepoint};
 pub use error::CheckpointError;
 pub use find::{Newest, Rejected, newest_valid, newest_valid_of};
 pub use format::{Origin, VERSION};
+pub use keeper::{Beginning, Keeper, Places, StoreError};
 pub use lead::Leadership;
 pub use read::{HandleReader, open_handle, read_handle};
 pub use store::{Stored, load, store};

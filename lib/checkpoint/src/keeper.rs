@@ -1,0 +1,325 @@
+//! What the driver of a JobMaster does about checkpoints: finds what a job starts from, completes what it decides to keep,
+//! removes what it gives up. Every driver has the same one.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use flumen_fs::{FileSystems, FsError, FsPath};
+use flumen_model::checkpoint::{CheckpointId, CompletedCheckpoint};
+use flumen_model::failure::Failure;
+use tracing::{debug, info, warn};
+
+use crate::{
+    CheckpointError, Depth, Leadership, Origin, Undeleted, discard, layout, load, newest_valid, store, validate,
+};
+
+/// What a job is to start from, as it is configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    /// `state.checkpoints.dir`, as a full path; `None`: the job takes no checkpoints.
+    pub checkpoints: Option<String>,
+    /// `execution.state-recovery.path`, as the user wrote it.
+    pub from: Option<String>,
+}
+
+/// What a job starts from, read and found whole.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Beginning {
+    /// The snapshot that the user names.
+    pub from: Option<CompletedCheckpoint>,
+    /// What a former leader of the same job has completed: the newest that is whole.
+    pub inherited: Vec<CompletedCheckpoint>,
+    /// Where this leader writes checkpoints; `None` when the job takes none.
+    pub directory: Option<String>,
+}
+
+/// Keeps the checkpoints of one job for one leader.
+pub struct Keeper {
+    systems: FileSystems,
+    origin: Origin,
+    /// The directory of the job's checkpoints.
+    job_directory: Option<FsPath>,
+    /// Claimed with the first checkpoint; a later leader claims it before it looks for the former one's.
+    leadership: tokio::sync::Mutex<Option<Leadership>>,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Default)]
+struct Notes {
+    /// A newer leader is there: nothing is removed any more.
+    superseded: bool,
+    /// Directories of checkpoints of which it isn't known whether they count: they stay.
+    uncertain: BTreeSet<FsPath>,
+}
+
+/// Why a checkpoint is not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A newer leader has taken the job over: this one has to stop.
+    #[error(transparent)]
+    Superseded(CheckpointError),
+    /// It was overtaken by one with a higher number.
+    #[error("checkpoint {checkpoint} was overtaken by checkpoint {newest}")]
+    Overtaken {
+        /// Which one.
+        checkpoint: CheckpointId,
+        /// The one that counts.
+        newest: CheckpointId,
+    },
+    /// Anything else.
+    #[error("checkpoint {checkpoint} can't be stored: {cause}")]
+    Failed {
+        /// Which one.
+        checkpoint: CheckpointId,
+        /// Why.
+        #[source]
+        cause: CheckpointError,
+    },
+}
+
+impl StoreError {
+    /// As it is told to a JobMaster.
+    pub fn into_failure(self) -> Failure {
+        let blame = flumen_model::failure::Blame::Outside;
+        Failure::new(blame, self.to_string())
+    }
+}
+
+impl Keeper {
+    /// Finds what the job starts from. The leader of the first epoch writes nothing before its first checkpoint.
+    ///
+    /// # Errors
+    /// The snapshot that the user names is missing, damaged or not whole; a newer leader is there; those of the file system.
+    pub async fn begin(
+        systems: FileSystems,
+        origin: Origin,
+        places: &Places,
+    ) -> Result<(Self, Beginning), CheckpointError> {
+        let root = places.checkpoints.as_deref().map(|root| systems.resolve(root)).transpose()?;
+        let job_directory = root.map(|root| layout::job_directory(&root, origin.job));
+        let mut beginning = Beginning::default();
+        let mut leadership = None;
+        if let Some(directory) = &job_directory {
+            beginning.directory = Some(layout::leader_directory(directory, origin.epoch).to_string());
+            if origin.epoch.0 > 1 {
+                leadership = Some(Leadership::claim(&systems, directory, origin.epoch).await?);
+                let newest = newest_valid(&systems, directory, Depth::Lengths).await?;
+                beginning.inherited.extend(newest.found.map(|found| found.checkpoint));
+            }
+        }
+        if let Some(from) = &places.from {
+            let stored = load(&systems, &systems.resolve(from)?).await?;
+            validate(&systems, &stored.checkpoint, Depth::Lengths).await?;
+            info!(path = from, checkpoint = %stored.checkpoint.id, of_job = %stored.origin.job, "starting from a snapshot");
+            beginning.from = Some(stored.checkpoint);
+        }
+        let leadership = tokio::sync::Mutex::new(leadership);
+        Ok((Self { systems, origin, job_directory, leadership, notes: Mutex::default() }, beginning))
+    }
+
+    /// Completes a checkpoint or savepoint. When this has returned `Ok`, it may be announced, and older ones removed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn store(&self, checkpoint: &CompletedCheckpoint) -> Result<(), StoreError> {
+        let result = self.store_and_advance(checkpoint).await;
+        if let Err(StoreError::Superseded(error)) = &result {
+            warn!(%error, "checkpoints are neither completed nor removed any more");
+            self.notes().superseded = true;
+        }
+        result
+    }
+
+    async fn store_and_advance(&self, checkpoint: &CompletedCheckpoint) -> Result<(), StoreError> {
+        let id = checkpoint.id;
+        let failed = |cause| match cause {
+            CheckpointError::Superseded { .. } => StoreError::Superseded(cause),
+            cause => StoreError::Failed { checkpoint: id, cause },
+        };
+        let directory: FsPath = checkpoint.directory.parse().map_err(|error: FsError| failed(error.into()))?;
+        // One at a time: what counts only ever advances.
+        let mut leadership = self.leadership.lock().await;
+        let Some(job_directory) = self.job_directory.as_ref().filter(|_| !checkpoint.kind.is_savepoint()) else {
+            drop(leadership);
+            return store(&self.systems, self.origin, checkpoint).await.map(drop).map_err(failed);
+        };
+        let leadership = match &mut *leadership {
+            Some(leadership) => leadership,
+            none => {
+                let claimed = Leadership::claim(&self.systems, job_directory, self.origin.epoch).await;
+                none.insert(claimed.map_err(failed)?)
+            }
+        };
+        if let Some(newest) = leadership.newest().filter(|newest| *newest > id) {
+            return Err(StoreError::Overtaken { checkpoint: id, newest });
+        }
+        store(&self.systems, self.origin, checkpoint).await.map_err(failed)?;
+        self.notes().uncertain.insert(directory);
+        leadership.advance(id).await.map_err(failed)?;
+        self.notes().uncertain.clear();
+        Ok(())
+    }
+
+    /// Removes files and directories that no checkpoint needs any more. A leader that was cut off removes nothing, and what
+    /// may be the newest checkpoint after all stays.
+    pub async fn discard(&self, paths: Vec<String>) -> Vec<Undeleted> {
+        let paths: Vec<String> = {
+            let notes = self.notes();
+            if notes.superseded {
+                return Vec::new();
+            }
+            let stays = |path: &String| {
+                path.parse::<FsPath>()
+                    .is_ok_and(|path| notes.uncertain.iter().any(|kept| path.is_within(kept) || kept.is_within(&path)))
+            };
+            paths.into_iter().filter(|path| !stays(path)).collect()
+        };
+        discard(&self.systems, paths).await
+    }
+
+    /// After the end of a job: removes its directory when no checkpoint is left in it. Nothing depends on the outcome.
+    pub async fn clean_up(&self) {
+        let Some(directory) = &self.job_directory else { return };
+        if self.notes().superseded || !self.notes().uncertain.is_empty() || self.leadership.lock().await.is_none() {
+            return;
+        }
+        let removed = async {
+            let left = newest_valid(&self.systems, directory, Depth::Lengths).await?;
+            // A checkpoint that is not whole is still somebody's to look at.
+            if left.found.is_some()
+                || left.rejected.iter().any(|r| !matches!(r.reason, CheckpointError::Missing { .. }))
+            {
+                return Ok::<_, CheckpointError>(false);
+            }
+            Ok(self.systems.get(directory)?.delete(directory, true).await?)
+        };
+        match removed.await {
+            Ok(removed) => debug!(%directory, removed, "the directory of the job's checkpoints was looked at"),
+            Err(error) => warn!(%directory, %error, "the directory of the job's checkpoints stays"),
+        }
+    }
+
+    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Scratch, example, put_example};
+    use flumen_model::checkpoint::SnapshotKind;
+    use flumen_model::ids::{Epoch, JobId};
+
+    const JOB: JobId = JobId(0xabc);
+
+    async fn begin(scratch: &Scratch, epoch: u64, from: Option<&str>) -> Result<(Keeper, Beginning), CheckpointError> {
+        let places = Places {
+            checkpoints: Some(scratch.path("cp").to_string()),
+            from: from.map(|from| scratch.path(from).to_string()),
+        };
+        Keeper::begin(scratch.systems.clone(), Origin { job: JOB, epoch: Epoch(epoch) }, &places).await
+    }
+
+    /// A checkpoint with its files, as the workers of a leader leave it.
+    async fn taken(scratch: &Scratch, beginning: &Beginning, id: u64) -> CompletedCheckpoint {
+        let directory = format!("{}/chk-{id}", beginning.directory.as_deref().unwrap());
+        let relative = directory.strip_prefix(&scratch.path("").to_string()).unwrap().to_owned();
+        put_example(scratch, relative.trim_start_matches('/')).await;
+        CompletedCheckpoint { id: CheckpointId(id), ..example(&directory) }
+    }
+
+    #[tokio::test]
+    async fn a_later_leader_goes_on_from_what_the_former_one_completed() {
+        let scratch = Scratch::new();
+        let (first, beginning) = begin(&scratch, 1, None).await.unwrap();
+        assert!(beginning.inherited.is_empty());
+        let one = taken(&scratch, &beginning, 1).await;
+        first.store(&one).await.unwrap();
+        let (second, beginning) = begin(&scratch, 2, None).await.unwrap();
+        assert_eq!(beginning.inherited, std::slice::from_ref(&one));
+
+        let late = taken(
+            &scratch,
+            &Beginning { directory: Some(scratch.path("cp").join(JOB.to_string()).to_string()), ..Default::default() },
+            2,
+        )
+        .await;
+        assert!(matches!(first.store(&late).await, Err(StoreError::Superseded(_))));
+        assert!(first.discard(vec![one.directory.clone()]).await.is_empty());
+        assert!(
+            load(&scratch.systems, &one.directory.parse().unwrap()).await.is_ok(),
+            "a former leader removes nothing"
+        );
+
+        let two = taken(&scratch, &beginning, 2).await;
+        second.store(&two).await.unwrap();
+        assert_eq!(begin(&scratch, 3, None).await.unwrap().1.inherited, [two]);
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_that_was_overtaken_does_not_count() {
+        let scratch = Scratch::new();
+        let (keeper, beginning) = begin(&scratch, 1, None).await.unwrap();
+        let (one, two) = (taken(&scratch, &beginning, 1).await, taken(&scratch, &beginning, 2).await);
+        keeper.store(&two).await.unwrap();
+        assert!(matches!(keeper.store(&one).await, Err(StoreError::Overtaken { newest: CheckpointId(2), .. })));
+        assert_eq!(begin(&scratch, 2, None).await.unwrap().1.inherited, [two]);
+    }
+
+    #[tokio::test]
+    async fn a_savepoint_does_not_become_the_newest_checkpoint() {
+        let scratch = Scratch::new();
+        let (keeper, beginning) = begin(&scratch, 1, None).await.unwrap();
+        let one = taken(&scratch, &beginning, 1).await;
+        keeper.store(&one).await.unwrap();
+        put_example(&scratch, "sp/savepoint-1").await;
+        let savepoint = CompletedCheckpoint {
+            id: CheckpointId(2),
+            kind: SnapshotKind::Savepoint,
+            ..example(&scratch.path("sp/savepoint-1").to_string())
+        };
+        keeper.store(&savepoint).await.unwrap();
+        let (_, later) = begin(&scratch, 2, Some("sp/savepoint-1")).await.unwrap();
+        assert_eq!((later.inherited, later.from), (vec![one], Some(savepoint)));
+    }
+
+    #[tokio::test]
+    async fn what_the_user_names_must_be_whole() {
+        let scratch = Scratch::new();
+        let error = begin(&scratch, 1, Some("nothing")).await.err().unwrap().to_string();
+        assert!(error.contains("/nothing"), "{error}");
+        put_example(&scratch, "sp/s").await;
+        let origin = Origin { job: JOB, epoch: Epoch(1) };
+        store(&scratch.systems, origin, &example(&scratch.path("sp/s").to_string())).await.unwrap();
+        scratch.put("sp/s/list", b"").await;
+        let error = begin(&scratch, 1, Some("sp/s")).await.err().unwrap().to_string();
+        assert!(error.contains(&scratch.path("sp/s/list").to_string()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_directory_of_a_job_goes_when_no_checkpoint_is_left() {
+        let scratch = Scratch::new();
+        let (keeper, beginning) = begin(&scratch, 1, None).await.unwrap();
+        keeper.clean_up().await;
+        let one = taken(&scratch, &beginning, 1).await;
+        keeper.store(&one).await.unwrap();
+        keeper.clean_up().await;
+        assert!(load(&scratch.systems, &one.directory.parse().unwrap()).await.is_ok(), "it is retained");
+        keeper.discard(vec![one.directory]).await;
+        keeper.clean_up().await;
+        assert_eq!(scratch.names("cp").await, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_job_without_a_directory_takes_savepoints_only() {
+        let scratch = Scratch::new();
+        let origin = Origin { job: JOB, epoch: Epoch(2) };
+        let (keeper, beginning) = Keeper::begin(scratch.systems.clone(), origin, &Places::default()).await.unwrap();
+        assert_eq!(beginning, Beginning::default());
+        put_example(&scratch, "sp/s").await;
+        keeper.store(&example(&scratch.path("sp/s").to_string())).await.unwrap();
+        keeper.clean_up().await;
+        assert!(load(&scratch.systems, &scratch.path("sp/s")).await.is_ok());
+    }
+}
