@@ -6,7 +6,7 @@ use crate::metadata::{PACKAGES, members};
 const ARROWS: &[(&str, &[&str])] = &[
     ("flumen-examples", &["flumen"]),
     ("flumen", &["flumen-worker", "flumen-jobmaster", "flumen-checkpoint", "flumen-fs", "flumen-wire", "flumen-model"]),
-    ("flumen-worker", &["flumen-checkpoint", "flumen-fs", "flumen-wire", "flumen-model"]),
+    ("flumen-worker", &["flumen-state", "flumen-checkpoint", "flumen-fs", "flumen-wire", "flumen-model"]),
     // Decides, and acts through small traits: no YARN, no HDFS, no REST.
     ("flumen-jobmaster", &["flumen-wire", "flumen-model"]),
     // These three never link user code or the worker: a job can't crash them.
@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("flumen-checkpoint", &["flumen-fs", "flumen-model"]),
     ("flumen-wire", &["flumen-model"]),
     ("flumen-hadoop", &[]),
+    ("flumen-state", &["flumen-model"]),
     ("flumen-model", &[]),
     ("flumen-log", &[]),
 ];

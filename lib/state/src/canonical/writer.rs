@@ -1,0 +1,191 @@
+//! Writes the canonical format.
+
+use std::collections::VecDeque;
+
+use flumen_model::checkpoint::KeyGroupRange;
+
+use crate::codec::put_bytes;
+use crate::meta::StateMeta;
+
+use super::layout::{CHUNK_MARK, Chunk, END_MAGIC, Header, MAGIC, VERSION, checksum};
+
+/// A block is given on when it has this many bytes.
+const BLOCK_BYTES: usize = 64 << 10;
+/// A chunk is closed when it has this many bytes.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Many groups and states share this much memory for chunks that are not full.
+const OPEN_BYTES: usize = 16 << 20;
+/// No chunk is smaller by intention: its head and its place in the index take 60 bytes.
+const CHUNK_BYTES_MIN: usize = 2 << 10;
+
+/// Takes rows in any order and gives blocks that follow one another. Never waits and never fails.
+#[derive(Debug)]
+pub struct Writer {
+    header: Header,
+    /// By state, then by group.
+    open: Vec<OpenChunk>,
+    chunk_bytes: usize,
+    index: Vec<Chunk>,
+    /// Bytes given on so far.
+    offset: u64,
+    /// What is not yet a block: chunks of small groups become one.
+    tail: Vec<u8>,
+    blocks: VecDeque<Vec<u8>>,
+    waiting: usize,
+    /// A row of a group that is not in the range.
+    strays: u64,
+    finished: bool,
+}
+
+#[derive(Debug, Default)]
+struct OpenChunk {
+    bytes: Vec<u8>,
+    rows: u32,
+}
+
+impl Writer {
+    /// Begins with the header.
+    pub fn new(states: Vec<StateMeta>, groups: KeyGroupRange, max_parallelism: u32) -> Self {
+        let count = states.len() * groups.groups().len();
+        let header = Header { max_parallelism, groups, states };
+        // A struct of strings and numbers always becomes JSON.
+        let text = serde_json::to_vec(&header).unwrap_or_default();
+        let mut first = Vec::with_capacity(text.len() + 64);
+        first.extend_from_slice(&MAGIC);
+        first.extend_from_slice(&VERSION.to_le_bytes());
+        first.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        first.extend_from_slice(&checksum(&text).to_le_bytes());
+        first.extend_from_slice(&text);
+        let mut writer = Self {
+            header,
+            open: std::iter::repeat_with(OpenChunk::default).take(count).collect(),
+            chunk_bytes: (OPEN_BYTES / count.max(1)).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES),
+            index: Vec::new(),
+            offset: 0,
+            tail: Vec::new(),
+            blocks: VecDeque::new(),
+            waiting: 0,
+            strays: 0,
+            finished: false,
+        };
+        writer.tail = first;
+        writer.give();
+        writer
+    }
+
+    /// Adds a row. State: its position among those of [`Self::new`].
+    #[inline]
+    pub fn row(&mut self, state: usize, group: u32, key: &[u8], namespace: &[u8], user_key: &[u8], value: &[u8]) {
+        let groups = self.header.groups;
+        if !groups.contains(group) || state >= self.header.states.len() {
+            self.strays += 1;
+            return;
+        }
+        let chunk = &mut self.open[state * groups.groups().len() + (group - groups.start) as usize];
+        chunk.rows += 1;
+        let bytes = &mut chunk.bytes;
+        put_bytes(key, bytes);
+        put_bytes(namespace, bytes);
+        put_bytes(user_key, bytes);
+        put_bytes(value, bytes);
+        if bytes.len() >= self.chunk_bytes {
+            self.close(state, group);
+        }
+    }
+
+    /// Gives on what there is of a chunk.
+    fn close(&mut self, state: usize, group: u32) {
+        let groups = self.header.groups;
+        let open = &mut self.open[state * groups.groups().len() + (group - groups.start) as usize];
+        if open.rows == 0 {
+            return;
+        }
+        let mut chunk = Chunk {
+            state: state as u32,
+            group,
+            rows: open.rows,
+            length: open.bytes.len() as u32,
+            offset: 0,
+            checksum: 0,
+        };
+        chunk.checksum = chunk.checksum_of(&open.bytes);
+        self.tail.reserve(BLOCK_BYTES.max(open.bytes.len() + 32).saturating_sub(self.tail.len()));
+        self.tail.extend_from_slice(&CHUNK_MARK.to_le_bytes());
+        self.tail.extend_from_slice(&chunk.head());
+        self.tail.extend_from_slice(&chunk.checksum.to_le_bytes());
+        chunk.offset = self.offset + self.tail.len() as u64;
+        self.tail.extend_from_slice(&open.bytes);
+        open.bytes.clear();
+        open.rows = 0;
+        self.index.push(chunk);
+        if self.tail.len() >= BLOCK_BYTES {
+            self.give();
+        }
+    }
+
+    /// Makes a block of what there is.
+    fn give(&mut self) {
+        if self.tail.is_empty() {
+            return;
+        }
+        let block = std::mem::take(&mut self.tail);
+        self.offset += block.len() as u64;
+        self.waiting += block.len();
+        self.blocks.push_back(block);
+    }
+
+    /// Ends the format: there are no more rows.
+    pub fn finish(&mut self) {
+        if self.finished {
+            return;
+        }
+        for state in 0..self.header.states.len() {
+            for group in self.header.groups.groups() {
+                self.close(state, group);
+            }
+        }
+        self.open = Vec::new();
+        let at = self.offset + self.tail.len() as u64;
+        let mut last = Vec::with_capacity(self.index.len() * 32 + 32);
+        for chunk in &self.index {
+            last.extend_from_slice(&chunk.to_index());
+        }
+        let sum = checksum(&last);
+        last.extend_from_slice(&at.to_le_bytes());
+        last.extend_from_slice(&(self.index.len() as u32).to_le_bytes());
+        last.extend_from_slice(&VERSION.to_le_bytes());
+        last.extend_from_slice(&sum.to_le_bytes());
+        last.extend_from_slice(&END_MAGIC);
+        self.tail.append(&mut last);
+        self.give();
+        self.finished = true;
+    }
+
+    /// The next block, if one is ready.
+    pub fn pop(&mut self) -> Option<Vec<u8>> {
+        let block = self.blocks.pop_front()?;
+        self.waiting -= block.len();
+        Some(block)
+    }
+
+    /// Bytes of blocks that are ready.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting
+    }
+
+    /// Whether [`Self::finish`] was called.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Rows that were left out because their key group is not in the range: keys that came to the wrong subtask, or whose
+    /// serialised form changes.
+    pub fn strays(&self) -> u64 {
+        self.strays
+    }
+
+    /// The name of a state.
+    pub fn state_name(&self, state: usize) -> &str {
+        self.header.states.get(state).map_or("", |meta| &meta.name)
+    }
+}

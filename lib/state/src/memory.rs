@@ -1,0 +1,42 @@
+//! Keyed state as values in memory, and its snapshots without stopping the subtask.
+//!
+//! Each entry carries the number of the newest snapshot that has, or need not have, its value. A running snapshot walks the
+//! tables in slices; an entry that is about to change before the walk came by is written first. So a snapshot holds exactly
+//! what was there when it began, and costs an access one comparison.
+
+mod backend;
+mod running;
+mod shape;
+mod table;
+mod timers;
+
+pub(crate) use backend::Memory;
+pub(crate) use running::Running;
+pub(crate) use shape::{
+    ListOf, MapOf, Plain, STAMP_BYTES, Shape, Stamped, StampedList, StampedMap, StampedValue, UserMap, each_item,
+};
+pub(crate) use table::MemoryTable;
+pub(crate) use timers::MemoryTimers;
+
+use crate::error::StateError;
+
+/// A table whose types are not known.
+pub(crate) trait AnyTable {
+    /// Writes entries that running snapshots still need, and takes their number from `budget`; false when all are written.
+    fn walk(&self, budget: &mut usize) -> bool;
+
+    /// Begins the walk anew.
+    fn rewind(&self);
+
+    /// Takes in one row of a snapshot.
+    ///
+    /// # Errors
+    /// The bytes are none of its types.
+    fn restore(&self, key: &[u8], namespace: &[u8], user_key: &[u8], value: &[u8]) -> Result<(), postcard::Error>;
+}
+
+/// Used where a walk skips entries: so many cost as much as one that is written.
+const SKIPPED_PER_ENTRY: usize = 32;
+
+/// So that the module's parts name one error type.
+pub(crate) type Result<T, E = StateError> = std::result::Result<T, E>;

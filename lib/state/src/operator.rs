@@ -1,0 +1,1 @@
+//! State of an operator outside of keys.

@@ -1,0 +1,1 @@
+//! Rows in sorted maps in memory: for tests of what is above a [`RowStore`](super::RowStore).
