@@ -1,10 +1,14 @@
 //! A subtask's part of a checkpoint, while it is collected from the operators of its chain.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use flumen_model::checkpoint::{Barrier, Redistribution};
 use flumen_model::ids::OperatorId;
+use flumen_state::PendingSnapshot;
 
 use crate::batch::{Batch, EventTime};
 use crate::exchange::codec;
@@ -13,11 +17,27 @@ use crate::operator::{Data, TaskResult};
 
 /// What the operators of one subtask give to a checkpoint. It passes through the chain with the barrier; afterwards it is
 /// written in the background while the subtask goes on.
-#[derive(Debug)]
 pub struct Snapshot {
     barrier: Barrier,
+    parts: SnapshotParts,
+}
+
+/// A piece of work that has to be done before a snapshot counts.
+pub type BeforeAck = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
+
+/// What was collected.
+#[derive(Default)]
+pub(crate) struct SnapshotParts {
     pub(crate) lists: BTreeMap<(OperatorId, String), ListPart>,
+    pub(crate) keyed: Vec<(OperatorId, PendingSnapshot)>,
     pub(crate) overtaken: Overtaken,
+    pub(crate) before_ack: Vec<BeforeAck>,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("barrier", &self.barrier).finish_non_exhaustive()
+    }
 }
 
 /// Items of an operator's list state.
@@ -32,7 +52,7 @@ pub(crate) struct ListPart {
 impl Snapshot {
     /// An empty one for that barrier.
     pub fn new(barrier: Barrier) -> Self {
-        Self { barrier, lists: BTreeMap::new(), overtaken: Overtaken::default() }
+        Self { barrier, parts: SnapshotParts::default() }
     }
 
     /// Which checkpoint it is for.
@@ -56,7 +76,26 @@ impl Snapshot {
             part.bytes.extend_from_slice(item);
             part.ends.push(part.bytes.len() as u64);
         }
-        self.lists.insert((operator, name.to_owned()), part);
+        self.parts.lists.insert((operator, name.to_owned()), part);
+    }
+
+    /// Adds keyed state.
+    pub fn keyed(&mut self, operator: OperatorId, state: PendingSnapshot) {
+        self.parts.keyed.push((operator, state));
+    }
+
+    /// Has something done, in the background, before the snapshot counts; an error of it declines the checkpoint.
+    pub fn before_ack(&mut self, work: BeforeAck) {
+        self.parts.before_ack.push(work);
+    }
+
+    /// Adds records that the barrier overtook.
+    pub(crate) fn overtaken(&mut self, overtaken: Overtaken) {
+        self.parts.overtaken.append(overtaken);
+    }
+
+    pub(crate) fn into_parts(self) -> (Barrier, SnapshotParts) {
+        (self.barrier, self.parts)
     }
 }
 

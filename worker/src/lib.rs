@@ -16,6 +16,7 @@ pub mod task;
 mod task_state;
 
 pub mod checkpoint;
+pub mod keyed_state;
 pub mod restore;
 mod upload;
 

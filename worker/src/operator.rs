@@ -2,6 +2,7 @@
 
 use flumen_model::checkpoint::CheckpointId;
 use flumen_model::failure::Blame;
+use flumen_state::{StateError, StateErrorKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -28,17 +29,39 @@ pub enum TaskError {
         /// What happened, with causes.
         message: String,
     },
+    /// It can't begin with the checkpoint that it was given: a file is missing, torn or altered.
+    Restore {
+        /// Which file, and what is wrong with it.
+        message: String,
+    },
+}
+
+impl From<StateError> for TaskError {
+    fn from(error: StateError) -> Self {
+        match error.kind() {
+            StateErrorKind::Corrupt { .. } | StateErrorKind::Read { .. } => {
+                Self::Restore { message: error_chain(&error) }
+            }
+            _ => Self::Failed { blame: error.blame(), message: error_chain(&error) },
+        }
+    }
+}
+
+/// An error with all its causes.
+fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 impl TaskError {
     /// A failure with the whole chain of an error's causes.
     pub fn caused_by(blame: Blame, what: impl std::fmt::Display, error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut message = format!("{what}: {error}");
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
+        let message = format!("{what}: {}", error_chain(error));
         Self::Failed { blame, message }
     }
 

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use crate::deployment::Program;
 use crate::exchange::network::Network;
 use crate::files::{FilesError, file_systems};
+use crate::keyed_state::StateSettings;
 use crate::subtask::{TimeSource, WorkerContext};
 use crate::worker::{QUEUE, Worker};
 
@@ -52,12 +53,14 @@ pub fn worker_context(
     let managed = configuration.get(&memory::MANAGED_FRACTION)?.clamp(0.0, 1.0) * memory_bytes as f64;
     // In each slot, every vertex may hold two tables at a time: what it receives and what it combines to send.
     let tables = 2 * graph.vertices.len().max(1) as u64 * u64::from(slots.max(1));
+    let tmp_dirs: Arc<[PathBuf]> = tmp_dirs.iter().map(PathBuf::from).collect();
     Ok(WorkerContext {
+        state: StateSettings::read(configuration, &tmp_dirs, managed as u64)?,
         configuration: Arc::new(configuration.clone()),
         files: file_systems(configuration, &setup.hadoop)?,
         runtime,
         operator_memory: (managed as u64 / tables) as usize,
-        tmp_dirs: tmp_dirs.iter().map(PathBuf::from).collect(),
+        tmp_dirs,
         buffer_timeout: configuration.get(&execution::BUFFER_TIMEOUT)?,
         segment_bytes: configuration.get(&memory::SEGMENT_SIZE)?.0.clamp(1 << 10, 16 << 20) as usize,
         checkpointing: graph.mode == RuntimeMode::Streaming

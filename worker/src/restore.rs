@@ -1,13 +1,20 @@
 //! What a subtask starts with after a restore.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use flumen_model::checkpoint::{CheckpointId, InFlight, KeyedState, SubtaskRestore};
+use flumen_checkpoint::{CheckpointError, read_handle};
+use flumen_fs::{FileReader, FileSystems, FsError, FsPath};
+use flumen_model::checkpoint::{
+    CheckpointId, InFlight, KeyedState, ListState, StateHandle, StateLocation, SubtaskRestore,
+};
 use flumen_model::ids::OperatorId;
+use flumen_state::SnapshotReader;
 
-use crate::operator::TaskResult;
+use crate::operator::{TaskError, TaskResult};
 use crate::subtask::SubtaskContext;
 
 /// The pieces of a checkpoint that concern one subtask. Lists and records in flight are read; keyed state is read by its
@@ -24,10 +31,33 @@ impl Restored {
     /// Reads what a subtask starts with.
     ///
     /// # Errors
-    /// A file is missing, torn or altered; it is named.
+    /// [`TaskError::Restore`]: a file is missing, torn or altered; it is named.
     pub fn load(restore: SubtaskRestore, context: &SubtaskContext) -> TaskResult<Self> {
-        let _ = context;
-        Ok(Self { checkpoint: Some(restore.checkpoint), ..Self::default() })
+        let files = context.worker.files.clone();
+        let checkpoint = restore.checkpoint;
+        let load = async {
+            let mut restored = Self { checkpoint: Some(checkpoint), ..Self::default() };
+            for (operator, snapshot) in restore.state.operators {
+                restored.keyed.insert(operator, snapshot.keyed);
+                for (name, lists) in snapshot.lists {
+                    let mut items = Vec::new();
+                    for list in lists {
+                        read_list(&files, &list, &mut items).await?;
+                    }
+                    restored.lists.insert((operator, name), items);
+                }
+            }
+            let mut in_flight = Vec::new();
+            for flight in restore.state.in_flight {
+                let records = read_handle(&files, &flight.records).await?;
+                in_flight.push((flight, records));
+            }
+            restored.in_flight = Mutex::new(in_flight);
+            Ok::<_, CheckpointError>(restored)
+        };
+        context
+            .block_on(load)?
+            .map_err(|error| TaskError::Restore { message: format!("restoring checkpoint {checkpoint}: {error}") })
     }
 
     /// The checkpoint that it starts from; `None` when it starts empty.
@@ -51,5 +81,101 @@ impl Restored {
         let (wanted, rest) = std::mem::take(&mut *all).into_iter().partition(|(flight, _)| flight.edge == edge);
         *all = rest;
         wanted
+    }
+}
+
+/// Appends the items of a list, which may be a part of what its handle leads to.
+async fn read_list(files: &FileSystems, list: &ListState, items: &mut Vec<Bytes>) -> Result<(), CheckpointError> {
+    if list.ends.is_empty() {
+        return Ok(());
+    }
+    let bytes = read_handle(files, &list.items).await?;
+    let mut start = list.start as usize;
+    for end in &list.ends {
+        let end = *end as usize;
+        if start > end || end > bytes.len() {
+            let path = "the list state's own description".to_owned();
+            return Err(CheckpointError::StateAltered { path, offset: start as u64, end: end as u64 });
+        }
+        items.push(bytes.slice(start..end));
+        start = end;
+    }
+    Ok(())
+}
+
+/// Reads the parts of keyed state where a backend asks for them.
+pub(crate) struct HandleParts {
+    context: SubtaskContext,
+    parts: BTreeMap<String, StateHandle>,
+    /// The part that was read last, and a piece of it.
+    open: Option<OpenPart>,
+}
+
+struct OpenPart {
+    name: String,
+    file: Box<dyn FileReader>,
+    start: u64,
+    piece: Bytes,
+}
+
+/// Bytes read at once: backends read a part from its start to its end, in small steps.
+const PIECE: usize = 1 << 20;
+
+impl HandleParts {
+    pub(crate) fn new(state: &KeyedState, context: &SubtaskContext) -> Self {
+        Self { context: context.clone(), parts: state.parts.clone(), open: None }
+    }
+
+    /// Copies bytes of a part from a position in its file.
+    fn read(&mut self, part: &str, path: &str, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let files = &self.context.worker.files;
+        if self.open.as_ref().is_none_or(|open| open.name != part) {
+            let path: FsPath = path.parse().map_err(io::Error::other)?;
+            let fs = files.get(&path).map_err(io::Error::other)?;
+            let file = self.wait(fs.open(&path))?;
+            self.open = Some(OpenPart { name: part.to_owned(), file, start: 0, piece: Bytes::new() });
+        }
+        let Some(mut open) = self.open.take() else { return Err(io::ErrorKind::NotFound.into()) };
+        let mut copied = 0;
+        while copied < buffer.len() {
+            let at = position + copied as u64;
+            let known =
+                at.checked_sub(open.start).and_then(|at| open.piece.get(at as usize..)).filter(|k| !k.is_empty());
+            let Some(known) = known else {
+                open.piece = self.wait(open.file.read_at(at, PIECE))?;
+                open.start = at;
+                if open.piece.is_empty() {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("`{path}` ends at byte {at}")));
+                }
+                continue;
+            };
+            let count = known.len().min(buffer.len() - copied);
+            buffer[copied..copied + count].copy_from_slice(&known[..count]);
+            copied += count;
+        }
+        self.open = Some(open);
+        Ok(())
+    }
+
+    fn wait<R>(&self, work: impl Future<Output = Result<R, FsError>>) -> io::Result<R> {
+        let interrupted = |_| io::Error::from(io::ErrorKind::Interrupted);
+        self.context.block_on(work).map_err(interrupted)?.map_err(io::Error::other)
+    }
+}
+
+impl SnapshotReader for HandleParts {
+    fn read_exact_at(&mut self, part: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let handle = self.parts.get(part).cloned().ok_or(io::ErrorKind::NotFound)?;
+        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > handle.length) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match handle.location {
+            StateLocation::Inline(bytes) => {
+                let found = bytes.get(offset as usize..).and_then(|rest| rest.get(..buffer.len()));
+                buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+            StateLocation::File { path, offset: start, .. } => self.read(part, &path, start + offset, buffer),
+        }
     }
 }

@@ -16,6 +16,7 @@ use flumen_wire::control::{FromWorker, SubtaskIo};
 use tokio::sync::{Notify, mpsc};
 
 use crate::batch::EventTime;
+use crate::keyed_state::StateSettings;
 use crate::operator::{TaskError, TaskResult};
 use crate::restore::Restored;
 use crate::sources::SplitRequests;
@@ -214,6 +215,8 @@ pub struct WorkerContext {
     pub segment_bytes: usize,
     /// Whether the job takes periodic checkpoints: subtasks then wait for a last one before they finish.
     pub checkpointing: bool,
+    /// How state is kept.
+    pub state: StateSettings,
     /// The processing time.
     pub time: TimeSource,
 }

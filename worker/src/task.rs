@@ -63,7 +63,7 @@ pub fn receiving<T: Data>(context: SubtaskContext, gate: Arc<Gate<T>>, mut head:
                 Some(Taken::Overrun(checkpoint)) => state.overrun(checkpoint),
                 Some(Taken::EndOfData) => state.end_of_data(&mut *head)?,
                 // Without an end of data the senders stopped with a savepoint: this subtask will hear of it as well.
-                Some(Taken::Closed { ended: _ }) => {}
+                Some(Taken::Closed) => {}
                 None => {
                     // Nothing else to do: let everything go before sleeping. A wake-up in between is kept by the thread.
                     let wait = state.rest(&mut *head, !blocked)?;

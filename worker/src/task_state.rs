@@ -14,7 +14,7 @@ use crate::operator::{Clock, Push, Signal, TaskResult};
 use crate::sources::Source;
 use crate::subtask::SubtaskContext;
 use crate::task::{REST_MAX, signal_end};
-use crate::upload::{self, Timing};
+use crate::upload::{self, Timing, Uploaded};
 
 /// How far a subtask is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub(crate) struct TaskState {
     next_time: Option<i64>,
     /// A snapshot whose overtaken records are not complete yet.
     overtaking: Option<(Snapshot, Timing)>,
+    uploaded: Uploaded,
 }
 
 impl TaskState {
@@ -52,6 +53,7 @@ impl TaskState {
             background: false,
             next_time: None,
             overtaking: None,
+            uploaded: Uploaded::default(),
         }
     }
 
@@ -145,7 +147,7 @@ impl TaskState {
         if timing.unaligned {
             self.overtaking = Some((snapshot, timing));
         } else {
-            upload::start(&self.context, snapshot, timing);
+            upload::start(&self.context, snapshot, timing, &self.uploaded);
         }
         Ok(())
     }
@@ -153,8 +155,8 @@ impl TaskState {
     /// What the barrier overtook is complete.
     pub(crate) fn overtaken(&mut self, checkpoint: CheckpointId, overtaken: Overtaken) {
         if let Some((mut snapshot, timing)) = self.overtaking.take_if(|(s, _)| s.barrier().checkpoint == checkpoint) {
-            snapshot.overtaken.append(overtaken);
-            upload::start(&self.context, snapshot, timing);
+            snapshot.overtaken(overtaken);
+            upload::start(&self.context, snapshot, timing, &self.uploaded);
         }
     }
 
@@ -171,6 +173,7 @@ impl TaskState {
 
     /// A checkpoint is complete.
     pub(crate) fn completed<T>(&mut self, head: &mut dyn Push<T>, checkpoint: CheckpointId) -> TaskResult {
+        self.uploaded.completed(checkpoint);
         head.signal(Signal::Completed(checkpoint))?;
         let over = match self.stage {
             Stage::Ended => self.first_after_end.is_some_and(|first| first <= checkpoint),
@@ -185,6 +188,7 @@ impl TaskState {
 
     /// A checkpoint will never be complete.
     pub(crate) fn aborted<T>(&mut self, head: &mut dyn Push<T>, checkpoint: CheckpointId) -> TaskResult {
+        self.uploaded.aborted(checkpoint);
         self.overtaking.take_if(|(snapshot, _)| snapshot.barrier().checkpoint <= checkpoint);
         if self.stage == Stage::Stopped(checkpoint) {
             self.stage = Stage::Running;

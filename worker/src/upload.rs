@@ -1,8 +1,25 @@
 //! Writes a subtask's part of a checkpoint in the background, and reports it.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::checkpoint::Snapshot;
+use bytes::Bytes;
+use flumen_checkpoint::{SharedFile, StateFile};
+use flumen_fs::{FileSystems, FsError, FsPath};
+use flumen_model::checkpoint::{
+    Barrier, CheckpointId, InFlight, KeyedState, ListState, OperatorSnapshot, SnapshotTimes, StateHandle,
+    SubtaskSnapshot,
+};
+use flumen_model::failure::{Blame, Failure};
+use flumen_model::ids::OperatorId;
+use flumen_state::{PendingSnapshot, SnapshotBytes, SnapshotFile};
+use flumen_wire::control::FromWorker;
+use tokio::io::AsyncReadExt as _;
+
+use crate::checkpoint::{ListPart, Overtaken, Snapshot};
+use crate::operator::{TaskError, TaskResult};
+use crate::sources::file_failure;
 use crate::subtask::SubtaskContext;
 
 /// How long the subtask's own part of a snapshot took.
@@ -14,7 +31,220 @@ pub(crate) struct Timing {
     pub(crate) unaligned: bool,
 }
 
-/// Hands a snapshot to the writers.
-pub(crate) fn start(context: &SubtaskContext, snapshot: Snapshot, timing: Timing) {
-    let _ = (context, snapshot, timing);
+/// Bytes of a local file that are handed to the file system at once.
+const PIECE: usize = 1 << 20;
+
+type SharedFiles = HashMap<(OperatorId, String), StateHandle>;
+
+/// Files that earlier checkpoints of a subtask have written and later ones may refer to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Uploaded(Arc<Mutex<UploadedFiles>>);
+
+#[derive(Debug, Default)]
+struct UploadedFiles {
+    /// By checkpoints that are not complete: whether their files will stay is not known yet.
+    pending: BTreeMap<CheckpointId, SharedFiles>,
+    /// Of the last complete checkpoint.
+    complete: SharedFiles,
+}
+
+impl Uploaded {
+    /// A checkpoint is complete: its files stay, and those of older ones may go.
+    pub(crate) fn completed(&self, checkpoint: CheckpointId) {
+        let mut files = self.lock();
+        if let Some(complete) = files.pending.remove(&checkpoint) {
+            files.complete = complete;
+        }
+        files.pending.retain(|pending, _| *pending > checkpoint);
+    }
+
+    /// A checkpoint will never be complete: its files go.
+    pub(crate) fn aborted(&self, checkpoint: CheckpointId) {
+        self.lock().pending.remove(&checkpoint);
+    }
+
+    fn find(&self, operator: OperatorId, name: &str) -> Option<StateHandle> {
+        self.lock().complete.get(&(operator, name.to_owned())).cloned()
+    }
+
+    fn add(&self, checkpoint: CheckpointId, files: SharedFiles) {
+        self.lock().pending.insert(checkpoint, files);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, UploadedFiles> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hands a snapshot to a thread that writes it and reports to the JobMaster.
+pub(crate) fn start(context: &SubtaskContext, snapshot: Snapshot, timing: Timing, uploaded: &Uploaded) {
+    let (context, uploaded) = (context.clone(), uploaded.clone());
+    let runtime = context.worker.runtime.clone();
+    // A thread of its own: the bytes of a running snapshot come from the subtask at its own pace.
+    runtime.clone().spawn_blocking(move || {
+        let checkpoint = snapshot.barrier().checkpoint;
+        let start_delay_ms = (u64::try_from(context.worker.time.now()).unwrap_or(0))
+            .saturating_sub(snapshot.barrier().triggered_ms)
+            .saturating_sub(timing.first_barrier.elapsed().as_millis() as u64);
+        let async_begun = Instant::now();
+        let (attempt, subtask) = (context.attempt, context.id);
+        let report = match runtime.block_on(write(&context, snapshot, &uploaded)) {
+            Ok((snapshot, written_bytes)) => FromWorker::CheckpointAck {
+                attempt,
+                subtask,
+                checkpoint,
+                snapshot: Box::new(snapshot),
+                times: SnapshotTimes {
+                    start_delay_ms,
+                    alignment_ms: (timing.begun - timing.first_barrier).as_millis() as u64,
+                    sync_ms: timing.sync.as_millis() as u64,
+                    async_ms: async_begun.elapsed().as_millis() as u64,
+                    written_bytes,
+                    unaligned: timing.unaligned,
+                },
+            },
+            Err(error) => FromWorker::CheckpointDeclined { attempt, subtask, checkpoint, failure: failure(error) },
+        };
+        context.report(report);
+    });
+}
+
+fn failure(error: TaskError) -> Failure {
+    match error {
+        TaskError::Canceled => Failure::new(Blame::Flumen, "the subtask ended before its snapshot was written"),
+        TaskError::Failed { blame, message } => Failure::new(blame, message),
+        TaskError::Restore { message } => Failure::new(Blame::Outside, message),
+    }
+}
+
+/// Writes everything: returns what was written where, and the bytes written.
+async fn write(
+    context: &SubtaskContext,
+    snapshot: Snapshot,
+    uploaded: &Uploaded,
+) -> TaskResult<(SubtaskSnapshot, u64)> {
+    let (barrier, parts) = snapshot.into_parts();
+    let files = &context.worker.files;
+    let wrong = |error: FsError| file_failure(format!("writing checkpoint {}", barrier.checkpoint), &error);
+    let directory: FsPath = barrier.directory.parse().map_err(wrong)?;
+    let mut file = StateFile::new(files, &directory, context.worker.state.inline_below).map_err(wrong)?;
+    let mut written = SubtaskSnapshot::default();
+    let mut upload =
+        Upload { files, barrier: &barrier, directory: &directory, uploaded, shared: HashMap::new(), bytes: 0 };
+    let result = async {
+        for wait in parts.before_ack {
+            wait.await?;
+        }
+        for (operator, pending) in parts.keyed {
+            let state = upload.keyed(operator, pending, &mut file).await?;
+            written.operators.entry(operator).or_default().keyed.push(state);
+        }
+        for ((operator, name), part) in parts.lists {
+            let state = list(part, &mut file).await.map_err(wrong)?;
+            let snapshot: &mut OperatorSnapshot = written.operators.entry(operator).or_default();
+            snapshot.lists.entry(name).or_default().push(state);
+        }
+        written.in_flight = in_flight(parts.overtaken, context.id.index, &mut file).await.map_err(wrong)?;
+        Ok(())
+    };
+    if let Err(error) = result.await {
+        file.abandon().await;
+        return Err(error);
+    }
+    let private = file.close().await.map_err(wrong)?;
+    let Upload { shared, bytes, .. } = upload;
+    uploaded.add(barrier.checkpoint, shared);
+    Ok((written, private + bytes))
+}
+
+async fn list(part: ListPart, file: &mut StateFile) -> Result<ListState, FsError> {
+    let ListPart { redistribution, schema, bytes, ends } = part;
+    Ok(ListState { redistribution, schema, items: file.add(bytes.into()).await?, start: 0, ends })
+}
+
+async fn in_flight(overtaken: Overtaken, me: u32, file: &mut StateFile) -> Result<Vec<InFlight>, FsError> {
+    let mut flights = Vec::new();
+    for run in overtaken.runs {
+        flights.push(InFlight {
+            edge: run.origin.edge,
+            source: run.origin.source,
+            target: run.target.unwrap_or(me),
+            timed: run.timed,
+            records: file.add(run.bytes.into()).await?,
+        });
+    }
+    Ok(flights)
+}
+
+struct Upload<'a> {
+    files: &'a FileSystems,
+    barrier: &'a Barrier,
+    directory: &'a FsPath,
+    uploaded: &'a Uploaded,
+    shared: SharedFiles,
+    bytes: u64,
+}
+
+impl Upload<'_> {
+    async fn keyed(
+        &mut self,
+        operator: OperatorId,
+        pending: PendingSnapshot,
+        file: &mut StateFile,
+    ) -> TaskResult<KeyedState> {
+        let wrong = |error: FsError| file_failure(format!("writing checkpoint {}", self.barrier.checkpoint), &error);
+        let format = pending.format();
+        let mut parts = BTreeMap::new();
+        match pending.source {
+            SnapshotBytes::Canonical(blocks) => {
+                let mut section = file.section();
+                for block in blocks {
+                    section.write(block?.into()).await.map_err(wrong)?;
+                }
+                parts.insert("state".to_owned(), section.finish().await.map_err(wrong)?);
+            }
+            SnapshotBytes::Files(source) => {
+                for local in source.files() {
+                    parts.insert(local.name.clone(), self.file(operator, local).await?);
+                }
+            }
+        }
+        Ok(KeyedState { format, groups: pending.groups, parts })
+    }
+
+    /// One file of a backend: written, or referred to where an earlier checkpoint has it.
+    async fn file(&mut self, operator: OperatorId, local: &SnapshotFile) -> TaskResult<StateHandle> {
+        let known = local.shared_as.as_ref().filter(|_| self.barrier.kind.may_share());
+        if let Some(handle) = known.and_then(|name| self.uploaded.find(operator, name)) {
+            if let Some(name) = &local.shared_as {
+                self.shared.insert((operator, name.clone()), handle.clone());
+            }
+            return Ok(handle);
+        }
+        let shares = local.shared_as.is_some() && !self.barrier.kind.is_savepoint();
+        let what = format!("writing checkpoint {}", self.barrier.checkpoint);
+        let wrong = |error: FsError| file_failure(&what, &error);
+        let directory = match shares {
+            true => self.barrier.shared_directory.parse().map_err(wrong)?,
+            false => self.directory.clone(),
+        };
+        let unreadable = |error: std::io::Error| {
+            TaskError::caused_by(Blame::Outside, format!("reading `{}`", local.path.display()), &error)
+        };
+        let mut from = tokio::fs::File::open(&local.path).await.map_err(unreadable)?;
+        let mut to = SharedFile::create(self.files, &directory).await.map_err(wrong)?;
+        loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            if (&mut from).take(PIECE as u64).read_to_end(&mut piece).await.map_err(unreadable)? == 0 {
+                break;
+            }
+            self.bytes += piece.len() as u64;
+            to.write(Bytes::from(piece)).await.map_err(wrong)?;
+        }
+        let handle = to.close(shares).await.map_err(wrong)?;
+        if let Some(name) = local.shared_as.as_ref().filter(|_| shares) {
+            self.shared.insert((operator, name.clone()), handle.clone());
+        }
+        Ok(handle)
+    }
 }

@@ -220,6 +220,7 @@ impl Subtask {
 /// Starts the thread of a subtask.
 fn spawn(wired: Wired, reports: mpsc::Sender<FromWorker>, over: Arc<AtomicBool>) -> std::io::Result<()> {
     let context = wired.context.clone();
+    let checkpoint = wired.restore.as_ref().map(|restore| restore.checkpoint);
     let name = format!("{} ({}/{})", context.vertex_name, context.id.index + 1, context.parallelism);
     std::thread::Builder::new().name(name).spawn(move || {
         context.handle.attach_current_thread();
@@ -242,7 +243,16 @@ fn spawn(wired: Wired, reports: mpsc::Sender<FromWorker>, over: Arc<AtomicBool>)
             body()
         }));
         over.store(true, Ordering::Relaxed);
-        let _ = reports.blocking_send(end_report(&context, result));
+        let report = match (result, checkpoint) {
+            (Err(TaskError::Restore { message }), Some(checkpoint)) => FromWorker::RestoreFailed {
+                attempt: context.attempt,
+                subtask: context.id,
+                checkpoint,
+                failure: Failure::new(Blame::Outside, message),
+            },
+            (result, _) => end_report(&context, result),
+        };
+        let _ = reports.blocking_send(report);
     })?;
     Ok(())
 }
@@ -252,8 +262,13 @@ fn end_report(context: &SubtaskContext, result: Result<(), TaskError>) -> FromWo
         Ok(()) => (ExecutionState::Finished, None),
         Err(TaskError::Canceled) => (ExecutionState::Canceled, None),
         // What breaks while everything is being torn down is no failure.
-        Err(TaskError::Failed { .. }) if context.handle.check().is_err() => (ExecutionState::Canceled, None),
-        Err(TaskError::Failed { blame, message }) => {
+        Err(_) if context.handle.check().is_err() => (ExecutionState::Canceled, None),
+        Err(error) => {
+            let (blame, message) = match error {
+                TaskError::Failed { blame, message } => (blame, message),
+                TaskError::Restore { message } => (Blame::Outside, message),
+                TaskError::Canceled => (Blame::Flumen, "the subtask was cancelled".to_owned()),
+            };
             let subtask = FailedSubtask {
                 id: context.id,
                 vertex_name: context.vertex_name.to_string(),

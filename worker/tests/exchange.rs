@@ -176,6 +176,7 @@ async fn start(way: Way, tls: &InternalTls, count: u64, seen: &Arc<Seen>) -> Run
         buffer_timeout: Duration::from_millis(100),
         segment_bytes: 4 << 10,
         checkpointing: false,
+        state: Default::default(),
         time: Default::default(),
     };
     let (reports, reported) = mpsc::channel(QUEUE);

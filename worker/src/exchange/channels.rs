@@ -266,7 +266,7 @@ impl<T: Data> Channels<T> {
                 Outgoing::Control(_) => {}
             }
         }
-        snapshot.overtaken.append(overtaken);
+        snapshot.overtaken(overtaken);
         self.deliver(channel, Outgoing::Control(Control::Barrier(Arc::clone(barrier))))
     }
 

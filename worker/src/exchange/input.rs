@@ -32,8 +32,8 @@ pub(crate) enum Taken {
     Overrun(CheckpointId),
     /// No more records.
     EndOfData,
-    /// Nothing follows on any channel; true when all of them had ended before.
-    Closed { ended: bool },
+    /// Nothing follows on any channel.
+    Closed,
 }
 
 /// How long a barrier took to arrive everywhere.
@@ -283,7 +283,7 @@ impl<T: Data> Input<T> {
         }
         if !self.close_told && self.channels.iter().all(|channel| channel.closed) {
             self.close_told = true;
-            return Some(Taken::Closed { ended: self.end_told });
+            return Some(Taken::Closed);
         }
         None
     }
@@ -423,3 +423,6 @@ fn copy<T: Data>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
