@@ -1,0 +1,224 @@
+//! One RocksDB instance in a local directory that goes with it.
+
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    BoundColumnFamily, ColumnFamilyDescriptor, DBPinnableSlice, DBWithThreadMode, MultiThreaded, WriteBatch,
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::{StateError, StateErrorKind};
+use crate::meta::{StateKind, StateMeta};
+use crate::options::BackendOptions;
+
+use super::shared::SharedRocksDb;
+use super::tuning;
+
+type Db = DBWithThreadMode<MultiThreaded>;
+
+/// A local directory that is removed with everything in it when nobody needs it any more.
+#[derive(Debug)]
+pub(super) struct Directory(PathBuf);
+
+impl Directory {
+    /// A new one for a store: in one of the backend's directories.
+    pub(super) fn of(options: &BackendOptions, instance: &str) -> Result<Self, StateError> {
+        let fallback = [std::env::temp_dir()];
+        let directories = if options.directories.is_empty() { &fallback[..] } else { &options.directories };
+        let chosen = xxh3_64(options.name.as_bytes()) % directories.len() as u64;
+        Self::create(directories[chosen as usize].join(format!("{}-{instance}", options.name)))
+    }
+
+    /// A new one.
+    pub(super) fn create(path: PathBuf) -> Result<Self, StateError> {
+        fs::create_dir_all(&path).map_err(io_error(format!("creating the local directory {}", path.display())))?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What is left is removed with the container's directories.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An open instance. State number `n` is the column family `n`.
+pub(super) struct Instance {
+    db: Db,
+    shared: SharedRocksDb,
+    directory: Arc<Directory>,
+}
+
+impl Instance {
+    /// Opens the instance in the subdirectory `db`, with the states that are in it.
+    pub(super) fn open(
+        directory: Arc<Directory>,
+        shared: SharedRocksDb,
+        states: &[StateMeta],
+    ) -> Result<Self, StateError> {
+        let path = db_path(&directory);
+        let db = Db::open_cf_descriptors(&tuning::instance(&shared), &path, families(&shared, states))
+            .map_err(backend(format!("opening RocksDB in {}", path.display())))?;
+        Ok(Self { db, shared, directory })
+    }
+
+    /// Opens what is in that directory for reading alone.
+    pub(super) fn open_for_reading(
+        directory: Directory,
+        shared: SharedRocksDb,
+        states: &[StateMeta],
+    ) -> Result<Self, StateError> {
+        let path = db_path(&directory);
+        let mut options = tuning::instance(&shared);
+        options.create_if_missing(false);
+        let db = Db::open_cf_descriptors_read_only(&options, &path, families(&shared, states), false)
+            .map_err(backend(format!("opening the RocksDB snapshot in {}", path.display())))?;
+        Ok(Self { db, shared, directory: Arc::new(directory) })
+    }
+
+    pub(super) fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    pub(super) fn create_state(&self, state: usize, kind: StateKind) -> Result<(), StateError> {
+        self.db
+            .create_cf(Name::of(state).as_str(), &tuning::family(&self.shared, kind))
+            .map_err(backend("creating a column family"))
+    }
+
+    pub(super) fn family(&self, state: usize) -> Result<Arc<BoundColumnFamily<'_>>, StateError> {
+        let family = self.db.cf_handle(Name::of(state).as_str());
+        family.ok_or_else(|| StateError::misuse(format!("there is no state number {state}")))
+    }
+
+    pub(super) fn get(&self, state: usize, row: &[u8]) -> Result<Option<DBPinnableSlice<'_>>, StateError> {
+        self.db.get_pinned_cf(&self.family(state)?, row).map_err(backend("reading a row"))
+    }
+
+    pub(super) fn write(&self, batch: WriteBatch) -> Result<(), StateError> {
+        self.db.write_opt(batch, &tuning::write_options()).map_err(backend("writing rows"))
+    }
+
+    /// Calls with the rows from `from` on that begin with `prefix`, until told to stop.
+    pub(super) fn scan(
+        &self,
+        state: usize,
+        prefix: &[u8],
+        from: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StateError> {
+        let family = self.family(state)?;
+        let mut rows = self.db.raw_iterator_cf_opt(&family, tuning::scan_options(prefix));
+        rows.seek(if from < prefix { prefix } else { from });
+        while let Some((row, value)) = rows.item() {
+            if !row.starts_with(prefix) || !each(row, value) {
+                return Ok(());
+            }
+            rows.next();
+        }
+        rows.status().map_err(backend("scanning rows"))
+    }
+
+    /// Adds files of sorted rows, which are moved.
+    pub(super) fn ingest(&self, state: usize, files: Vec<PathBuf>) -> Result<(), StateError> {
+        let mut options = rocksdb::IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        self.db
+            .ingest_external_file_cf_opts(&self.family(state)?, &options, files)
+            .map_err(backend("taking in restored rows"))
+    }
+
+    /// Makes a directory of hard links to the files that hold what there is now.
+    pub(super) fn link_to(&self, path: &Path) -> Result<(), StateError> {
+        Checkpoint::new(&self.db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(path))
+            .map_err(backend(format!("linking RocksDB's files to {}", path.display())))
+    }
+}
+
+/// Where in the directory RocksDB's own files are.
+pub(super) fn db_path(directory: &Directory) -> PathBuf {
+    directory.path().join("db")
+}
+
+fn families(shared: &SharedRocksDb, states: &[StateMeta]) -> Vec<ColumnFamilyDescriptor> {
+    let family = |(state, meta): (usize, &StateMeta)| {
+        ColumnFamilyDescriptor::new(Name::of(state).as_str(), tuning::family(shared, meta.kind))
+    };
+    // It is always there, and empty.
+    let default = ColumnFamilyDescriptor::new("default", tuning::family(shared, StateKind::Value));
+    [default].into_iter().chain(states.iter().enumerate().map(family)).collect()
+}
+
+/// What a state's column family is called. Not on the heap: it is needed for each row that is read.
+struct Name {
+    digits: [u8; 20],
+    first: usize,
+}
+
+impl Name {
+    fn of(mut state: usize) -> Self {
+        let mut name = Self { digits: [b'0'; 20], first: 19 };
+        name.digits[19] += (state % 10) as u8;
+        while state >= 10 {
+            state /= 10;
+            name.first -= 1;
+            name.digits[name.first] += (state % 10) as u8;
+        }
+        name
+    }
+
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.digits[self.first..]).unwrap_or_default()
+    }
+}
+
+/// A name that no other instance has, in any process.
+pub(super) fn unique_name() -> String {
+    format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1))
+}
+
+pub(super) fn backend(what: impl Into<String>) -> impl FnOnce(rocksdb::Error) -> StateError {
+    move |source| StateErrorKind::Backend { what: what.into(), source: source.into() }.into()
+}
+
+pub(super) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> StateError {
+    move |source| StateErrorKind::Backend { what: what.into(), source: source.into() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn column_families_are_called_by_their_number() {
+        for state in [0, 7, 10, 65535, usize::MAX] {
+            assert_eq!(Name::of(state).as_str(), state.to_string());
+        }
+    }
+
+    #[test]
+    fn a_directory_goes_with_its_owner() {
+        let parent = tempfile::tempdir().unwrap();
+        let options = BackendOptions {
+            directories: vec![parent.path().to_owned()],
+            name: "sum-0".to_owned(),
+            ..BackendOptions::default()
+        };
+        let directory = Directory::of(&options, &unique_name()).unwrap();
+        let path = directory.path().to_owned();
+        assert!(path.starts_with(parent.path()) && path.is_dir());
+        drop(directory);
+        assert!(!path.try_exists().unwrap());
+    }
+}

@@ -1,0 +1,216 @@
+//! Opens a store with what is in earlier snapshots.
+//!
+//! Files of an instance with the same key groups are taken as they are, and go on being shared between checkpoints. Otherwise
+//! the rows of the own key groups are copied: out of the instances into new sorted files, out of the canonical format one by one.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use flumen_model::checkpoint::{KeyGroupRange, KeyedFormat};
+use rocksdb::{SstFileWriter, WriteBatch};
+
+use crate::canonical::{self, Reader};
+use crate::error::{StateError, StateErrorKind};
+use crate::meta::{StateKind, StateMeta};
+use crate::options::BackendOptions;
+use crate::restore::RestoredKeyed;
+use crate::rows::{RowStore, row_key};
+
+use super::cache::RowCache;
+use super::contents::{self, Contents};
+use super::files::PartNames;
+use super::instance::{Directory, Instance, backend, db_path, io_error, unique_name};
+use super::shared::SharedRocksDb;
+use super::store::RocksDbStore;
+use super::tuning;
+
+/// Bytes that are read at once.
+const READ_BYTES: usize = 1 << 20;
+/// Rows of the canonical format are written so many bytes at a time.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Opens the state of the key groups of a subtask: empty, or with what the pieces of former subtasks hold of these groups.
+///
+/// # Errors
+/// A piece can't be read, or is damaged; the local directory can't be written; RocksDB failed.
+pub fn open(
+    options: &BackendOptions,
+    groups: KeyGroupRange,
+    max_parallelism: u32,
+    restore: Vec<RestoredKeyed>,
+) -> Result<Rc<dyn RowStore>, StateError> {
+    let shared = options.rocksdb.clone().unwrap_or_default();
+    let unique = unique_name();
+    let directory = Arc::new(Directory::of(options, &unique)?);
+    let mut names = PartNames::new(unique);
+    let mut pieces: Vec<_> = restore.into_iter().filter(|piece| piece.state.groups.overlaps(groups)).collect();
+    let (instance, states) = match &mut pieces[..] {
+        [piece] if piece.state.format == KeyedFormat::RocksDb && piece.state.groups == groups => {
+            let contents = fetch(piece, &directory, max_parallelism, |part| names.inherit(part))?;
+            (Instance::open(directory, shared.clone(), &contents.states)?, contents.states)
+        }
+        pieces => {
+            let mut target = Target {
+                instance: Instance::open(directory, shared.clone(), &[])?,
+                states: Vec::new(),
+                shared: shared.clone(),
+                groups,
+                max_parallelism,
+                files: 0,
+            };
+            for piece in pieces {
+                match piece.state.format {
+                    KeyedFormat::Canonical => target.take_canonical(piece)?,
+                    KeyedFormat::RocksDb => target.take_instance(piece)?,
+                }
+            }
+            (target.instance, target.states)
+        }
+    };
+    let cache = RowCache::new(shared.rows());
+    Ok(Rc::new(RocksDbStore::new(
+        instance,
+        shared,
+        cache,
+        states,
+        names,
+        (groups, max_parallelism, options.incremental),
+    )))
+}
+
+/// Copies the parts of a piece into a directory, as the files of an instance.
+fn fetch(
+    piece: &mut RestoredKeyed,
+    directory: &Directory,
+    max_parallelism: u32,
+    mut file_of: impl FnMut(&str) -> String,
+) -> Result<Contents, StateError> {
+    let db = db_path(directory);
+    std::fs::create_dir_all(&db).map_err(io_error(format!("creating {}", db.display())))?;
+    let mut buffer = vec![0; READ_BYTES];
+    let mut found = None;
+    for (part, handle) in &piece.state.parts {
+        let mut text = Vec::new();
+        let path = db.join(file_of(part));
+        let mut file: Box<dyn Write> = if part == contents::PART {
+            Box::new(&mut text)
+        } else {
+            Box::new(File::create(&path).map_err(io_error(format!("creating {}", path.display())))?)
+        };
+        let mut offset = 0;
+        while offset < handle.length {
+            let length = buffer.len().min((handle.length - offset) as usize);
+            let bytes = &mut buffer[..length];
+            piece
+                .reader
+                .read_exact_at(part, offset, bytes)
+                .map_err(|source| StateErrorKind::Read { part: part.clone(), source })?;
+            file.write_all(bytes).map_err(io_error(format!("writing {}", path.display())))?;
+            offset += length as u64;
+        }
+        drop(file);
+        if part == contents::PART {
+            found = Some(Contents::read(&text, max_parallelism)?);
+        }
+    }
+    found.ok_or_else(|| StateError::corrupt(contents::PART, 0, "the snapshot has no such part"))
+}
+
+/// An instance that rows are copied into.
+struct Target {
+    instance: Instance,
+    states: Vec<StateMeta>,
+    shared: SharedRocksDb,
+    groups: KeyGroupRange,
+    max_parallelism: u32,
+    /// How many files of sorted rows were written.
+    files: usize,
+}
+
+impl Target {
+    /// The number of a state here.
+    fn state(&mut self, meta: &StateMeta) -> Result<usize, StateError> {
+        if let Some(state) = self.states.iter().position(|known| known.name == meta.name) {
+            if self.states[state] != *meta {
+                let what = "it has different types in different parts of the snapshot";
+                return Err(StateError::corrupt(&meta.name, 0, what));
+            }
+            return Ok(state);
+        }
+        self.instance.create_state(self.states.len(), meta.kind)?;
+        self.states.push(meta.clone());
+        Ok(self.states.len() - 1)
+    }
+
+    fn take_canonical(&mut self, piece: &mut RestoredKeyed) -> Result<(), StateError> {
+        let (reader, source) = Reader::of(piece, self.max_parallelism)?;
+        let states: Vec<_> =
+            reader.header().states.iter().map(|meta| self.state(meta)).collect::<Result<_, StateError>>()?;
+        let (mut bytes, mut key) = (Vec::new(), Vec::new());
+        let mut batch = WriteBatch::default();
+        for chunk in reader.chunks().iter().filter(|chunk| self.groups.contains(chunk.group)) {
+            reader.read(source, chunk, &mut bytes)?;
+            let state = states[chunk.state as usize];
+            let kind = self.states[state].kind;
+            let family = self.instance.family(state)?;
+            for row in canonical::rows(&bytes) {
+                let row = row.map_err(|at| reader.damaged(chunk, at, "a row is torn"))?;
+                row_key(kind, chunk.group, &row, &mut key);
+                match kind {
+                    StateKind::List => batch.merge_cf(&family, &key, row.value),
+                    _ => batch.put_cf(&family, &key, row.value),
+                }
+                if batch.size_in_bytes() >= BATCH_BYTES {
+                    self.instance.write(std::mem::take(&mut batch))?;
+                }
+            }
+        }
+        self.instance.write(batch)
+    }
+
+    fn take_instance(&mut self, piece: &mut RestoredKeyed) -> Result<(), StateError> {
+        let parent = Arc::clone(self.instance.directory());
+        let directory = Directory::create(parent.path().join("restored"))?;
+        let mut names = PartNames::new(String::new());
+        let contents = fetch(piece, &directory, self.max_parallelism, |part| names.inherit(part))?;
+        let old = Instance::open_for_reading(directory, self.shared.clone(), &contents.states)?;
+        for (state, meta) in contents.states.iter().enumerate() {
+            let own = self.state(meta)?;
+            self.files += 1;
+            let path = parent.path().join(format!("restored-{}.sst", self.files));
+            if self.copy(&old, state, meta.kind, &path)? {
+                self.instance.ingest(own, vec![path])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the rows of the own key groups into a file; false when there are none.
+    fn copy(&self, old: &Instance, state: usize, kind: StateKind, path: &PathBuf) -> Result<bool, StateError> {
+        let options = tuning::family(&self.shared, kind);
+        let mut writer = SstFileWriter::create(&options);
+        let mut any = false;
+        let mut failed = Ok(());
+        old.scan(state, &[], &(self.groups.start as u16).to_be_bytes(), |row, value| {
+            let group = row.first_chunk().map_or(0, |group| u16::from_be_bytes(*group));
+            if u32::from(group) >= self.groups.end {
+                return false;
+            }
+            if !std::mem::replace(&mut any, true) {
+                failed = writer.open(path);
+            }
+            if failed.is_ok() {
+                failed = writer.put(row, value);
+            }
+            failed.is_ok()
+        })?;
+        if any && failed.is_ok() {
+            failed = writer.finish();
+        }
+        failed.map_err(backend(format!("writing restored rows to {}", path.display())))?;
+        Ok(any)
+    }
+}
