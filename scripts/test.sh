@@ -9,16 +9,17 @@ cd "$ROOT"
 
 usage() { sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 2; }
 
-# One set of packages for all steps, and a test in each: else cargo would choose other features and build everything again.
+# One set of packages and features for all steps, and a test in each: else cargo would build everything again.
+WORKSPACE=(--workspace --features rocksdb)
 fmt() { step "formatting" cargo fmt --all --check; }
-clippy() { step "lints" cargo clippy --workspace --all-targets --quiet -- -D warnings; }
-unit() { step "unit tests" cargo test --workspace --lib --bins --quiet; }
-doc() { step "documentation's examples" cargo test --workspace --doc --quiet; }
+clippy() { step "lints" cargo clippy "${WORKSPACE[@]}" --all-targets --quiet -- -D warnings; }
+unit() { step "unit tests" cargo test "${WORKSPACE[@]}" --lib --bins --quiet; }
+doc() { step "documentation's examples" cargo test "${WORKSPACE[@]}" --doc --quiet; }
 itests() {
-  step "building the programs under test" cargo build --workspace --bins --test tidy
+  step "building the programs under test" cargo build "${WORKSPACE[@]}" --bins --test tidy
   # Hadoop is fetched here, where its progress is seen, and not inside of the first test that needs it.
   step "preparing Hadoop" "${CARGO_TARGET_DIR:-target}/debug/mini-hadoop" install
-  step "integration tests ($1)" cargo test --workspace --test "$1"
+  step "integration tests ($1)" cargo test "${WORKSPACE[@]}" --test "$1"
 }
 
 STEPS=${*:-fmt clippy unit doc itests}
@@ -30,8 +31,10 @@ for one in $STEPS; do
 done
 
 case $STEPS in
-  *itests*) step "checking what is needed" scripts/setup.sh --hadoop ;;
-  *) step "checking what is needed" scripts/setup.sh ;;
+  fmt) step "checking what is needed" scripts/setup.sh ;;
+  *itests*) step "checking what is needed" scripts/setup.sh --rocksdb --hadoop ;;
+  *) step "checking what is needed" scripts/setup.sh --rocksdb ;;
 esac
+if [ "$STEPS" != fmt ]; then step "preparing RocksDB" scripts/rocksdb.sh; fi
 for one in $STEPS; do "$one" "$NAME"; done
 say "all passed in $((SECONDS - START)) s"

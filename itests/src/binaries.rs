@@ -47,6 +47,9 @@ fn build() -> Result<PathBuf, String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // With a test among the targets cargo chooses the features that it chose for this test, and builds nothing twice.
     cargo.args(["build", "--workspace", "--bins", "--test", "tidy", "--quiet"]).current_dir(repository());
+    if cfg!(feature = "rocksdb") {
+        cargo.args(["--features", "rocksdb"]);
+    }
     hide_own_package(&mut cargo);
     match folder.file_name().and_then(|profile| profile.to_str()) {
         Some("debug") => {}

@@ -171,7 +171,7 @@ impl<K: Key> Memory<K> {
 
 impl Reader {
     /// Opens a piece.
-    fn of(
+    pub(crate) fn of(
         piece: &mut RestoredKeyed,
         max_parallelism: u32,
     ) -> Result<(Self, &mut dyn crate::SnapshotReader), StateError> {
