@@ -49,7 +49,7 @@ impl Credit {
         let one_less = |now: u32| if now == BROKEN { None } else { now.checked_sub(1) };
         match self.available.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less) {
             Ok(_) => Ok(true),
-            Err(BROKEN) => Err(TaskError::failed(Blame::Peer, "the connection to a receiving worker broke")),
+            Err(BROKEN) => Err(TaskError::failed(Blame::Peer, "the connection to a receiver broke, or it has ended")),
             Err(_) => Ok(false),
         }
     }

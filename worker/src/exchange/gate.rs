@@ -207,6 +207,16 @@ impl<T> Gate<T> {
         }
     }
 
+    /// The receiver has ended, perhaps before its senders: those in this process, which no connection tells it, fail
+    /// when they next want to send.
+    pub(crate) fn leave(&self) {
+        for channel in &self.channels {
+            if let Some(CreditReturn::Local(credit)) = channel.credit_return.get() {
+                credit.break_off();
+            }
+        }
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Queue<T>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -401,6 +401,12 @@ impl<T: Data> Input<T> {
     }
 }
 
+impl<T> Drop for Input<T> {
+    fn drop(&mut self) {
+        self.gate.leave();
+    }
+}
+
 /// Copies an item if it stands in front of its channel's barrier; notes the barrier.
 fn copy<T: Data>(
     records: &mut Overtaken,
