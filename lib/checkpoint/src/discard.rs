@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use flumen_fs::{FileSystems, FsError, FsPath};
+use flumen_fs::{FileSystem, FileSystems, FsError, FsPath};
 use flumen_model::checkpoint::{CompletedCheckpoint, StateLocation};
-use futures::{StreamExt, stream};
+use futures::future::ready;
+use futures::{FutureExt as _, StreamExt as _, stream};
 use tracing::warn;
 
 use crate::{CheckpointError, layout, load};
@@ -29,14 +30,15 @@ pub struct Undeleted {
 /// Removes files, and directories with everything in them. What is gone already is no error. What can't be removed is logged
 /// and returned: nothing depends on it but space.
 pub async fn discard(systems: &FileSystems, paths: impl IntoIterator<Item = String>) -> Vec<Undeleted> {
-    let removals = paths.into_iter().map(async |path| match remove(systems, &path).await {
-        Ok(()) => None,
-        Err(error) => {
-            warn!(path, %error, "a file or directory of a checkpoint that is not needed any more stays behind");
-            Some(Undeleted { path, error })
-        }
-    });
-    stream::iter(removals).buffer_unordered(PARALLEL).filter_map(async |undeleted| undeleted).collect().await
+    let removals = paths.into_iter().map(|path| remove_or_tell(systems.clone(), path).boxed());
+    let removals: Vec<_> = removals.collect();
+    stream::iter(removals).buffer_unordered(PARALLEL).filter_map(ready).collect().await
+}
+
+async fn remove_or_tell(systems: FileSystems, path: String) -> Option<Undeleted> {
+    let error = remove(&systems, &path).await.err()?;
+    warn!(path, %error, "a file or directory of a checkpoint that is not needed any more stays behind");
+    Some(Undeleted { path, error })
 }
 
 async fn remove(systems: &FileSystems, text: &str) -> Result<(), FsError> {
@@ -47,21 +49,16 @@ async fn remove(systems: &FileSystems, text: &str) -> Result<(), FsError> {
     }
     let fs = systems.get(&path)?;
     // Without its metadata a checkpoint is none: nobody finds one that is half removed.
-    let metadata = path.join(layout::METADATA);
-    patiently(async || match fs.delete(&metadata, false).await {
-        Err(FsError::NotADirectory { .. }) => Ok(false),
-        result => result,
-    })
-    .await?;
-    patiently(async || fs.delete(&path, true).await).await
+    patiently(&*fs, &path.join(layout::METADATA), false).await?;
+    patiently(&*fs, &path, true).await
 }
 
 /// Tries a removal some times while the file system can't serve it.
-async fn patiently(delete: impl AsyncFn() -> Result<bool, FsError>) -> Result<(), FsError> {
+async fn patiently(fs: &dyn FileSystem, path: &FsPath, recursive: bool) -> Result<(), FsError> {
     let mut tries = 1;
     loop {
-        match delete().await {
-            Ok(_) => return Ok(()),
+        match fs.delete(path, recursive).await {
+            Ok(_) | Err(FsError::NotADirectory { .. }) => return Ok(()),
             Err(error) if error.is_retryable() && tries < TRIES => tries += 1,
             Err(error) => return Err(error),
         }
@@ -86,10 +83,7 @@ pub async fn dispose_savepoint(systems: &FileSystems, path: &FsPath) -> Result<(
         let kept = needed_beside(systems, &directory).await?;
         doomed.extend(shared.into_iter().map(|(path, _)| path).filter(|path| !kept.contains(path)));
     }
-    let removals = doomed.into_iter().map(async |path| {
-        let file: FsPath = path.parse()?;
-        systems.get(&file)?.delete(&file, false).await
-    });
+    let removals: Vec<_> = doomed.into_iter().map(|path| delete_file(systems.clone(), path).boxed()).collect();
     let results: Vec<_> = stream::iter(removals).buffer_unordered(PARALLEL).collect().await;
     for result in results {
         result?;
@@ -104,6 +98,11 @@ pub async fn dispose_savepoint(systems: &FileSystems, path: &FsPath) -> Result<(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+async fn delete_file(systems: FileSystems, path: String) -> Result<bool, FsError> {
+    let file: FsPath = path.parse()?;
+    systems.get(&file)?.delete(&file, false).await
 }
 
 /// Files that other checkpoints in the same directory refer to.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use flumen_fs::{FileSystems, FsError, FsPath};
 use flumen_model::checkpoint::{CheckpointId, CompletedCheckpoint};
-use flumen_model::failure::Failure;
+use flumen_model::failure::{Blame, Failure};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -67,7 +67,7 @@ pub enum StoreError {
         newest: CheckpointId,
     },
     /// Anything else.
-    #[error("checkpoint {checkpoint} can't be stored: {cause}")]
+    #[error("checkpoint {checkpoint} can't be stored")]
     Failed {
         /// Which one.
         checkpoint: CheckpointId,
@@ -80,8 +80,13 @@ pub enum StoreError {
 impl StoreError {
     /// As it is told to a JobMaster.
     pub fn into_failure(self) -> Failure {
-        let blame = flumen_model::failure::Blame::Outside;
-        Failure::new(blame, self.to_string())
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(&self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Failure::new(Blame::Outside, text)
     }
 }
 
@@ -227,6 +232,24 @@ mod tests {
         let relative = directory.strip_prefix(&scratch.path("").to_string()).unwrap().to_owned();
         put_example(scratch, relative.trim_start_matches('/')).await;
         CompletedCheckpoint { id: CheckpointId(id), ..example(&directory) }
+    }
+
+    /// Drivers run these on any thread.
+    #[tokio::test]
+    async fn everything_can_be_spawned() {
+        let scratch = Scratch::new();
+        let systems = scratch.systems.clone();
+        let places = Places { checkpoints: Some(scratch.path("cp").to_string()), from: None };
+        let work = async move {
+            let origin = Origin { job: JOB, epoch: Epoch(2) };
+            let (keeper, beginning) = Keeper::begin(systems, origin, &places).await.unwrap();
+            let missing = example(&format!("{}/chk-1", beginning.directory.unwrap()));
+            keeper.store(&missing).await.unwrap();
+            keeper.discard(vec![missing.directory]).await;
+            keeper.clean_up().await;
+        };
+        tokio::spawn(work).await.unwrap();
+        assert_eq!(scratch.names("cp").await, Vec::<String>::new());
     }
 
     #[tokio::test]

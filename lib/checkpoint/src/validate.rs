@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use flumen_fs::{FileSystems, FsError, FsPath};
 use flumen_model::checkpoint::{CompletedCheckpoint, StateHandle, StateLocation};
-use futures::{StreamExt, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
 
 use crate::{CheckpointError, open_handle};
 
@@ -62,20 +63,18 @@ async fn lengths(
             *needed = (*needed).max(offset.saturating_add(handle.length));
         }
     }
-    let looks = needed.into_iter().map(async |(path, needed)| length(systems, path, needed).await);
-    collect(looks).await
+    let looks = needed.into_iter().map(|(path, needed)| length(systems.clone(), path.to_owned(), needed).boxed());
+    collect(looks.collect()).await
 }
 
-async fn length(systems: &FileSystems, text: &str, needed: u64) -> Result<(), CheckpointError> {
+async fn length(systems: FileSystems, text: String, needed: u64) -> Result<(), CheckpointError> {
     let path: FsPath = text.parse()?;
     match systems.get(&path)?.status(&path).await {
-        Ok(status) if status.is_dir => Err(FsError::IsADirectory { path: text.to_owned() }.into()),
-        Ok(status) if status.len < needed => {
-            Err(CheckpointError::StateShort { path: text.to_owned(), found: status.len, needed })
-        }
+        Ok(status) if status.is_dir => Err(FsError::IsADirectory { path: text }.into()),
+        Ok(status) if status.len < needed => Err(CheckpointError::StateShort { path: text, found: status.len, needed }),
         Ok(_) => Ok(()),
         Err(FsError::NotFound { .. } | FsError::NotADirectory { .. }) => {
-            Err(CheckpointError::StateMissing { path: text.to_owned() })
+            Err(CheckpointError::StateMissing { path: text })
         }
         Err(error) => Err(error.into()),
     }
@@ -86,19 +85,19 @@ async fn bytes(
     checkpoint: &CompletedCheckpoint,
 ) -> Result<Vec<CheckpointError>, CheckpointError> {
     let in_files = checkpoint.handles().filter(|handle| matches!(handle.location, StateLocation::File { .. }));
-    let reads = in_files.map(async |handle| read_through(systems, handle).await);
-    collect(reads).await
+    let reads = in_files.map(|handle| read_through(systems.clone(), handle.clone()).boxed());
+    collect(reads.collect()).await
 }
 
-async fn read_through(systems: &FileSystems, handle: &StateHandle) -> Result<(), CheckpointError> {
-    let mut reader = open_handle(systems, handle).await?;
+async fn read_through(systems: FileSystems, handle: StateHandle) -> Result<(), CheckpointError> {
+    let mut reader = open_handle(&systems, &handle).await?;
     while reader.next().await?.is_some() {}
     Ok(())
 }
 
 /// Runs all looks, some at a time. What is wrong with the checkpoint is collected, anything else is an error.
-async fn collect<L: Future<Output = Result<(), CheckpointError>>>(
-    looks: impl Iterator<Item = L>,
+async fn collect(
+    looks: Vec<BoxFuture<'_, Result<(), CheckpointError>>>,
 ) -> Result<Vec<CheckpointError>, CheckpointError> {
     let mut results = stream::iter(looks).buffer_unordered(PARALLEL);
     let mut reasons = Vec::new();
