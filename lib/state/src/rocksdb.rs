@@ -5,15 +5,16 @@
 //! [`SharedRocksDb`].
 //!
 //! An access goes to the rows in memory first (`cache`), where changes wait for being written in sorted batches; the first
-//! timers of each key group are in memory, too (`heads`). A checkpoint writes what waits and makes hard links to RocksDB's files (`files`),
-//! which are then copied elsewhere; those of sorted rows never change, so a later checkpoint refers to them. A savepoint reads
-//! such links and writes the canonical format (`savepoint`).
+//! timers of each key group are in memory, too (`heads`). A checkpoint writes what waits; another thread makes hard links to
+//! RocksDB's files (`link`), which are then copied elsewhere. Files of sorted rows never change, so that later checkpoints refer to
+//! them (`files`). A savepoint reads such links and writes the canonical format (`savepoint`).
 
 mod cache;
 mod contents;
 mod files;
 mod heads;
 mod instance;
+mod link;
 mod restore;
 mod savepoint;
 mod shared;

@@ -19,10 +19,10 @@ const CHUNK_SLOTS: usize = 1 << CHUNK_BITS;
 const CHUNK_BITS: u32 = 10;
 /// A slot with its part of the hash table.
 const SLOT_BYTES: usize = size_of::<Slot>() + 10;
-/// Changed rows that wait at most.
-const DIRTY_MAX: usize = 16 << 10;
-/// Bytes of changed rows that wait at most.
-const DIRTY_BYTES_MAX: usize = 4 << 20;
+/// So many changed rows are written at once.
+const BATCH_ROWS: usize = 16 << 10;
+/// So many bytes of changed rows are written at once.
+const BATCH_BYTES: usize = 4 << 20;
 /// Larger rows are not kept after they were written.
 const KEPT_BYTES_MAX: usize = 4 << 10;
 
@@ -155,7 +155,17 @@ impl RowCache {
     /// Whether so much waits that it should be written.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.dirty.len() >= DIRTY_MAX.min(self.chunks.len() * (CHUNK_SLOTS / 2)) || self.dirty_bytes >= DIRTY_BYTES_MAX
+        self.dirty.len() >= BATCH_ROWS.min(self.most_dirty()) || self.dirty_bytes >= BATCH_BYTES
+    }
+
+    /// Whether so much waits that it has to be written, because it takes half of the memory.
+    #[inline]
+    pub(super) fn is_overfull(&self) -> bool {
+        self.dirty.len() >= self.most_dirty() || self.dirty_bytes >= self.share.bytes() / 2
+    }
+
+    fn most_dirty(&self) -> usize {
+        self.chunks.len() * (CHUNK_SLOTS / 2)
     }
 
     /// Whether nothing waits to be written.
@@ -163,14 +173,15 @@ impl RowCache {
         self.dirty.is_empty()
     }
 
-    /// Calls with all changes that wait, sorted by state and row, which then count as written.
-    pub(super) fn take_changes(&mut self, mut each: impl FnMut(u16, &[u8], Change<'_>)) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.sort_unstable_by(|a, b| {
+    /// Calls with changes that wait: those of one batch, sorted by state and row, which then count as written.
+    pub(super) fn take_batch(&mut self, mut each: impl FnMut(u16, &[u8], Change<'_>)) {
+        let rest = self.dirty.split_off(self.dirty.len().min(BATCH_ROWS));
+        let mut batch = std::mem::replace(&mut self.dirty, rest);
+        batch.sort_unstable_by(|a, b| {
             let (a, b) = (self.slot(*a), self.slot(*b));
             (a.state, a.row()).cmp(&(b.state, b.row()))
         });
-        for &at in &dirty {
+        for at in batch {
             let slot = self.slot_mut(at);
             if !std::mem::take(&mut slot.dirty) {
                 continue;
@@ -182,13 +193,15 @@ impl RowCache {
             };
             each(slot.state, slot.row(), change);
             slot.stored = change != Change::Delete;
-            if slot.known == Known::Appended || slot.len() > KEPT_BYTES_MAX {
+            let (length, known) = (slot.len(), slot.known);
+            self.dirty_bytes = self.dirty_bytes.saturating_sub(length);
+            if known == Known::Appended || length > KEPT_BYTES_MAX {
                 self.forget(at);
             }
         }
-        dirty.clear();
-        self.dirty = dirty;
-        self.dirty_bytes = 0;
+        if self.dirty.is_empty() {
+            self.dirty_bytes = 0;
+        }
     }
 
     /// Rows that are kept.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use crate::error::StateError;
 use crate::snapshot::{FileSource, SnapshotFile};
 
-use super::contents::{self, Contents};
-use super::instance::{Directory, Instance, db_path, io_error};
+use super::contents;
+use super::instance::{db_path, io_error};
+use super::link::{Link, Links};
 
 /// What the parts of a snapshot are called that are files of sorted rows. Such a file never changes, and a name never comes
 /// again, in no other instance either: `<unique name of the instance>-<number of the file>.sst`.
@@ -39,34 +41,29 @@ impl PartNames {
     }
 }
 
-/// Links to what an instance has, and what it is.
+/// Begins to make the files of a snapshot.
+pub(super) fn begin(link: Link, names: Arc<PartNames>, shared: bool) -> Result<PendingFiles, StateError> {
+    let (sender, receiver) = sync_channel(1);
+    link.in_thread("snapshot", move |link| {
+        let files = link.make().and_then(|links| LinkedFiles::of(links, &names, shared));
+        // If nobody wants them, they go.
+        let _ = sender.send(files);
+    })?;
+    Ok(PendingFiles::Pending(receiver))
+}
+
+/// The parts of a snapshot.
 #[derive(Debug)]
 pub(super) struct LinkedFiles {
-    directory: Directory,
-    /// In which the links are.
-    parent: Arc<Directory>,
+    files: Vec<SnapshotFile>,
+    _links: Links,
 }
 
 impl LinkedFiles {
-    /// Links to what there is now.
-    pub(super) fn link(instance: &Instance, number: u64, contents: &Contents) -> Result<Self, StateError> {
-        let parent = Arc::clone(instance.directory());
-        let directory = Directory::create(parent.path().join(format!("snapshot-{number}")))?;
-        instance.link_to(&db_path(&directory))?;
-        contents.write(&directory.path().join(contents::PART))?;
-        Ok(Self { directory, parent })
-    }
-
-    /// The directory, as that of an instance, and what has to outlive it.
-    pub(super) fn into_directory(self) -> (Directory, Arc<Directory>) {
-        (self.directory, self.parent)
-    }
-
-    /// As parts.
-    pub(super) fn into_parts(self, names: &PartNames, shared: bool) -> Result<FileParts, StateError> {
-        let path = db_path(&self.directory);
+    fn of(links: Links, names: &PartNames, shared: bool) -> Result<Self, StateError> {
+        let path = db_path(&links.directory);
         let failed = |what: &str| io_error(format!("{what} {}", path.display()));
-        let mut files = vec![file(contents::PART.to_owned(), self.directory.path().join(contents::PART), None)?];
+        let mut files = vec![file(contents::PART.to_owned(), links.directory.path().join(contents::PART), None)?];
         for entry in fs::read_dir(&path).map_err(failed("listing"))? {
             let entry = entry.map_err(failed("listing"))?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -77,7 +74,7 @@ impl LinkedFiles {
                 files.push(file(name, entry.path(), None)?);
             }
         }
-        Ok(FileParts { files, _links: self })
+        Ok(Self { files, _links: links })
     }
 }
 
@@ -86,16 +83,23 @@ fn file(name: String, path: PathBuf, shared_as: Option<String>) -> Result<Snapsh
     Ok(SnapshotFile { name, path, length, shared_as })
 }
 
-/// The parts of a snapshot.
+/// The parts of a snapshot, whose files may still have to be made.
 #[derive(Debug)]
-pub(super) struct FileParts {
-    files: Vec<SnapshotFile>,
-    _links: LinkedFiles,
+pub(super) enum PendingFiles {
+    Pending(Receiver<Result<LinkedFiles, StateError>>),
+    Ready(LinkedFiles),
 }
 
-impl FileSource for FileParts {
-    fn files(&self) -> &[SnapshotFile] {
-        &self.files
+impl FileSource for PendingFiles {
+    fn files(&mut self) -> Result<&[SnapshotFile], StateError> {
+        if let Self::Pending(receiver) = self {
+            let gone = |_| StateError::misuse("the files of a snapshot that failed were asked for again");
+            *self = Self::Ready(receiver.recv().map_err(gone)??);
+        }
+        match self {
+            Self::Ready(linked) => Ok(&linked.files),
+            Self::Pending(_) => Ok(&[]),
+        }
     }
 }
 

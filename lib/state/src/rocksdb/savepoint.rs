@@ -1,45 +1,43 @@
 //! Savepoints: what an instance has, in the canonical format.
 
+use flumen_model::checkpoint::KeyGroupRange;
+
 use crate::canonical::Writer;
-use crate::error::{StateError, StateErrorKind};
+use crate::error::StateError;
 use crate::rows::take_apart;
 use crate::snapshot::{CanonicalBlocks, ChunkSender, blocks};
 
-use super::contents::Contents;
-use super::files::LinkedFiles;
 use super::instance::Instance;
+use super::link::{Link, Links};
 use super::shared::SharedRocksDb;
 
-/// Begins to write linked files as blocks, in a thread of its own, which ends when nobody takes them.
-pub(super) fn begin(
-    files: LinkedFiles,
-    contents: Contents,
-    shared: SharedRocksDb,
-) -> Result<CanonicalBlocks, StateError> {
+/// Begins to write what there is now as blocks, in a thread of its own, which ends when nobody takes them.
+pub(super) fn begin(link: Link, shared: SharedRocksDb) -> Result<CanonicalBlocks, StateError> {
     let (mut sender, blocks) = blocks();
-    let write = move || {
-        let Contents { groups, max_parallelism, ref states, .. } = contents;
-        let mut writer = Writer::new(states.clone(), groups, max_parallelism);
-        match write_rows(files, &contents, shared, &mut writer, &mut sender) {
-            Ok(()) => writer.finish(),
-            Err(error) => sender.fail(error),
+    link.in_thread("savepoint", move |link| {
+        let written = link.make().and_then(|links| {
+            let contents = &links.contents;
+            let mut writer = Writer::new(contents.states.clone(), contents.groups, contents.max_parallelism);
+            write_rows(links, shared, &mut writer, &mut sender)?;
+            writer.finish();
+            sender.send(&mut writer, true);
+            Ok(())
+        });
+        if let Err(error) = written {
+            sender.fail(error);
+            sender.send(&mut Writer::new(vec![], KeyGroupRange { start: 0, end: 0 }, 1), true);
         }
-        sender.send(&mut writer, true);
-    };
-    std::thread::Builder::new().name("savepoint".to_owned()).spawn(write).map_err(|source| {
-        StateErrorKind::Backend { what: "starting the thread of a savepoint".to_owned(), source: source.into() }
     })?;
     Ok(blocks)
 }
 
 fn write_rows(
-    files: LinkedFiles,
-    contents: &Contents,
+    links: Links,
     shared: SharedRocksDb,
     writer: &mut Writer,
     sender: &mut ChunkSender,
 ) -> Result<(), StateError> {
-    let (directory, _parent) = files.into_directory();
+    let Links { directory, parent: _parent, contents } = links;
     let instance = Instance::open_for_reading(directory, shared, &contents.states)?;
     for (state, meta) in contents.states.iter().enumerate() {
         let mut damaged = false;

@@ -1,6 +1,7 @@
 //! The keyed state of one operator subtask in RocksDB.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use flumen_model::checkpoint::{KeyGroupRange, SnapshotKind};
 use rocksdb::WriteBatch;
@@ -12,15 +13,16 @@ use crate::snapshot::{PendingSnapshot, SnapshotBytes};
 
 use super::cache::{Cached, Change, RowCache};
 use super::contents::Contents;
-use super::files::{LinkedFiles, PartNames};
+use super::files::{self, PartNames};
 use super::heads::{Head, Heads};
 use super::instance::Instance;
+use super::link::{self, Linking};
 use super::savepoint;
 use super::shared::SharedRocksDb;
 
 /// See the module.
 pub(super) struct RocksDbStore {
-    instance: Instance,
+    instance: Arc<Instance>,
     shared: SharedRocksDb,
     groups: KeyGroupRange,
     max_parallelism: u32,
@@ -32,9 +34,11 @@ pub(super) struct RocksDbStore {
 struct Inner {
     states: Vec<State>,
     cache: RowCache,
-    names: PartNames,
+    names: Arc<PartNames>,
     /// How many snapshots were taken.
     snapshots: u64,
+    /// The last snapshot while its files are being linked: nothing is written to RocksDB meanwhile.
+    linking: Option<Linking>,
 }
 
 struct State {
@@ -54,12 +58,12 @@ impl RocksDbStore {
     ) -> Self {
         let states = states.into_iter().map(|meta| State { heads: heads(&meta, groups, false), meta }).collect();
         Self {
-            instance,
+            instance: Arc::new(instance),
             shared,
             groups,
             max_parallelism,
             incremental,
-            inner: RefCell::new(Inner { states, cache, names, snapshots: 0 }),
+            inner: RefCell::new(Inner { states, cache, names: Arc::new(names), snapshots: 0, linking: None }),
         }
     }
 
@@ -77,16 +81,23 @@ impl RocksDbStore {
         Ok(found.is_some())
     }
 
-    /// Writes the rows that have changed to RocksDB.
+    /// Writes all rows that have changed to RocksDB.
     #[cold]
     fn write_changes(&self, inner: &mut Inner) -> Result<(), StateError> {
-        if inner.cache.is_clean() {
-            return Ok(());
+        while !inner.cache.is_clean() {
+            self.write_batch(inner)?;
         }
+        Ok(())
+    }
+
+    /// Writes some of the rows that have changed.
+    #[cold]
+    fn write_batch(&self, inner: &mut Inner) -> Result<(), StateError> {
+        inner.wait_for_link();
         let mut batch = WriteBatch::default();
         let mut family = None;
         let mut failed = Ok(());
-        inner.cache.take_changes(|state, row, change| {
+        inner.cache.take_batch(|state, row, change| {
             if family.as_ref().is_none_or(|(of, _)| *of != state) {
                 match self.instance.family(state.into()) {
                     Ok(found) => family = Some((state, found)),
@@ -106,7 +117,10 @@ impl RocksDbStore {
 
     #[inline]
     fn write_if_full(&self, inner: &mut Inner) -> Result<(), StateError> {
-        if inner.cache.is_full() { self.write_changes(inner) } else { Ok(()) }
+        if inner.cache.is_full() && (inner.is_linked() || inner.cache.is_overfull()) {
+            self.write_batch(inner)?;
+        }
+        Ok(())
     }
 
     /// Scans timers of one key group: in memory, for which the next ones are read when they are used up.
@@ -143,6 +157,17 @@ impl Inner {
     fn head(&mut self, state: usize, row: &[u8]) -> Option<&mut Head> {
         self.states.get_mut(state)?.heads.as_mut()?.of(row)
     }
+
+    /// Whether RocksDB may be written to without waiting.
+    fn is_linked(&self) -> bool {
+        self.linking.as_ref().is_none_or(Linking::is_over)
+    }
+
+    fn wait_for_link(&mut self) {
+        if let Some(linking) = self.linking.take() {
+            linking.wait();
+        }
+    }
 }
 
 fn heads(meta: &StateMeta, groups: KeyGroupRange, is_empty: bool) -> Option<Heads> {
@@ -160,6 +185,7 @@ impl RowStore for RocksDbStore {
         if state >= u16::MAX.into() {
             return Err(StateError::misuse(format!("an operator has {state} states at most")));
         }
+        inner.wait_for_link();
         self.instance.create_state(state, meta.kind)?;
         inner.states.push(State { heads: heads(&meta, self.groups, true), meta });
         Ok(state)
@@ -241,11 +267,13 @@ impl RowStore for RocksDbStore {
         inner.snapshots += 1;
         let states = inner.states.iter().map(|state| state.meta.clone()).collect();
         let contents = Contents::new(self.max_parallelism, self.groups, states);
-        let files = LinkedFiles::link(&self.instance, inner.snapshots, &contents)?;
+        let (link, linking) = link::begin(&self.instance, inner.snapshots, contents);
+        inner.linking = Some(linking);
         let source = if kind.is_savepoint() {
-            SnapshotBytes::Canonical(savepoint::begin(files, contents, self.shared.clone())?)
+            SnapshotBytes::Canonical(savepoint::begin(link, self.shared.clone())?)
         } else {
-            SnapshotBytes::Files(Box::new(files.into_parts(&inner.names, self.incremental && kind.may_share())?))
+            let shared = self.incremental && kind.may_share();
+            SnapshotBytes::Files(Box::new(files::begin(link, Arc::clone(&inner.names), shared)?))
         };
         Ok(PendingSnapshot { groups: self.groups, source })
     }

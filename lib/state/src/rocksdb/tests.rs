@@ -101,8 +101,8 @@ impl Storage {
             parts.insert(name, StateHandle { location, length, checksum: 0 });
         };
         match pending.source {
-            SnapshotBytes::Files(source) => {
-                for file in source.files() {
+            SnapshotBytes::Files(mut source) => {
+                for file in source.files().unwrap() {
                     let target = path.join(&file.name);
                     if file.shared_as.is_none() || !target.try_exists().unwrap() {
                         std::fs::copy(&file.path, &target).unwrap();
@@ -201,18 +201,18 @@ fn a_full_checkpoint_shares_nothing() {
     let local = tempfile::tempdir().unwrap();
     let (store, _) = filled(&options(local.path()));
     let pending = store.snapshot(SnapshotKind::FullCheckpoint).unwrap();
-    let SnapshotBytes::Files(source) = pending.source else { panic!("not files") };
-    assert!(source.files().iter().all(|file| file.shared_as.is_none()));
+    let SnapshotBytes::Files(mut source) = pending.source else { panic!("not files") };
+    assert!(source.files().unwrap().iter().all(|file| file.shared_as.is_none()));
 }
 
 #[test]
 fn the_local_directory_is_empty_when_store_and_snapshots_are_gone() {
     let local = tempfile::tempdir().unwrap();
     let (store, _) = filled(&options(local.path()));
-    let pending = store.snapshot(SnapshotKind::Checkpoint).unwrap();
+    let mut pending = store.snapshot(SnapshotKind::Checkpoint).unwrap();
     drop(store);
-    let SnapshotBytes::Files(source) = &pending.source else { panic!("not files") };
-    for file in source.files() {
+    let SnapshotBytes::Files(source) = &mut pending.source else { panic!("not files") };
+    for file in source.files().unwrap() {
         assert_eq!(std::fs::metadata(&file.path).unwrap().len(), file.length);
     }
     drop(pending);
