@@ -3,7 +3,8 @@
 //! Start at [`hadoop::HadoopCluster`]: HDFS and YARN, one JVM per daemon, on this machine, from Maven's jars. Around it:
 //! [`flink`] runs the command under test, [`hdfs`] and [`yarn`] look at what it did from outside, over Hadoop's own HTTP
 //! interfaces and not through Flumen's code, [`process`] looks into `/proc`, and [`workload`] makes inputs whose right
-//! answer is known. [`job`] has a job that is slow, or goes wrong, on demand; [`traces`] sees to it that nothing stays behind.
+//! answer is known. [`job`] has a job that is slow, or goes wrong, on demand, [`stateful`] one whose windows and totals are known;
+//! [`traces`] sees to it that nothing stays behind.
 //!
 //! Everything is blocking: a test reads from top to bottom. Every wait has a limit ([`wait::until`]).
 
@@ -14,6 +15,8 @@ pub mod hdfs;
 mod http;
 pub mod job;
 pub mod process;
+pub mod random;
+pub mod stateful;
 pub mod traces;
 pub mod wait;
 pub mod workload;

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::random::Random;
+
 /// How often each word occurs.
 pub type Counts = BTreeMap<String, u64>;
 
@@ -30,7 +32,7 @@ impl Text {
     /// When the file can't be written.
     pub fn write(self, path: &Path) -> Result<()> {
         let mut out = BufWriter::new(File::create(path).with_context(|| format!("creating {}", path.display()))?);
-        let mut random = Random(self.seed);
+        let mut random = Random::new(self.seed);
         let words = vocabulary();
         let (mut written, mut long_line_due) = (0, true);
         let mut line = String::new();
@@ -90,29 +92,6 @@ fn vocabulary() -> Vec<String> {
             word
         })
         .collect()
-}
-
-/// SplitMix64: small, and its numbers never change, which a library does not promise.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// A number below `bound`, such that `n` comes about as often as 1/(n+1).
-    fn zipf(&mut self, bound: usize) -> usize {
-        let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
-        ((bound as f64).powf(unit) as usize - 1).min(bound - 1)
-    }
 }
 
 /// Counts the words of a file: the longest runs of letters, digits and underscores, in lower case.
@@ -267,7 +246,7 @@ mod tests {
 
     #[test]
     fn rare_words_are_rare_and_none_is_out_of_range() {
-        let mut random = Random(3);
+        let mut random = Random::new(3);
         let drawn: Vec<_> = (0..100_000).map(|_| random.zipf(1000)).collect();
         let often = |n: usize| drawn.iter().filter(|drawn| **drawn == n).count();
         assert!(drawn.iter().all(|drawn| *drawn < 1000));

@@ -9,6 +9,7 @@ use flumen_model::options::checkpointing;
 use flumen_state::{BackendKind, BackendOptions, Keyed, RestoredKeyed};
 
 use crate::keyed::Key;
+use crate::local_copies::LocalCopies;
 use crate::operator::TaskResult;
 use crate::restore::HandleParts;
 use crate::subtask::SubtaskContext;
@@ -20,6 +21,8 @@ pub struct StateSettings {
     pub backend: BackendOptions,
     /// `execution.checkpointing.data-inline-threshold`: fewer bytes go into a checkpoint's metadata.
     pub inline_below: u64,
+    /// Where copies of checkpoints are kept (`execution.checkpointing.local-backup.enabled`); `None`: nowhere.
+    pub local_copies: Option<PathBuf>,
 }
 
 impl StateSettings {
@@ -50,6 +53,8 @@ impl StateSettings {
             (true, false) => directories.to_vec(),
             (true, true) => vec![std::env::temp_dir()],
         };
+        let local_copies =
+            if configuration.get(&checkpointing::LOCAL_RECOVERY)? { directories.first().cloned() } else { None };
         let memory = configuration.find(&checkpointing::ROCKSDB_MEMORY)?.map_or(memory, |size| size.0);
         Ok(Self {
             backend: BackendOptions {
@@ -62,6 +67,7 @@ impl StateSettings {
                 ..with_budget(memory)
             },
             inline_below: configuration.get(&checkpointing::MEMORY_THRESHOLD)?.0,
+            local_copies,
         })
     }
 }
@@ -72,6 +78,11 @@ fn with_budget(_: u64) -> BackendOptions {
 }
 
 impl SubtaskContext {
+    /// The local copies of this subtask's checkpoints, if there are any.
+    pub(crate) fn local_copies(&self) -> Option<LocalCopies> {
+        self.worker.state.local_copies.as_deref().map(|directory| LocalCopies::new(directory, self.id))
+    }
+
     /// The key groups that this subtask owns.
     pub fn key_groups(&self) -> KeyGroupRange {
         KeyGroupRange::of_subtask(self.id.index, self.parallelism, self.max_parallelism)

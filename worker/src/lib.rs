@@ -17,6 +17,7 @@ mod task_state;
 
 pub mod checkpoint;
 pub mod keyed_state;
+mod local_copies;
 pub mod restore;
 mod upload;
 

@@ -1,8 +1,10 @@
 //! What a subtask starts with after a restore.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::future::Future;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -111,9 +113,17 @@ pub(crate) struct HandleParts {
     open: Option<OpenPart>,
 }
 
+/// Where a part is read.
+enum PartFile {
+    Checkpoint(Box<dyn FileReader>),
+    LocalCopy(File),
+}
+
 struct OpenPart {
     name: String,
-    file: Box<dyn FileReader>,
+    file: PartFile,
+    /// Where the part begins in the file.
+    offset: u64,
     start: u64,
     piece: Bytes,
 }
@@ -126,26 +136,26 @@ impl HandleParts {
         Self { context: context.clone(), parts: state.parts.clone(), open: None }
     }
 
-    /// Copies bytes of a part from a position in its file.
-    fn read(&mut self, part: &str, path: &str, position: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let files = &self.context.worker.files;
+    /// Copies bytes of a part from a position in it.
+    fn read(&mut self, part: &str, handle: &StateHandle, position: u64, buffer: &mut [u8]) -> io::Result<()> {
         if self.open.as_ref().is_none_or(|open| open.name != part) {
-            let path: FsPath = path.parse().map_err(io::Error::other)?;
-            let fs = files.get(&path).map_err(io::Error::other)?;
-            let file = self.wait(fs.open(&path))?;
-            self.open = Some(OpenPart { name: part.to_owned(), file, start: 0, piece: Bytes::new() });
+            self.open = Some(self.open(part, handle)?);
         }
         let Some(mut open) = self.open.take() else { return Err(io::ErrorKind::NotFound.into()) };
         let mut copied = 0;
         while copied < buffer.len() {
             let at = position + copied as u64;
-            let known =
-                at.checked_sub(open.start).and_then(|at| open.piece.get(at as usize..)).filter(|k| !k.is_empty());
+            let known = at.checked_sub(open.start).and_then(|at| open.piece.get(at as usize..)).filter(|k| !k.is_empty());
             let Some(known) = known else {
-                open.piece = self.wait(open.file.read_at(at, PIECE))?;
+                let in_file = open.offset + at;
+                open.piece = match &mut open.file {
+                    PartFile::Checkpoint(file) => self.wait(file.read_at(in_file, PIECE))?,
+                    PartFile::LocalCopy(file) => read_piece(file, in_file)?,
+                };
                 open.start = at;
                 if open.piece.is_empty() {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("`{path}` ends at byte {at}")));
+                    let text = format!("part `{part}` ends at byte {at} of {}", handle.length);
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
                 }
                 continue;
             };
@@ -155,6 +165,25 @@ impl HandleParts {
         }
         self.open = Some(open);
         Ok(())
+    }
+
+    /// Opens the local copy of a part if there is one, else the checkpoint's file.
+    fn open(&self, part: &str, handle: &StateHandle) -> io::Result<OpenPart> {
+        let StateLocation::File { path, offset, .. } = &handle.location else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let copy = self.context.local_copies().and_then(|copies| copies.find(handle));
+        let (file, offset) = match copy.map(File::open) {
+            Some(Ok(copy)) => (PartFile::LocalCopy(copy), 0),
+            Some(Err(_)) | None => {
+                let path: FsPath = path.parse().map_err(io::Error::other)?;
+                let fs = self.context.worker.files.get(&path).map_err(io::Error::other)?;
+                (PartFile::Checkpoint(self.wait(fs.open(&path))?), *offset)
+            }
+        };
+        let local = matches!(file, PartFile::LocalCopy(_));
+        tracing::debug!(subtask = %self.context.id, part, local, bytes = handle.length, "restoring");
+        Ok(OpenPart { name: part.to_owned(), file, offset, start: 0, piece: Bytes::new() })
     }
 
     fn wait<R>(&self, work: impl Future<Output = Result<R, FsError>>) -> io::Result<R> {
@@ -169,13 +198,18 @@ impl SnapshotReader for HandleParts {
         if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > handle.length) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        match handle.location {
-            StateLocation::Inline(bytes) => {
-                let found = bytes.get(offset as usize..).and_then(|rest| rest.get(..buffer.len()));
-                buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
-                Ok(())
-            }
-            StateLocation::File { path, offset: start, .. } => self.read(part, &path, start + offset, buffer),
+        if let StateLocation::Inline(bytes) = &handle.location {
+            let found = bytes.get(offset as usize..).and_then(|rest| rest.get(..buffer.len()));
+            buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+            return Ok(());
         }
+        self.read(part, &handle, offset, buffer)
     }
+}
+
+fn read_piece(file: &File, at: u64) -> io::Result<Bytes> {
+    let mut piece = vec![0; PIECE];
+    let count = file.read_at(&mut piece, at)?;
+    piece.truncate(count);
+    Ok(piece.into())
 }

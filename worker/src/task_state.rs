@@ -173,7 +173,7 @@ impl TaskState {
 
     /// A checkpoint is complete.
     pub(crate) fn completed<T>(&mut self, head: &mut dyn Push<T>, checkpoint: CheckpointId) -> TaskResult {
-        self.uploaded.completed(checkpoint);
+        self.uploaded.completed(checkpoint, self.context.local_copies());
         head.signal(Signal::Completed(checkpoint))?;
         let over = match self.stage {
             Stage::Ended => self.first_after_end.is_some_and(|first| first <= checkpoint),

@@ -9,7 +9,7 @@ use flumen_checkpoint::{SharedFile, StateFile};
 use flumen_fs::{FileSystems, FsError, FsPath};
 use flumen_model::checkpoint::{
     Barrier, CheckpointId, InFlight, KeyedState, ListState, OperatorSnapshot, SnapshotTimes, StateHandle,
-    SubtaskSnapshot,
+    StateLocation, SubtaskSnapshot,
 };
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::OperatorId;
@@ -18,6 +18,7 @@ use flumen_wire::control::FromWorker;
 use tokio::io::AsyncReadExt as _;
 
 use crate::checkpoint::{ListPart, Overtaken, Snapshot};
+use crate::local_copies::LocalCopies;
 use crate::operator::{TaskError, TaskResult};
 use crate::sources::file_failure;
 use crate::subtask::SubtaskContext;
@@ -46,12 +47,21 @@ struct UploadedFiles {
     pending: BTreeMap<CheckpointId, SharedFiles>,
     /// Of the last complete checkpoint.
     complete: SharedFiles,
+    /// What local copies there are of checkpoints that are not complete.
+    copies: BTreeMap<CheckpointId, Vec<StateHandle>>,
 }
 
 impl Uploaded {
     /// A checkpoint is complete: its files stay, and those of older ones may go.
-    pub(crate) fn completed(&self, checkpoint: CheckpointId) {
+    pub(crate) fn completed(&self, checkpoint: CheckpointId, local: Option<LocalCopies>) {
         let mut files = self.lock();
+        if let Some(local) = local
+            && let Some(kept) = files.copies.get(&checkpoint)
+        {
+            let newer = files.copies.range(checkpoint..).flat_map(|(_, handles)| handles);
+            local.retain(newer.chain(kept));
+            files.copies.retain(|other, _| *other >= checkpoint);
+        }
         if let Some(complete) = files.pending.remove(&checkpoint) {
             files.complete = complete;
         }
@@ -60,7 +70,15 @@ impl Uploaded {
 
     /// A checkpoint will never be complete: its files go.
     pub(crate) fn aborted(&self, checkpoint: CheckpointId) {
-        self.lock().pending.remove(&checkpoint);
+        let mut files = self.lock();
+        files.pending.remove(&checkpoint);
+        files.copies.remove(&checkpoint);
+    }
+
+    fn keep(&self, checkpoint: CheckpointId, written: &SubtaskSnapshot) {
+        let keyed = written.operators.values().flat_map(|operator| &operator.keyed);
+        let handles = keyed.flat_map(|state| state.parts.values()).cloned().collect();
+        self.lock().copies.insert(checkpoint, handles);
     }
 
     fn find(&self, operator: OperatorId, name: &str) -> Option<StateHandle> {
@@ -118,7 +136,7 @@ fn failure(error: TaskError) -> Failure {
 }
 
 /// Writes everything: returns what was written where, and the bytes written.
-async fn write(
+pub(crate) async fn write(
     context: &SubtaskContext,
     snapshot: Snapshot,
     uploaded: &Uploaded,
@@ -129,8 +147,9 @@ async fn write(
     let directory: FsPath = barrier.directory.parse().map_err(wrong)?;
     let mut file = StateFile::new(files, &directory, context.worker.state.inline_below).map_err(wrong)?;
     let mut written = SubtaskSnapshot::default();
+    let local = context.local_copies().filter(|_| !barrier.kind.is_savepoint());
     let mut upload =
-        Upload { files, barrier: &barrier, directory: &directory, uploaded, shared: HashMap::new(), bytes: 0 };
+        Upload { files, local, barrier: &barrier, directory: &directory, uploaded, shared: HashMap::new(), bytes: 0 };
     let result = async {
         for wait in parts.before_ack {
             wait.await?;
@@ -154,6 +173,7 @@ async fn write(
     let private = file.close().await.map_err(wrong)?;
     let Upload { shared, bytes, .. } = upload;
     uploaded.add(barrier.checkpoint, shared);
+    uploaded.keep(barrier.checkpoint, &written);
     Ok((written, private + bytes))
 }
 
@@ -176,8 +196,14 @@ async fn in_flight(overtaken: Overtaken, me: u32, file: &mut StateFile) -> Resul
     Ok(flights)
 }
 
+/// What a local copy came to: without one, the next recovery reads the checkpoint itself.
+fn noted<R>(result: std::io::Result<R>) -> Option<R> {
+    result.inspect_err(|error| tracing::warn!(%error, "no local copy of a checkpoint could be kept")).ok()
+}
+
 struct Upload<'a> {
     files: &'a FileSystems,
+    local: Option<LocalCopies>,
     barrier: &'a Barrier,
     directory: &'a FsPath,
     uploaded: &'a Uploaded,
@@ -197,14 +223,21 @@ impl Upload<'_> {
         let mut parts = BTreeMap::new();
         match pending.source {
             SnapshotBytes::Canonical(blocks) => {
+                let mut copy = self.local.as_ref().and_then(|copies| noted(copies.create()));
                 let mut section = file.section();
                 for block in blocks {
-                    section.write(block?.into()).await.map_err(wrong)?;
+                    let block = block?;
+                    copy = copy.and_then(|mut copy| noted(copy.write(&block)).map(|()| copy));
+                    section.write(block.into()).await.map_err(wrong)?;
                 }
-                parts.insert("state".to_owned(), section.finish().await.map_err(wrong)?);
+                let handle = section.finish().await.map_err(wrong)?;
+                if let Some(copy) = copy.filter(|_| !matches!(handle.location, StateLocation::Inline(_))) {
+                    noted(copy.finish(&handle));
+                }
+                parts.insert("state".to_owned(), handle);
             }
-            SnapshotBytes::Files(source) => {
-                for local in source.files() {
+            SnapshotBytes::Files(mut source) => {
+                for local in source.files()? {
                     parts.insert(local.name.clone(), self.file(operator, local).await?);
                 }
             }
@@ -242,6 +275,9 @@ impl Upload<'_> {
             to.write(Bytes::from(piece)).await.map_err(wrong)?;
         }
         let handle = to.close(shares).await.map_err(wrong)?;
+        if let Some(copies) = &self.local {
+            noted(copies.link(&local.path, &handle));
+        }
         if let Some(name) = local.shared_as.as_ref().filter(|_| shares) {
             self.shared.insert((operator, name.clone()), handle.clone());
         }
