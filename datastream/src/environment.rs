@@ -1,34 +1,35 @@
 //! The environment: where a program begins, and what runs it in the end.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flumen_model::config::Configuration;
-use flumen_model::ids::{JobId, OperatorId};
+use flumen_model::checkpoint::CompletedCheckpoint;
+use flumen_model::config::{ConfigOption, Configuration};
+use flumen_model::ids::JobId;
 use flumen_model::job_graph::RuntimeMode;
-use flumen_model::options::execution;
-use flumen_wire::control::PlanReply;
+use flumen_model::options::{checkpointing, execution};
+use flumen_wire::control::{PlanReply, ProgramSetup};
 use flumen_wire::frame;
 use flumen_worker::deployment::Program;
 use flumen_worker::files::file_systems;
-use flumen_worker::operator::{Data, TaskResult};
-use flumen_worker::sources::Source;
-use flumen_worker::sources::collection::CollectionSource;
-use flumen_worker::sources::generator::GeneratorSource;
-use flumen_worker::sources::socket::SocketSource;
-use flumen_worker::sources::text_file::{self, TextFileSource, TextSplit};
-use flumen_worker::subtask::SubtaskContext;
-use flumen_worker::{process, task};
+use flumen_worker::process;
 
 use crate::embedded;
 use crate::error::{Error, Result};
-use crate::graph::job::{self, GraphSettings};
-use crate::graph::node::{Chaining, MakeSource, Node, NodeId, Work};
-use crate::graph::records::RecordsOf;
+use crate::graph::job::{self, Built};
+use crate::graph::node::{Node, NodeId};
+use crate::graph::restore;
+use crate::graph::settings::{Former, GraphSettings};
 use crate::role::{self, Role, Start};
-use crate::stream::DataStream;
+
+mod checkpoint_config;
+mod sources;
+
+pub use checkpoint_config::{CheckpointConfig, CheckpointingMode, ExternalizedCheckpointRetention, RestartStrategy};
 
 /// Where a program makes its sources and is executed, as Flink's `StreamExecutionEnvironment`. Clones are the same
 /// environment.
@@ -44,6 +45,8 @@ struct Written {
     nodes: Vec<Node>,
     parallelism: Option<u32>,
     mode: Option<RuntimeMode>,
+    /// Options that the program sets; they win over the configuration.
+    properties: BTreeMap<String, String>,
     mistake: Option<String>,
 }
 
@@ -78,119 +81,82 @@ impl StreamExecutionEnvironment {
     }
 
     /// Sets the parallelism of all operators that don't set their own. It wins over `-p` and `parallelism.default`.
-    pub fn set_parallelism(&self, parallelism: u32) {
+    pub fn set_parallelism(&self, parallelism: u32) -> &Self {
         self.program.borrow_mut().parallelism = Some(parallelism);
+        self
+    }
+
+    /// The parallelism of operators that don't set their own.
+    ///
+    /// # Errors
+    /// `parallelism.default` is no number.
+    pub fn parallelism(&self) -> Result<u32> {
+        match self.program.borrow().parallelism {
+            Some(parallelism) => Ok(parallelism),
+            None => Ok(self.configuration().get(&execution::PARALLELISM)?),
+        }
+    }
+
+    /// Sets the number of key groups of all operators that don't set their own: the bound of every later parallelism. It
+    /// wins over `pipeline.max-parallelism`.
+    pub fn set_max_parallelism(&self, max_parallelism: u32) -> &Self {
+        self.set_property(&execution::MAX_PARALLELISM, max_parallelism);
+        self
     }
 
     /// Sets whether keyed aggregates emit on every update or once at the end. It wins over `execution.runtime-mode`.
-    pub fn set_runtime_mode(&self, mode: RuntimeMode) {
+    pub fn set_runtime_mode(&self, mode: RuntimeMode) -> &Self {
         self.program.borrow_mut().mode = Some(mode);
+        self
     }
 
-    /// The effective configuration: file, `-D` and flags; empty in a program that was started by hand.
+    /// Operators that could run in one thread don't.
+    pub fn disable_operator_chaining(&self) -> &Self {
+        self.set_property(&execution::OPERATOR_CHAINING, false);
+        self
+    }
+
+    /// Upper bound of the time that a record waits in a partly filled buffer.
+    pub fn set_buffer_timeout(&self, timeout: Duration) -> &Self {
+        self.set_property(&execution::BUFFER_TIMEOUT, checkpoint_config::millis(timeout));
+        self
+    }
+
+    /// Time between two watermarks of a source.
+    pub fn set_auto_watermark_interval(&self, interval: Duration) -> &Self {
+        self.set_property(&checkpointing::AUTO_WATERMARK_INTERVAL, checkpoint_config::millis(interval));
+        self
+    }
+
+    /// Takes a checkpoint every so often. Other settings are those of [`checkpoint_config`](Self::checkpoint_config).
+    pub fn enable_checkpointing(&self, interval: Duration, mode: CheckpointingMode) -> &Self {
+        let config = self.checkpoint_config();
+        config.set_checkpoint_interval(interval).set_checkpointing_consistency_mode(mode);
+        self
+    }
+
+    /// The settings of this program's checkpoints.
+    pub fn checkpoint_config(&self) -> CheckpointConfig {
+        CheckpointConfig { env: self.clone() }
+    }
+
+    /// Sets what happens after a failure of the job.
+    pub fn set_restart_strategy(&self, strategy: RestartStrategy) -> &Self {
+        strategy.apply(self);
+        self
+    }
+
+    /// Sets options for this job; they win over the configuration.
+    pub fn configure(&self, options: &Configuration) -> &Self {
+        let pairs = options.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        self.program.borrow_mut().properties.extend(pairs);
+        self
+    }
+
+    /// The effective configuration: file, `-D` and flags; empty in a program that was started by hand. What the program
+    /// itself sets is not in it.
     pub fn configuration(&self) -> &Configuration {
         &self.start.setup.configuration
-    }
-
-    /// The lines of a file, of the files in a directory, or of all files that match a pattern (`*`, `?`, `[…]`, `{…}`);
-    /// read in parallel by byte range, without their line ends (`\n` or `\r\n`). What is not UTF-8 becomes U+FFFD.
-    ///
-    /// # Errors
-    /// [`Error::Input`] when there is no such file, or it can't be looked at: before anything runs.
-    pub fn read_text_file(&self, input: &str) -> Result<DataStream<String>> {
-        let splits = match &self.start.role {
-            // The splits of the submitted graph count.
-            Role::Worker(..) => Vec::new(),
-            Role::Embedded | Role::Plan(_) => self.enumerate(input)?,
-        };
-        let make: MakeSource = Arc::new(|making, output| {
-            let source = TextFileSource::new(making.context, making.operator)?;
-            Ok(task::producing::<String>(making.context.clone(), making.operator, Box::new(source), output.typed()))
-        });
-        let splits = splits.iter().map(TextSplit::encode).collect();
-        Ok(self.source("Source: Text File", false, Work::Source { bounded: true, splits, make }))
-    }
-
-    fn enumerate(&self, input: &str) -> Result<Vec<TextSplit>> {
-        let setup = &self.start.setup;
-        let failed = |cause| Error::Input { input: input.to_owned(), cause };
-        let files = file_systems(&setup.configuration, &setup.hadoop).map_err(|e| Error::Embedded(e.into()))?;
-        let split_bytes = setup.configuration.get(&execution::SPLIT_SIZE)?.0.max(1);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(|error| Error::Embedded(error.into()))?;
-        runtime.block_on(text_file::enumerate(&files, input, split_bytes)).map_err(failed)
-    }
-
-    /// The elements of a collection, in order, with parallelism 1.
-    pub fn from_collection<T: Data + Sync>(&self, elements: impl IntoIterator<Item = T>) -> DataStream<T> {
-        let elements: Arc<[T]> = elements.into_iter().collect();
-        let source =
-            move |context: &SubtaskContext, operator| CollectionSource::new(Arc::clone(&elements), context, operator);
-        self.typed_source("Source: Collection Source", true, true, source)
-    }
-
-    /// These elements, in order, with parallelism 1.
-    pub fn from_elements<T: Data + Sync, const N: usize>(&self, elements: [T; N]) -> DataStream<T> {
-        self.from_collection(elements)
-    }
-
-    /// The lines that a TCP server at `host:port` sends, until it closes; with parallelism 1.
-    pub fn socket_text_stream(&self, host: &str, port: u16) -> DataStream<String> {
-        let host = host.to_owned();
-        let source = move |_: &SubtaskContext, _| Ok(SocketSource::new(host.clone(), port));
-        self.typed_source("Source: Socket Stream", false, true, source)
-    }
-
-    /// `generate(i)` for `i` in `0..count`, each subtask a contiguous range in order. `per_second` limits the rate of all
-    /// subtasks together; `None` is as fast as it goes.
-    pub fn generate<T: Data>(
-        &self,
-        count: u64,
-        per_second: Option<f64>,
-        generate: impl FnMut(u64) -> T + Clone + Send + Sync + 'static,
-    ) -> DataStream<T> {
-        if per_second.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
-            self.mistake(format!(
-                "a generator's rate must be a positive number of records per second, not {per_second:?}"
-            ));
-        }
-        let source = move |context: &SubtaskContext, operator| {
-            GeneratorSource::new(generate.clone(), count, per_second, context, operator)
-        };
-        self.typed_source("Source: Data Generator", true, false, source)
-    }
-
-    fn typed_source<T: Data, S: Source<T> + 'static>(
-        &self,
-        name: &str,
-        bounded: bool,
-        single: bool,
-        source: impl Fn(&SubtaskContext, OperatorId) -> TaskResult<S> + Send + Sync + 'static,
-    ) -> DataStream<T> {
-        let make: MakeSource = Arc::new(move |making, output| {
-            let source = Box::new(source(making.context, making.operator)?);
-            Ok(task::producing::<T>(making.context.clone(), making.operator, source, output.typed()))
-        });
-        self.source(name, single, Work::Source { bounded, splits: Vec::new(), make })
-    }
-
-    fn source<T: Data>(&self, name: &str, single: bool, work: Work) -> DataStream<T> {
-        let node = self.add(Node {
-            name: name.to_owned(),
-            uid: None,
-            parallelism: None,
-            max_parallelism: None,
-            chaining: Chaining::Always,
-            inputs: Vec::new(),
-            work,
-            output: RecordsOf::<T>::shared(),
-            creates: None,
-            single,
-        });
-        DataStream::of(self.clone(), node)
     }
 
     /// Runs everything written so far as one job and waits for its end.
@@ -200,15 +166,16 @@ impl StreamExecutionEnvironment {
     ///
     /// # Errors
     /// [`Error::Program`] when the streams make no job, [`Error::Output`] when an output exists already,
+    /// [`Error::Snapshot`] and [`Error::Restore`] when it can't start from the savepoint that it is to start from,
     /// [`Error::JobFailed`].
     pub fn execute(&self, name: &str) -> Result<JobExecutionResult> {
-        let graph = self.build(name);
-        let setup = &self.start.setup;
+        let setup = self.effective_setup();
+        let program = self.build(name);
         match &self.start.role {
-            Role::Embedded => embedded::run(graph?, setup),
+            Role::Embedded => embedded::run(program?, &setup),
             Role::Plan(control) => {
                 let mut socket = control.take().ok_or_else(|| once("plan"))?;
-                let reply = match graph {
+                let reply = match program {
                     Ok(program) => PlanReply::Graph(program.graph),
                     Err(error) => PlanReply::Failed(format!("{error:?}")),
                 };
@@ -218,19 +185,94 @@ impl StreamExecutionEnvironment {
             }
             Role::Worker(control, worker) => {
                 let socket = control.take().ok_or_else(|| once("worker"))?;
-                process::run(socket, setup, worker, graph?)
+                process::run(socket, &setup, worker, program?)
             }
         }
     }
 
+    /// The set-up of this process with what the program sets.
+    fn effective_setup(&self) -> ProgramSetup {
+        let mut setup = (*self.start.setup).clone();
+        for (key, value) in &self.program.borrow().properties {
+            setup.configuration.set(key, value);
+        }
+        setup
+    }
+
     /// Takes what was written so far, as something that can run.
     pub(crate) fn build(&self, name: &str) -> Result<Program> {
+        let setup = self.effective_setup();
+        let configuration = &setup.configuration;
         let written = self.program.take();
         if let Some(mistake) = written.mistake {
             return Err(Error::Program(mistake));
         }
-        let settings = GraphSettings::read(self.configuration(), written.parallelism, written.mode)?;
-        job::build(name, written.nodes, &settings)
+        let mut settings = GraphSettings::read(configuration, written.parallelism, written.mode)?;
+        settings.properties = written.properties;
+        if let Role::Worker(_, worker) = &self.start.role {
+            settings.former = Former::of_graph(&worker.graph);
+            return Ok(job::build(name, written.nodes, &settings)?.program);
+        }
+        settings.declare_states = true;
+        let snapshot = self.snapshot(&setup)?;
+        if let Some((_, snapshot)) = &snapshot {
+            settings.former = Former::of_checkpoint(snapshot);
+        }
+        let Built { program, without_uid } = job::build(name, written.nodes, &settings)?;
+        if let Some((path, snapshot)) = snapshot {
+            let ignore_unclaimed = configuration.get(&checkpointing::IGNORE_UNCLAIMED)?;
+            let problems = restore::check(&program.graph, &snapshot, ignore_unclaimed);
+            if !problems.is_empty() {
+                return Err(Error::Restore { path, problems });
+            }
+        }
+        self.warn_of_missing_uids(&program, &without_uid, configuration)?;
+        Ok(program)
+    }
+
+    /// The savepoint or checkpoint that the job is to start from, with its path.
+    fn snapshot(&self, setup: &ProgramSetup) -> Result<Option<(String, CompletedCheckpoint)>> {
+        let Some(path) = setup.configuration.find(&checkpointing::SAVEPOINT_PATH)?.filter(|path| !path.is_empty())
+        else {
+            return Ok(None);
+        };
+        let files = file_systems(&setup.configuration, &setup.hadoop).map_err(|e| Error::Embedded(e.into()))?;
+        let loaded = self.block_on(restore::load(&files, &path))?;
+        let snapshot = loaded.map_err(|cause| Error::Snapshot { path: path.clone(), cause: cause.into() })?;
+        Ok(Some((path, snapshot)))
+    }
+
+    /// Once for each job whose state could be wanted again.
+    fn warn_of_missing_uids(
+        &self,
+        program: &Program,
+        without_uid: &[String],
+        configuration: &Configuration,
+    ) -> Result<()> {
+        let submitted = matches!(self.start.role, Role::Plan(_));
+        let periodic = configuration.find(&checkpointing::INTERVAL)?.is_some_and(|interval| !interval.is_zero());
+        let wanted = submitted || periodic || configuration.is_set(&checkpointing::SAVEPOINT_PATH);
+        if program.graph.mode == RuntimeMode::Streaming && wanted && !without_uid.is_empty() {
+            let names = without_uid.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            tracing::warn!(
+                "operators with state and without uid: {names}. Their ids follow from their places in the program: when operators are added or removed before them, a savepoint's state is not found again. Give each a uid: `.uid(\"…\")`"
+            );
+        }
+        Ok(())
+    }
+
+    /// Runs a future to its end in a runtime of its own.
+    fn block_on<F: Future>(&self, future: F) -> Result<F::Output> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| Error::Embedded(error.into()))?;
+        Ok(runtime.block_on(future))
+    }
+
+    pub(crate) fn set_property<T>(&self, option: &ConfigOption<T>, value: impl Display) {
+        self.program.borrow_mut().properties.insert(option.key.to_owned(), value.to_string());
     }
 
     pub(crate) fn add(&self, node: Node) -> NodeId {
@@ -239,10 +281,8 @@ impl StreamExecutionEnvironment {
         nodes.len() - 1
     }
 
-    pub(crate) fn change(&self, node: NodeId, change: impl FnOnce(&mut Node)) {
-        if let Some(node) = self.program.borrow_mut().nodes.get_mut(node) {
-            change(node);
-        }
+    pub(crate) fn change<R>(&self, node: NodeId, change: impl FnOnce(&mut Node) -> R) -> R {
+        change(&mut self.program.borrow_mut().nodes[node])
     }
 
     /// Remembers the first mistake; `execute` reports it.

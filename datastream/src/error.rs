@@ -34,6 +34,23 @@ pub enum Error {
     /// The program's streams don't make a job.
     #[error("the program can't be run: {0}")]
     Program(String),
+    /// The savepoint or checkpoint to start from can't be read.
+    #[error("the job can't start from `{path}`")]
+    Snapshot {
+        /// As the options give it.
+        path: String,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The program can't take over the state of the savepoint or checkpoint to start from.
+    #[error("the job can't start from `{path}`: {}", problems.join("; "))]
+    Restore {
+        /// As the options give it.
+        path: String,
+        /// One text for each operator that is in the way.
+        problems: Vec<String>,
+    },
     /// The process was started in a role, but its control channel does not work.
     #[error(
         "this process was started by Flumen as `{role}`, but {problem}; run it with `flink run`, or unset FLUMEN_ROLE"

@@ -5,6 +5,9 @@ pub(crate) mod chain;
 pub(crate) mod job;
 pub(crate) mod node;
 pub(crate) mod records;
+pub(crate) mod resolve;
+pub(crate) mod restore;
+pub(crate) mod settings;
 
 #[cfg(test)]
 mod tests;

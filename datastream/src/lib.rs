@@ -31,6 +31,12 @@ mod keyed;
 mod stream;
 mod transformations;
 
+mod sinks;
+
+mod runtime_context;
+mod sink_function;
+mod source_function;
+
 mod graph;
 
 mod embedded;
@@ -38,7 +44,10 @@ mod role;
 
 mod error;
 
-pub use environment::{JobExecutionResult, StreamExecutionEnvironment};
+pub use environment::{
+    CheckpointConfig, CheckpointingMode, ExternalizedCheckpointRetention, JobExecutionResult, RestartStrategy,
+    StreamExecutionEnvironment,
+};
 pub use error::{Error, Result};
 pub use flumen_model::config::Configuration;
 pub use flumen_model::job_graph::RuntimeMode;
@@ -47,7 +56,11 @@ pub use flumen_worker::operator::Data;
 pub use flumen_worker::operators::Collector;
 pub use flumen_worker::sinks::AsText;
 pub use keyed::KeyedStream;
-pub use stream::{DataStream, DataStreamSink};
+pub use runtime_context::{FunctionError, RuntimeContext};
+pub use sink_function::{SinkContext, SinkFunction};
+pub use sinks::DataStreamSink;
+pub use source_function::{ReadStatus, SourceFunction, SourceOutput};
+pub use stream::DataStream;
 
 /// The programs of the user guide are compiled and run as tests of this crate.
 #[cfg(doctest)]

@@ -1,18 +1,14 @@
 //! Streams: what operators are applied to.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use flumen_model::job_graph::Partitioner;
 use flumen_worker::keyed::{BorrowedKey, Key, KeySelector, OwnedKey};
 use flumen_worker::operator::Data;
-use flumen_worker::sinks::AsText;
-use flumen_worker::sinks::print::PrintSink;
-use flumen_worker::sinks::text::TextSink;
 
 use crate::environment::StreamExecutionEnvironment;
-use crate::graph::node::{Chaining, Input, MakeOperator, Node, NodeId, Partition, Work};
-use crate::graph::records::{AnyPush, RecordsOf};
+use crate::graph::node::{Chaining, Input, Keeps, MAIN, MakeOperator, Node, NodeId, Partition, Work};
+use crate::graph::records::RecordsOf;
 use crate::keyed::KeyedStream;
 
 /// A stream of records of type `T`, as Flink's `DataStream`.
@@ -34,29 +30,29 @@ impl<T> Clone for DataStream<T> {
 impl<T: Data> DataStream<T> {
     /// The output of a node.
     pub(crate) fn of(env: StreamExecutionEnvironment, node: NodeId) -> Self {
-        Self { env, inputs: vec![Input { node, partition: Partition::Default }], records: PhantomData }
+        Self::from_inputs(env, vec![Input::of(node)])
+    }
+
+    pub(crate) fn from_inputs(env: StreamExecutionEnvironment, inputs: Vec<Input>) -> Self {
+        Self { env, inputs, records: PhantomData }
+    }
+
+    /// Adds an operator that takes this stream and keeps nothing.
+    pub(crate) fn operator<U: Data>(self, name: &str, make: MakeOperator) -> DataStream<U> {
+        self.stateful(name, Keeps::Nothing, make)
     }
 
     /// Adds an operator that takes this stream.
-    pub(crate) fn operator<U: Data>(self, name: &str, make: MakeOperator) -> DataStream<U> {
-        let node = self.node::<U>(name, make);
+    pub(crate) fn stateful<U: Data>(self, name: &str, keeps: Keeps, make: MakeOperator) -> DataStream<U> {
+        let mut node = self.node::<U>(name, make);
+        node.keeps = keeps;
         let id = self.env.add(node);
         DataStream::of(self.env, id)
     }
 
-    fn node<U: Data>(&self, name: &str, make: MakeOperator) -> Node {
-        Node {
-            name: name.to_owned(),
-            uid: None,
-            parallelism: None,
-            max_parallelism: None,
-            chaining: Chaining::Always,
-            inputs: self.inputs.clone(),
-            work: Work::Operator { records: RecordsOf::<T>::shared(), make },
-            output: RecordsOf::<U>::shared(),
-            creates: None,
-            single: false,
-        }
+    pub(crate) fn node<U: Data>(&self, name: &str, make: MakeOperator) -> Node {
+        let work = Work::Operator { records: RecordsOf::<T>::shared(), make };
+        Node::new(name, self.inputs.clone(), work, RecordsOf::<U>::shared())
     }
 
     fn partitioned(mut self, partition: Partition) -> Self {
@@ -141,72 +137,22 @@ impl<T: Data> DataStream<T> {
     }
 
     fn change(self, what: &str, change: impl FnOnce(&mut Node)) -> Self {
-        match self.inputs.as_slice() {
-            [Input { node, partition: Partition::Default }] => self.env.change(*node, change),
-            _ => self.env.mistake(format!(
-                "`{what}` must follow directly on the operator that it is for, not on `union` or a partitioning"
-            )),
+        if let Some(node) = self.own_node(what) {
+            self.env.change(node, change);
         }
         self
     }
 
-    fn sink(self, name: &str, creates: Option<String>, make: MakeOperator) -> DataStreamSink {
-        let node = Node { creates, ..self.node::<()>(name, make) };
-        let id = self.env.add(node);
-        DataStreamSink { env: self.env, node: id }
-    }
-}
-
-impl<T: Data + AsText> DataStream<T> {
-    /// Prints each record on a line of standard output: the terminal in an embedded run, the TaskExecutor's
-    /// `taskmanager.out` on a cluster.
-    pub fn print(self) -> DataStreamSink {
-        let make: MakeOperator = Arc::new(|making, _| {
-            Ok(AnyPush::of::<T>(Box::new(PrintSink::new(making.context.id.index, making.context.parallelism))))
-        });
-        self.sink("Sink: Print to Std. Out", None, make)
-    }
-
-    /// Writes each record on a line of a text file: one file `part-<subtask>` per subtask in the directory `output`.
-    ///
-    /// The directory must not exist, or be empty: a job is refused before anything of it runs. The files appear when the
-    /// whole job has finished.
-    pub fn write_as_text(self, output: &str) -> DataStreamSink {
-        let path = output.to_owned();
-        let make: MakeOperator =
-            Arc::new(move |making, _| Ok(AnyPush::of::<T>(Box::new(TextSink::open(&path, making.context)?))));
-        self.sink("Sink: Text File", Some(output.to_owned()), make)
-    }
-}
-
-/// The end of a stream.
-pub struct DataStreamSink {
-    env: StreamExecutionEnvironment,
-    node: NodeId,
-}
-
-impl DataStreamSink {
-    /// Sets the number of its subtasks.
-    pub fn set_parallelism(self, parallelism: u32) -> Self {
-        self.env.change(self.node, |node| node.parallelism = Some(parallelism));
-        self
-    }
-
-    /// Sets its name.
-    pub fn name(self, name: &str) -> Self {
-        self.env.change(self.node, |node| node.name = name.to_owned());
-        self
-    }
-
-    /// Sets the id under which it keeps its state across changes of the program.
-    pub fn uid(self, uid: &str) -> Self {
-        self.env.change(self.node, |node| node.uid = Some(uid.to_owned()));
-        self
-    }
-
-    /// It does not share a thread with the operator before it.
-    pub fn disable_chaining(self) -> Self {
-        self.env.change(self.node, |node| node.chaining = Chaining::Never);
-        self
+    /// The operator that this stream comes from, for a method that must follow directly on it.
+    pub(crate) fn own_node(&self, what: &str) -> Option<NodeId> {
+        match self.inputs.as_slice() {
+            [Input { node, port: MAIN, partition: Partition::Default, adapt: None }] => Some(*node),
+            _ => {
+                self.env.mistake(format!(
+                    "`{what}` must follow directly on the operator that it is for, not on `union`, a partitioning or a side output"
+                ));
+                None
+            }
+        }
     }
 }

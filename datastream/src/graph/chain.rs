@@ -12,27 +12,30 @@ use flumen_worker::operator::TaskResult;
 use flumen_worker::subtask::{SubtaskContext, SubtaskHandle};
 use flumen_worker::task::SubtaskBody;
 
-use crate::graph::node::{MakeWriter, Making, Node, NodeId, Work};
-use crate::graph::records::AnyPush;
+use crate::graph::node::{Adapt, MAIN, MakeWriter, Making, Node, NodeId, Port, Work};
+use crate::graph::records::{AnyPush, Outputs, Records};
 
-/// Who takes what a node emits.
-pub(crate) enum Consumer {
-    /// The next operator of the chain.
-    Chained(NodeId),
-    /// Another vertex.
-    Exchange {
-        /// Which output of the vertex.
-        output: usize,
-        partitioner: Partitioner,
-        keyed: Option<MakeWriter>,
-        target_max_parallelism: u32,
-    },
+/// Who takes what comes out of one port of a node.
+pub(crate) struct Consumer {
+    pub(crate) node: NodeId,
+    pub(crate) adapt: Option<Adapt>,
+    /// `None` for the next operator of the chain.
+    pub(crate) exchange: Option<Exchange>,
+}
+
+/// The way to another vertex.
+pub(crate) struct Exchange {
+    /// Which output of the vertex.
+    pub(crate) output: usize,
+    pub(crate) partitioner: Partitioner,
+    pub(crate) keyed: Option<MakeWriter>,
+    pub(crate) target_max_parallelism: u32,
 }
 
 /// The chain that begins with `head`.
 pub(crate) struct Chain {
     pub(crate) nodes: Arc<Vec<Node>>,
-    pub(crate) consumers: Arc<HashMap<NodeId, Vec<Consumer>>>,
+    pub(crate) consumers: Arc<HashMap<(NodeId, Port), Vec<Consumer>>>,
     /// By node.
     pub(crate) operators: Arc<Vec<OperatorId>>,
     pub(crate) head: NodeId,
@@ -40,7 +43,7 @@ pub(crate) struct Chain {
 }
 
 /// The channels of each output, until a writer takes them.
-type Outputs = Vec<Option<Vec<OutputChannel<AnyGate>>>>;
+type Wires = Vec<Option<Vec<OutputChannel<AnyGate>>>>;
 
 impl Chain {
     fn making<'a>(&self, id: NodeId, context: &'a SubtaskContext) -> Making<'a> {
@@ -48,29 +51,58 @@ impl Chain {
     }
 
     /// What a node's records are pushed into.
-    fn output_of(&self, id: NodeId, context: &SubtaskContext, outputs: &mut Outputs) -> TaskResult<AnyPush> {
+    fn outputs_of(&self, id: NodeId, context: &SubtaskContext, wires: &mut Wires) -> TaskResult<Outputs> {
+        let main = self.port(id, MAIN, context, wires)?;
+        let mut outputs = Outputs::new(main);
+        for (index, side) in self.nodes[id].sides.iter().enumerate() {
+            let push = self.port(id, index + 1, context, wires)?;
+            side.records.add_side(&mut outputs, &side.tag, push);
+        }
+        Ok(outputs)
+    }
+
+    fn port(&self, id: NodeId, port: Port, context: &SubtaskContext, wires: &mut Wires) -> TaskResult<AnyPush> {
         let mut ends = Vec::new();
-        for consumer in self.consumers.get(&id).map_or(&[][..], Vec::as_slice) {
-            ends.push(match consumer {
-                Consumer::Chained(next) => self.operator(*next, context, outputs)?,
-                Consumer::Exchange { output, partitioner, keyed, target_max_parallelism } => {
-                    let channels = outputs.get_mut(*output).and_then(Option::take).unwrap_or_default();
-                    match keyed {
-                        Some(make) => make(&self.making(id, context), channels, *target_max_parallelism)?,
-                        None => self.nodes[id].output.writer(*partitioner, channels, context),
+        for consumer in self.consumers.get(&(id, port)).map_or(&[][..], Vec::as_slice) {
+            ends.push(match &consumer.exchange {
+                None => consumer.adapted(self.operator(consumer.node, context, wires)?),
+                Some(exchange) => {
+                    let channels = wires.get_mut(exchange.output).and_then(Option::take).unwrap_or_default();
+                    match &exchange.keyed {
+                        Some(make) => make(&self.making(id, context), channels, exchange.target_max_parallelism)?,
+                        None => {
+                            let records = self.input_of(consumer.node);
+                            consumer.adapted(records.writer(exchange.partitioner, channels, context))
+                        }
                     }
                 }
             });
         }
-        Ok(self.nodes[id].output.join(ends))
+        Ok(self.nodes[id].records_of(port).join(ends))
     }
 
     /// What is pushed into a node.
-    fn operator(&self, id: NodeId, context: &SubtaskContext, outputs: &mut Outputs) -> TaskResult<AnyPush> {
-        let output = self.output_of(id, context, outputs)?;
+    fn operator(&self, id: NodeId, context: &SubtaskContext, wires: &mut Wires) -> TaskResult<AnyPush> {
+        let outputs = self.outputs_of(id, context, wires)?;
         match &self.nodes[id].work {
-            Work::Operator { make, .. } => make(&self.making(id, context), output),
+            Work::Operator { make, .. } => make(&self.making(id, context), outputs),
             Work::Source { .. } => unreachable!("a source has no input and begins a chain"),
+        }
+    }
+
+    fn input_of(&self, id: NodeId) -> &Arc<dyn Records> {
+        match &self.nodes[id].work {
+            Work::Operator { records, .. } => records,
+            Work::Source { .. } => unreachable!("a source has no input"),
+        }
+    }
+}
+
+impl Consumer {
+    fn adapted(&self, push: AnyPush) -> AnyPush {
+        match &self.adapt {
+            Some(adapt) => adapt(push),
+            None => push,
         }
     }
 }
@@ -89,15 +121,15 @@ impl VertexFactory for Chain {
         gate: Option<AnyGate>,
         outputs: Vec<Vec<OutputChannel<AnyGate>>>,
     ) -> TaskResult<SubtaskBody> {
-        let mut outputs: Outputs = outputs.into_iter().map(Some).collect();
+        let mut wires: Wires = outputs.into_iter().map(Some).collect();
         match (&self.nodes[self.head].work, gate) {
             (Work::Operator { records, .. }, Some(gate)) => {
-                let head = self.operator(self.head, &context, &mut outputs)?;
+                let head = self.operator(self.head, &context, &mut wires)?;
                 Ok(records.receiving(context, &gate, head))
             }
             (Work::Source { make, .. }, _) => {
-                let output = self.output_of(self.head, &context, &mut outputs)?;
-                make(&self.making(self.head, &context), output)
+                let outputs = self.outputs_of(self.head, &context, &mut wires)?;
+                make(&self.making(self.head, &context), outputs)
             }
             (Work::Operator { .. }, None) => unreachable!("`gate` gives every operator one"),
         }

@@ -1,5 +1,6 @@
 //! One operator of the program.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flumen_model::ids::OperatorId;
@@ -10,10 +11,16 @@ use flumen_worker::operator::TaskResult;
 use flumen_worker::subtask::SubtaskContext;
 use flumen_worker::task::SubtaskBody;
 
-use crate::graph::records::{AnyPush, Records};
+use crate::graph::records::{AnyPush, Outputs, Records};
 
 /// Index into the program's nodes.
 pub(crate) type NodeId = usize;
+
+/// Which of a node's outputs: [`MAIN`], or a side output counted from 1.
+pub(crate) type Port = usize;
+
+/// The output that every node has.
+pub(crate) const MAIN: Port = 0;
 
 /// What a factory is told when it makes its part of a subtask.
 pub(crate) struct Making<'a> {
@@ -23,13 +30,17 @@ pub(crate) struct Making<'a> {
     pub(crate) operator: OperatorId,
 }
 
-/// Makes an operator in front of its output.
-pub(crate) type MakeOperator = Arc<dyn Fn(&Making<'_>, AnyPush) -> TaskResult<AnyPush> + Send + Sync>;
+/// Makes an operator in front of its outputs.
+pub(crate) type MakeOperator = Arc<dyn Fn(&Making<'_>, Outputs) -> TaskResult<AnyPush> + Send + Sync>;
 /// Makes the body of a source subtask in front of its output.
-pub(crate) type MakeSource = Arc<dyn Fn(&Making<'_>, AnyPush) -> TaskResult<SubtaskBody> + Send + Sync>;
+pub(crate) type MakeSource = Arc<dyn Fn(&Making<'_>, Outputs) -> TaskResult<SubtaskBody> + Send + Sync>;
 /// Makes the writer of a keyed exchange: channels, key groups of the target.
 pub(crate) type MakeWriter =
     Arc<dyn Fn(&Making<'_>, Vec<OutputChannel<AnyGate>>, u32) -> TaskResult<AnyPush> + Send + Sync>;
+/// Turns records of the sender's type into those of the receiver's on their way between the two.
+pub(crate) type Adapt = Arc<dyn Fn(AnyPush) -> AnyPush + Send + Sync>;
+/// Says which states an operator has, with their schemas, without running it.
+pub(crate) type DeclareStates = Arc<dyn Fn() -> BTreeMap<String, String> + Send + Sync>;
 
 /// What a node does.
 pub(crate) enum Work {
@@ -52,7 +63,17 @@ pub(crate) enum Chaining {
 #[derive(Clone)]
 pub(crate) struct Input {
     pub(crate) node: NodeId,
+    pub(crate) port: Port,
     pub(crate) partition: Partition,
+    /// For an operator with inputs of several types, which takes them as one.
+    pub(crate) adapt: Option<Adapt>,
+}
+
+impl Input {
+    /// A node's main output as it is.
+    pub(crate) fn of(node: NodeId) -> Self {
+        Self { node, port: MAIN, partition: Partition::Default, adapt: None }
+    }
 }
 
 /// How records are distributed on their way to the next operator.
@@ -62,8 +83,26 @@ pub(crate) enum Partition {
     Default,
     /// As the program asked.
     Explicit(Partitioner),
-    /// By key.
+    /// By key. The writer takes the sender's records, also where the input is adapted.
     Keyed(MakeWriter),
+}
+
+/// What an operator keeps between records.
+#[derive(Clone, Default)]
+pub(crate) enum Keeps {
+    /// Nothing, or nothing that a checkpoint would have to hold.
+    #[default]
+    Nothing,
+    /// State; which, is known only when it runs.
+    State,
+    /// State that can be named before it runs.
+    Declared(DeclareStates),
+}
+
+/// A side output that somebody reads.
+pub(crate) struct Side {
+    pub(crate) tag: String,
+    pub(crate) records: Arc<dyn Records>,
 }
 
 /// One operator.
@@ -77,8 +116,39 @@ pub(crate) struct Node {
     pub(crate) work: Work,
     /// Of what it emits.
     pub(crate) output: Arc<dyn Records>,
+    /// By port, from 1.
+    pub(crate) sides: Vec<Side>,
+    pub(crate) keeps: Keeps,
     /// The directory that it creates, for a sink.
     pub(crate) creates: Option<String>,
     /// True for operators that can't run in parallel.
     pub(crate) single: bool,
+}
+
+impl Node {
+    /// An operator with the settings of one that the program says nothing about.
+    pub(crate) fn new(name: &str, inputs: Vec<Input>, work: Work, output: Arc<dyn Records>) -> Self {
+        Self {
+            name: name.to_owned(),
+            uid: None,
+            parallelism: None,
+            max_parallelism: None,
+            chaining: Chaining::Always,
+            inputs,
+            work,
+            output,
+            sides: Vec::new(),
+            keeps: Keeps::Nothing,
+            creates: None,
+            single: false,
+        }
+    }
+
+    /// What comes out of a port.
+    pub(crate) fn records_of(&self, port: Port) -> &Arc<dyn Records> {
+        match port.checked_sub(1) {
+            None => &self.output,
+            Some(side) => &self.sides[side].records,
+        }
+    }
 }

@@ -30,8 +30,45 @@ impl AnyPush {
     }
 }
 
+/// The side outputs that somebody reads, by tag.
+#[derive(Default)]
+pub(crate) struct SideOutputs(Vec<(String, Box<dyn Any>)>);
+
+impl SideOutputs {
+    fn add<T: 'static>(&mut self, tag: &str, push: Box<dyn Push<T>>) {
+        self.0.push((tag.to_owned(), Box::new(push)));
+    }
+}
+
+/// What an operator emits into.
+pub(crate) struct Outputs {
+    main: AnyPush,
+    sides: SideOutputs,
+}
+
+impl Outputs {
+    /// A main output and no other.
+    pub(crate) fn new(main: AnyPush) -> Self {
+        Self { main, sides: SideOutputs::default() }
+    }
+
+    /// The output of an operator that has no other.
+    pub(crate) fn typed<T: 'static>(self) -> Box<dyn Push<T>> {
+        self.main.typed()
+    }
+
+    /// The output and the side outputs.
+    pub(crate) fn with_sides<T: 'static>(self) -> (Box<dyn Push<T>>, SideOutputs) {
+        (self.main.typed(), self.sides)
+    }
+}
+
 /// Operations on records of one type.
 pub(crate) trait Records: Send + Sync {
+    /// The type, for messages and comparisons.
+    fn type_name(&self) -> &'static str;
+    /// Adds a side output.
+    fn add_side(&self, outputs: &mut Outputs, tag: &str, push: AnyPush);
     /// One end for several consumers (or none).
     fn join(&self, consumers: Vec<AnyPush>) -> AnyPush;
     /// A writer for an exchange that does not look into the records.
@@ -71,6 +108,14 @@ pub(crate) fn typed_channels<T: Data>(channels: Vec<OutputChannel<AnyGate>>, con
 }
 
 impl<T: Data> Records for RecordsOf<T> {
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<T>()
+    }
+
+    fn add_side(&self, outputs: &mut Outputs, tag: &str, push: AnyPush) {
+        outputs.sides.add(tag, push.typed::<T>());
+    }
+
     fn join(&self, mut consumers: Vec<AnyPush>) -> AnyPush {
         match consumers.len() {
             0 => AnyPush::of::<T>(Box::new(Discard)),
