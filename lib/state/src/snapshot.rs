@@ -35,8 +35,11 @@ pub enum SnapshotBytes {
 
 /// Files that exist until this is dropped.
 pub trait FileSource: Send + std::fmt::Debug {
-    /// The files.
-    fn files(&self) -> &[SnapshotFile];
+    /// The files. Waits until they are made.
+    ///
+    /// # Errors
+    /// They can't be made.
+    fn files(&mut self) -> Result<&[SnapshotFile], StateError>;
 }
 
 /// A local file that is one part of a snapshot.
