@@ -1,4 +1,4 @@
-//! The states of all subtasks of the current attempt.
+//! The states of all subtasks, each in its current execution.
 
 use flumen_model::failure::FailedSubtask;
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, SubtaskId, VertexId};
@@ -10,10 +10,9 @@ use crate::details::SubtaskDetails;
 use crate::event::Timestamp;
 use crate::state::subtask_may_go;
 
-/// One attempt of a job: every vertex with its subtasks.
+/// Every vertex with its subtasks.
 #[derive(Debug)]
 pub(crate) struct ExecutionGraph {
-    pub(crate) attempt: ExecutionAttempt,
     vertices: Vec<ExecutionVertex>,
 }
 
@@ -27,6 +26,7 @@ struct ExecutionVertex {
 /// One execution attempt of one subtask.
 #[derive(Debug, Clone)]
 pub(crate) struct Execution {
+    pub(crate) attempt: ExecutionAttempt,
     pub(crate) state: ExecutionState,
     pub(crate) io: SubtaskIo,
     /// Where it was placed: executor and host.
@@ -35,85 +35,115 @@ pub(crate) struct Execution {
 }
 
 impl ExecutionGraph {
-    /// All subtasks of a graph, CREATED and at once SCHEDULED: they wait for slots.
+    /// All subtasks of a graph, waiting for slots.
     pub(crate) fn new(graph: &JobGraph, attempt: ExecutionAttempt, now: Timestamp) -> Self {
-        let scheduled = Execution {
-            state: ExecutionState::Scheduled,
-            io: SubtaskIo::default(),
-            location: None,
-            entered: vec![(ExecutionState::Created, now), (ExecutionState::Scheduled, now)],
-        };
         let vertices = graph
             .vertices
             .iter()
             .map(|vertex| ExecutionVertex {
                 id: vertex.id,
                 name: vertex.name.clone(),
-                subtasks: vec![scheduled.clone(); vertex.parallelism as usize],
+                subtasks: vec![Execution::new(attempt, now); vertex.parallelism as usize],
             })
             .collect();
-        Self { attempt, vertices }
+        Self { vertices }
     }
 
-    /// Puts subtask `k` of every vertex where slot `k` is. `slots` has at least as many entries as the largest vertex
-    /// has subtasks.
-    pub(crate) fn assign(&mut self, slots: &[(ExecutorId, String)]) {
-        for vertex in &mut self.vertices {
-            for (subtask, slot) in vertex.subtasks.iter_mut().zip(slots) {
-                subtask.location = Some(slot.clone());
-            }
-        }
+    /// Begins the next execution of some subtasks: they wait for slots.
+    pub(crate) fn renew(&mut self, ids: &[SubtaskId], attempt: ExecutionAttempt, now: Timestamp) {
+        self.each(ids, |_, subtask| *subtask = Execution::new(attempt, now));
+    }
+
+    /// Puts subtask `k` of every vertex where slot `k` is, for those of `ids`. `slots` has at least as many entries as the
+    /// largest vertex has subtasks; those that are needed are not `None`.
+    pub(crate) fn assign(&mut self, ids: &[SubtaskId], slots: &[Option<(ExecutorId, String)>]) {
+        self.each(ids, |id, subtask| subtask.location = slots.get(id.index as usize).cloned().flatten());
     }
 
     /// The placement as workers are told it, with `worker_of` giving the worker of each slot.
-    pub(crate) fn placement(&self, worker_of: &[u32]) -> Vec<VertexPlacement> {
-        self.vertices
-            .iter()
-            .map(|vertex| VertexPlacement {
-                vertex: vertex.id,
-                worker_of: worker_of.iter().take(vertex.subtasks.len()).copied().collect(),
-            })
-            .collect()
-    }
-
-    /// The subtask of that id if it was placed on that executor.
-    pub(crate) fn on(&mut self, executor: &ExecutorId, id: SubtaskId) -> Option<&mut Execution> {
-        let vertex = self.vertices.iter_mut().find(|vertex| vertex.id == id.vertex)?;
-        vertex.subtasks.get_mut(id.index as usize).filter(|subtask| subtask.is_on(executor))
-    }
-
-    /// Notes that all subtasks were sent to their workers.
-    pub(crate) fn deploy_all(&mut self, now: Timestamp) {
-        for subtask in self.vertices.iter_mut().flat_map(|vertex| &mut vertex.subtasks) {
-            subtask.go(ExecutionState::Deploying, now);
+    pub(crate) fn placement(&self, ids: &[SubtaskId], worker_of: impl Fn(usize) -> u32) -> Vec<VertexPlacement> {
+        let place = |vertex: &ExecutionVertex| VertexPlacement {
+            vertex: vertex.id,
+            worker_of: vec![VertexPlacement::ELSEWHERE; vertex.subtasks.len()],
+        };
+        let mut placement: Vec<VertexPlacement> = self.vertices.iter().map(place).collect();
+        for id in ids {
+            let here = placement.iter_mut().find(|p| p.vertex == id.vertex);
+            if let Some(worker) = here.and_then(|p| p.worker_of.get_mut(id.index as usize)) {
+                *worker = worker_of(id.index as usize);
+            }
         }
+        placement
     }
 
-    /// Cancels all subtasks: those that a worker has are CANCELING, the others CANCELED.
-    pub(crate) fn cancel_all(&mut self, now: Timestamp) {
-        for subtask in self.vertices.iter_mut().flat_map(|vertex| &mut vertex.subtasks) {
+    /// A subtask.
+    pub(crate) fn get(&self, id: SubtaskId) -> Option<&Execution> {
+        self.vertices.iter().find(|vertex| vertex.id == id.vertex)?.subtasks.get(id.index as usize)
+    }
+
+    fn get_mut(&mut self, id: SubtaskId) -> Option<&mut Execution> {
+        self.vertices.iter_mut().find(|vertex| vertex.id == id.vertex)?.subtasks.get_mut(id.index as usize)
+    }
+
+    /// The subtask of that id if it is in that execution and was placed on that executor (JM-5).
+    pub(crate) fn on(
+        &mut self,
+        executor: &ExecutorId,
+        attempt: ExecutionAttempt,
+        id: SubtaskId,
+    ) -> Option<&mut Execution> {
+        self.get_mut(id).filter(|subtask| subtask.attempt == attempt && subtask.is_on(executor))
+    }
+
+    /// Notes that subtasks were sent to their workers.
+    pub(crate) fn deploy(&mut self, ids: &[SubtaskId], now: Timestamp) {
+        self.each(ids, |_, subtask| {
+            let _ = subtask.go(ExecutionState::Deploying, now);
+        });
+    }
+
+    /// Cancels subtasks: those that a worker has are CANCELING, the others CANCELED.
+    pub(crate) fn cancel(&mut self, ids: &[SubtaskId], now: Timestamp) {
+        self.each(ids, |_, subtask| {
             let _ = subtask.go(ExecutionState::Canceling, now)
                 || subtask.state == ExecutionState::Scheduled && subtask.go(ExecutionState::Canceled, now);
-        }
+        });
     }
 
-    /// Ends all subtasks on an executor that have not ended. True when there was one.
-    pub(crate) fn end_on(&mut self, executor: &ExecutorId, to: ExecutionState, now: Timestamp) -> bool {
+    /// Ends those of the subtasks that are on an executor and have not ended. True when there was one.
+    pub(crate) fn end_on(
+        &mut self,
+        executor: &ExecutorId,
+        ids: &[SubtaskId],
+        to: ExecutionState,
+        now: Timestamp,
+    ) -> bool {
         let mut any = false;
-        for subtask in self.vertices.iter_mut().flat_map(|vertex| &mut vertex.subtasks) {
-            any |= subtask.is_on(executor) && subtask.go(to, now);
-        }
+        self.each(ids, |_, subtask| any |= subtask.is_on(executor) && subtask.go(to, now));
         any
     }
 
-    /// Whether an executor has a subtask that has not ended.
-    pub(crate) fn open_on(&self, executor: &ExecutorId) -> bool {
-        self.subtasks().any(|subtask| subtask.is_on(executor) && !subtask.state.is_terminal())
+    /// Whether some of the subtasks are on an executor and have not ended.
+    pub(crate) fn open_on(&self, executor: &ExecutorId, ids: &[SubtaskId]) -> bool {
+        let open = |subtask: &Execution| subtask.is_on(executor) && !subtask.state.is_terminal();
+        ids.iter().filter_map(|id| self.get(*id)).any(open)
+    }
+
+    /// Whether all of the subtasks are in states for which `accept` is true.
+    pub(crate) fn are(&self, ids: &[SubtaskId], accept: impl Fn(ExecutionState) -> bool) -> bool {
+        ids.iter().filter_map(|id| self.get(*id)).all(|subtask| accept(subtask.state))
     }
 
     /// Whether all subtasks are in states for which `accept` is true.
     pub(crate) fn all(&self, accept: impl Fn(ExecutionState) -> bool) -> bool {
-        self.subtasks().all(|subtask| accept(subtask.state))
+        self.vertices.iter().flat_map(|vertex| &vertex.subtasks).all(|subtask| accept(subtask.state))
+    }
+
+    /// All subtasks with their ids, in the order of the graph.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SubtaskId, &Execution)> {
+        self.vertices.iter().flat_map(|vertex| {
+            (0..).zip(&vertex.subtasks).map(|(index, subtask)| (SubtaskId { vertex: vertex.id, index }, subtask))
+        })
     }
 
     /// How a failure names a subtask.
@@ -124,17 +154,37 @@ impl ExecutionGraph {
 
     /// What is shown of the subtasks of each vertex, in the order of the graph.
     pub(crate) fn details(&self) -> impl Iterator<Item = Vec<SubtaskDetails>> {
-        self.vertices.iter().map(|vertex| {
-            (0..).zip(&vertex.subtasks).map(|(index, subtask)| subtask.details(index, self.attempt)).collect()
-        })
+        self.vertices
+            .iter()
+            .map(|vertex| (0..).zip(&vertex.subtasks).map(|(index, subtask)| subtask.details(index)).collect())
     }
 
-    fn subtasks(&self) -> impl Iterator<Item = &Execution> {
-        self.vertices.iter().flat_map(|vertex| &vertex.subtasks)
+    fn each(&mut self, ids: &[SubtaskId], mut change: impl FnMut(SubtaskId, &mut Execution)) {
+        for id in ids {
+            if let Some(subtask) = self.get_mut(*id) {
+                change(*id, subtask);
+            }
+        }
     }
 }
 
 impl Execution {
+    /// CREATED and at once SCHEDULED.
+    fn new(attempt: ExecutionAttempt, now: Timestamp) -> Self {
+        Self {
+            attempt,
+            state: ExecutionState::Scheduled,
+            io: SubtaskIo::default(),
+            location: None,
+            entered: vec![(ExecutionState::Created, now), (ExecutionState::Scheduled, now)],
+        }
+    }
+
+    /// Where it was placed.
+    pub(crate) fn executor(&self) -> Option<&ExecutorId> {
+        self.location.as_ref().map(|(id, _)| id)
+    }
+
     /// Moves to a state if that is legal; false, and nothing changes, if it is not.
     pub(crate) fn go(&mut self, to: ExecutionState, now: Timestamp) -> bool {
         let legal = subtask_may_go(self.state, to);
@@ -149,14 +199,14 @@ impl Execution {
         self.location.as_ref().is_some_and(|(id, _)| id == executor)
     }
 
-    fn details(&self, index: u32, attempt: ExecutionAttempt) -> SubtaskDetails {
+    fn details(&self, index: u32) -> SubtaskDetails {
         let when = |wanted: fn(ExecutionState) -> bool| {
             self.entered.iter().find(|(state, _)| wanted(*state)).map(|(_, at)| *at)
         };
         SubtaskDetails {
             index,
             state: self.state,
-            attempt,
+            attempt: self.attempt,
             executor: self.location.as_ref().map(|(id, _)| id.clone()),
             host: self.location.as_ref().map(|(_, host)| host.clone()),
             entered: self.entered.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flumen_model::ids::{ExecutionAttempt, ExecutorId};
+use flumen_model::ids::ExecutorId;
 use flumen_wire::control::WorkerAddress;
 
 use crate::place::Offer;
@@ -32,10 +32,6 @@ pub(crate) struct Worker {
     pub(crate) instance: u32,
     /// Set when it is ready.
     pub(crate) address: Option<WorkerAddress>,
-    /// The last attempt that was deployed to it.
-    pub(crate) deployed: Option<ExecutionAttempt>,
-    /// The last attempt of which it said that it waits for the start.
-    pub(crate) confirmed: Option<ExecutionAttempt>,
 }
 
 impl Executors {
@@ -91,7 +87,7 @@ impl Executors {
         let last = self.instances.entry(id.clone()).or_insert(0);
         *last += 1;
         let instance = *last;
-        self.get_mut(id)?.worker = Some(Worker { instance, address: None, deployed: None, confirmed: None });
+        self.get_mut(id)?.worker = Some(Worker { instance, address: None });
         Some(instance)
     }
 

@@ -116,6 +116,11 @@ impl Failover {
         self.restarts
     }
 
+    /// The last restart that was allowed is not made after all.
+    pub(crate) fn take_back(&mut self) {
+        self.restarts = self.restarts.saturating_sub(1);
+    }
+
     /// Whether failures with that blame can be forgiven at all.
     pub(crate) fn forgives(&self, blame: Blame) -> bool {
         match (&self.setting, blame) {

@@ -4,7 +4,7 @@
 //! [`JobMaster`] decides and a driver acts: the ApplicationMaster on YARN, the embedded cluster inside a user's process,
 //! a scripted world in tests. There is no I/O here, no task, no clock.
 //!
-//! Start reading at [`JobMaster`], then `state` (the phases, drawn), `place` and `failover` (the decisions).
+//! Start reading at [`JobMaster`], then `state` (the phases, drawn), `place` and `failover` (the decisions), `checkpoint`.
 
 mod event;
 mod machine;
@@ -16,6 +16,7 @@ mod execution_graph;
 mod executors;
 mod failover;
 mod place;
+mod region;
 mod splits;
 
 mod details;

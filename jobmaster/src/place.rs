@@ -24,15 +24,24 @@ pub(crate) struct NotEnough {
     pub(crate) present: u32,
 }
 
-/// The executor of each of `needed` slots.
+/// What is known of the slots before they are placed. Indexed by slot; slots beyond the end were never placed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Former<'a> {
+    /// Where each slot was, if anywhere.
+    pub(crate) places: &'a [Option<ExecutorId>],
+    /// Slots that others run in or come back to: they do not move while their executor is there.
+    pub(crate) held: &'a [usize],
+}
+
+/// The places of all slots, of which `wanted` have one afterwards.
 ///
-/// A slot stays where it was in `former` (indexed by slot; empty at first) if that executor still has room, so that what
-/// the worker there holds can be used again. The others fill the executors in the order of `offers`.
-pub(crate) fn place(needed: u32, offers: &[Offer<'_>], former: &[ExecutorId]) -> Result<Vec<ExecutorId>, NotEnough> {
-    let present = offers.iter().fold(0u32, |sum, offer| sum.saturating_add(offer.slots));
-    if present < needed {
-        return Err(NotEnough { needed, present });
-    }
+/// A wanted slot stays where it was if that executor still has room, so that what the worker there holds can be used again.
+/// The others fill the executors in the order of `offers`.
+pub(crate) fn place(
+    wanted: &[usize],
+    offers: &[Offer<'_>],
+    former: Former<'_>,
+) -> Result<Vec<Option<ExecutorId>>, NotEnough> {
     let mut free: HashMap<&ExecutorId, u32> = offers.iter().map(|offer| (offer.executor, offer.slots)).collect();
     let mut take = |executor: &ExecutorId| match free.get_mut(executor) {
         Some(slots) if *slots > 0 => {
@@ -41,13 +50,31 @@ pub(crate) fn place(needed: u32, offers: &[Offer<'_>], former: &[ExecutorId]) ->
         }
         _ => false,
     };
-    let kept: Vec<Option<&ExecutorId>> =
-        (0..needed as usize).map(|slot| former.get(slot).filter(|executor| take(executor))).collect();
+    let length = wanted.iter().map(|slot| slot + 1).chain([former.places.len()]).max().unwrap_or(0);
+    let mut places = former.places.to_vec();
+    places.resize(length, None);
+    let stays = |slot: &&usize| {
+        let place = former.places.get(**slot).and_then(Option::as_ref);
+        former.held.contains(slot) && place.is_some_and(|place| offers.iter().any(|offer| offer.executor == place))
+    };
+    for executor in former.held.iter().filter(stays).filter_map(|slot| places.get(*slot)?.as_ref()) {
+        take(executor);
+    }
+    let mut moving: Vec<usize> = Vec::new();
+    for slot in wanted.iter().filter(|slot| !stays(slot)) {
+        if !places[*slot].as_ref().is_some_and(&mut take) {
+            moving.push(*slot);
+        }
+    }
     let mut rest = offers.iter().flat_map(|offer| std::iter::repeat_n(offer.executor, offer.slots as usize));
-    kept.into_iter()
-        .map(|kept| kept.or_else(|| rest.by_ref().find(|executor| take(executor))).cloned())
-        .collect::<Option<_>>()
-        .ok_or(NotEnough { needed, present })
+    for slot in moving {
+        places[slot] = rest.by_ref().find(|executor| take(executor)).cloned();
+        if places[slot].is_none() {
+            let present = offers.iter().fold(0u32, |sum, offer| sum.saturating_add(offer.slots));
+            return Err(NotEnough { needed: wanted.len() as u32, present });
+        }
+    }
+    Ok(places)
 }
 
 #[cfg(test)]
@@ -62,8 +89,10 @@ mod tests {
     fn run(needed: u32, offers: &[(&str, u32)], former: &str) -> Result<String, NotEnough> {
         let ids: Vec<(ExecutorId, u32)> = offers.iter().map(|(name, slots)| (id(name), *slots)).collect();
         let offers: Vec<Offer> = ids.iter().map(|(executor, slots)| Offer { executor, slots: *slots }).collect();
-        let former: Vec<ExecutorId> = former.chars().map(|c| id(&c.to_string())).collect();
-        place(needed, &offers, &former).map(|slots| slots.iter().map(|slot| slot.0.as_str()).collect())
+        let places: Vec<Option<ExecutorId>> = former.chars().map(|c| Some(id(&c.to_string()))).collect();
+        let wanted: Vec<usize> = (0..needed as usize).collect();
+        let placed = place(&wanted, &offers, Former { places: &places, held: &[] })?;
+        Ok(placed.iter().take(needed as usize).map(|slot| slot.as_ref().unwrap().0.as_str()).collect())
     }
 
     #[test]
@@ -89,6 +118,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_the_wanted_slots_move_and_held_ones_keep_their_place() {
+        let (a, b) = (id("a"), id("b"));
+        let offers = [Offer { executor: &a, slots: 1 }, Offer { executor: &b, slots: 2 }];
+        let places = [Some(id("a")), Some(id("lost")), Some(id("b")), Some(id("lost"))];
+        let placed = place(&[1], &offers, Former { places: &places, held: &[0, 2] }).unwrap();
+        assert_eq!(placed, [Some(id("a")), Some(id("b")), Some(id("b")), Some(id("lost"))]);
+        let enough = place(&[1, 3], &offers, Former { places: &places, held: &[0, 2] });
+        assert_eq!(enough, Err(NotEnough { needed: 2, present: 3 }));
+        let lost = place(&[1], &offers, Former { places: &places, held: &[0, 1] }).unwrap();
+        assert_eq!(lost[1], Some(id("b")), "whoever holds a slot on a lost executor comes back to another one");
+        let shared = place(&[0, 1], &offers, Former { places: &places, held: &[0, 2] }).unwrap();
+        assert_eq!(shared[0], Some(id("a")), "a slot that is held already is not taken twice");
+    }
+
     proptest! {
         #[test]
         fn enough_slots_are_always_placed_and_no_executor_gets_more_than_it_offers(
@@ -99,14 +143,16 @@ mod tests {
             let ids: Vec<ExecutorId> = (0..8).map(|i| id(&i.to_string())).collect();
             let offers: Vec<Offer> =
                 slots.iter().zip(&ids).map(|(slots, executor)| Offer { executor, slots: *slots }).collect();
-            let former: Vec<ExecutorId> = former.iter().map(|i| ids[*i].clone()).collect();
+            let places: Vec<Option<ExecutorId>> = former.iter().map(|i| Some(ids[*i].clone())).collect();
             let present: u32 = slots.iter().sum();
-            match place(needed, &offers, &former) {
+            let wanted: Vec<usize> = (0..needed as usize).collect();
+            match place(&wanted, &offers, Former { places: &places, held: &[] }) {
                 Err(e) => prop_assert_eq!(e, NotEnough { needed, present }),
                 Ok(placed) => {
-                    prop_assert_eq!(placed.len(), needed as usize);
+                    let placed = &placed[..needed as usize];
+                    prop_assert!(placed.iter().all(Option::is_some));
                     for offer in &offers {
-                        let used = placed.iter().filter(|e| *e == offer.executor).count();
+                        let used = placed.iter().filter(|e| e.as_ref() == Some(offer.executor)).count();
                         prop_assert!(used <= offer.slots as usize);
                     }
                     prop_assert!(present >= needed);

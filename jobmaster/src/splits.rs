@@ -1,26 +1,43 @@
 //! The input that source subtasks ask for piece by piece.
+//!
+//! What was handed out since a checkpoint was triggered is not part of it: it returns to the queue when its readers are
+//! restored from that checkpoint. What was handed out before is in the readers' own state, since a worker gives splits and
+//! triggers to a subtask in the order in which they were sent.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use flumen_model::checkpoint::{CheckpointId, SourceProgress};
 use flumen_model::ids::{SubtaskId, VertexId};
 use flumen_model::job_graph::JobGraph;
 
 use crate::details::SplitProgress;
 
-/// The splits of all sources, and which of them the current attempt has handed out.
+/// The splits of all sources, and who was given which.
 #[derive(Debug)]
 pub(crate) struct Splits {
     sources: HashMap<VertexId, Source>,
     /// Subtasks that are reading a split: asking for the next one, or finishing, completes it.
     reading: HashSet<SubtaskId>,
+    /// How many splits of any source were ever handed out: the time of this module.
+    clock: u64,
+    /// When each checkpoint was triggered.
+    triggered: BTreeMap<CheckpointId, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    total: u64,
+    queue: VecDeque<Arc<str>>,
+    /// Splits that may return to the queue, in the order in which they were handed out.
+    handed_out: Vec<HandedOut>,
 }
 
 #[derive(Debug)]
-struct Source {
-    all: Vec<Arc<str>>,
-    queue: VecDeque<Arc<str>>,
-    done: u64,
+struct HandedOut {
+    at: u64,
+    to: SubtaskId,
+    split: Arc<str>,
 }
 
 impl Splits {
@@ -29,48 +46,87 @@ impl Splits {
         let mut sources = HashMap::new();
         for vertex in &mut graph.vertices {
             let Some(source) = &mut vertex.source else { continue };
-            let all: Vec<Arc<str>> = source.splits.drain(..).map(Arc::from).collect();
-            sources.insert(vertex.id, Source { queue: all.iter().cloned().collect(), all, done: 0 });
+            let queue: VecDeque<Arc<str>> = source.splits.drain(..).map(Arc::from).collect();
+            sources.insert(vertex.id, Source { total: queue.len() as u64, queue, handed_out: Vec::new() });
         }
-        Self { sources, reading: HashSet::new() }
+        Self { sources, reading: HashSet::new(), clock: 0, triggered: BTreeMap::new() }
     }
 
-    /// Puts every split back, for the next attempt.
-    pub(crate) fn reset(&mut self) {
-        self.reading.clear();
-        for source in self.sources.values_mut() {
-            source.queue = source.all.iter().cloned().collect();
-            source.done = 0;
+    /// Begins where a checkpoint of a former life of the job was: its splits, not those of the graph.
+    pub(crate) fn begin_at(&mut self, vertex: VertexId, progress: &SourceProgress) {
+        if let Some(source) = self.sources.get_mut(&vertex) {
+            source.queue = progress.remaining.iter().map(|split| Arc::from(split.as_str())).collect();
+            source.total = progress.handed_out + progress.remaining.len() as u64;
         }
     }
 
     /// The next split for a subtask; `None` when its vertex has no more (or never had any).
     pub(crate) fn next(&mut self, subtask: SubtaskId) -> Option<String> {
         self.complete(subtask);
-        let split = self.sources.get_mut(&subtask.vertex)?.queue.pop_front()?;
+        let source = self.sources.get_mut(&subtask.vertex)?;
+        let split = source.queue.pop_front()?;
+        source.handed_out.push(HandedOut { at: self.clock, to: subtask, split: Arc::clone(&split) });
+        self.clock += 1;
         self.reading.insert(subtask);
         Some(split.to_string())
     }
 
     /// The subtask has read its split to the end.
     pub(crate) fn complete(&mut self, subtask: SubtaskId) {
-        if self.reading.remove(&subtask)
-            && let Some(source) = self.sources.get_mut(&subtask.vertex)
-        {
-            source.done += 1;
+        self.reading.remove(&subtask);
+    }
+
+    /// Notes that a checkpoint is triggered now, and gives what belongs into it.
+    pub(crate) fn trigger(&mut self, checkpoint: CheckpointId) -> BTreeMap<VertexId, SourceProgress> {
+        self.triggered.insert(checkpoint, self.clock);
+        let with_splits = self.sources.iter().filter(|(_, source)| source.total > 0);
+        with_splits
+            .map(|(vertex, source)| {
+                let remaining: Vec<String> = source.queue.iter().map(ToString::to_string).collect();
+                (*vertex, SourceProgress { handed_out: source.total - remaining.len() as u64, remaining })
+            })
+            .collect()
+    }
+
+    /// Some subtasks begin anew, from a checkpoint or, without one, from the beginning: what they were given since
+    /// returns to the queue.
+    pub(crate) fn restore(&mut self, checkpoint: Option<CheckpointId>, subtasks: &[SubtaskId]) {
+        let since = checkpoint.and_then(|id| self.triggered.get(&id).copied()).unwrap_or(0);
+        let subtasks: HashSet<SubtaskId> = subtasks.iter().copied().collect();
+        self.reading.retain(|subtask| !subtasks.contains(subtask));
+        for source in self.sources.values_mut() {
+            let returns = |handed: &HandedOut| handed.at >= since && subtasks.contains(&handed.to);
+            let (returned, kept): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut source.handed_out).into_iter().partition(returns);
+            source.handed_out = kept;
+            returned.into_iter().rev().for_each(|handed| source.queue.push_front(handed.split));
+            // Whoever had been given something before reads on in it, as far as can be known here.
+            let reads_on = source.handed_out.iter().map(|handed| handed.to).filter(|to| subtasks.contains(to));
+            self.reading.extend(reads_on);
+        }
+    }
+
+    /// Forgets what only a restore from checkpoints other than these would need.
+    pub(crate) fn keep(&mut self, checkpoints: &[CheckpointId]) {
+        self.triggered.retain(|id, _| checkpoints.contains(id));
+        let Some(oldest) = self.triggered.values().min() else { return };
+        for source in self.sources.values_mut() {
+            source.handed_out.retain(|handed| handed.at >= *oldest);
         }
     }
 
     /// How far a vertex is; `None` when it has no splits.
     pub(crate) fn progress(&self, vertex: VertexId) -> Option<SplitProgress> {
-        let source = self.sources.get(&vertex).filter(|source| !source.all.is_empty())?;
-        Some(SplitProgress { done: source.done, total: source.all.len() as u64 })
+        let source = self.sources.get(&vertex).filter(|source| source.total > 0)?;
+        let reading = self.reading.iter().filter(|subtask| subtask.vertex == vertex).count() as u64;
+        let done = source.total.saturating_sub(source.queue.len() as u64 + reading);
+        Some(SplitProgress { done, total: source.total })
     }
 
     /// Share of all splits that were read, from 0 to 1; `None` when there are none.
     pub(crate) fn share(&self) -> Option<f64> {
-        let total: usize = self.sources.values().map(|source| source.all.len()).sum();
-        let done: u64 = self.sources.values().map(|source| source.done).sum();
+        let each = self.sources.keys().filter_map(|vertex| self.progress(*vertex));
+        let (done, total) = each.fold((0, 0), |(done, total), of| (done + of.done, total + of.total));
         (total > 0).then(|| done as f64 / total as f64)
     }
 }
@@ -115,8 +171,53 @@ mod tests {
             assert_eq!(splits.next(subtask(1, 0)).as_deref(), Some("c"));
             assert_eq!(splits.next(subtask(1, 1)), None);
             assert_eq!(splits.next(subtask(1, 1)), None);
-            splits.reset();
+            splits.restore(None, &[subtask(1, 0), subtask(1, 1)]);
         }
+    }
+
+    #[test]
+    fn after_a_restore_only_what_the_restored_were_given_since_the_trigger_is_handed_out_again() {
+        let mut splits = Splits::take_from(&mut graph(&["a", "b", "c", "d", "e", "f"]));
+        let (one, other) = (subtask(1, 0), subtask(1, 1));
+        splits.next(one);
+        let progress = splits.trigger(CheckpointId(7)).remove(&VertexId(1)).unwrap();
+        assert_eq!((progress.handed_out, progress.remaining.join("")), (1, "bcdef".to_owned()));
+        splits.next(one);
+        splits.next(other);
+        splits.next(one);
+        splits.restore(Some(CheckpointId(7)), &[one]);
+        let rest: Vec<_> = std::iter::from_fn(|| splits.next(one)).collect();
+        assert_eq!(rest, ["b", "d", "e", "f"], "c is with the other, a in the checkpoint");
+        splits.restore(Some(CheckpointId(7)), &[one, other]);
+        let rest: Vec<_> = std::iter::from_fn(|| splits.next(one)).collect();
+        assert_eq!(rest.len(), 5, "all of them now: {rest:?}");
+    }
+
+    #[test]
+    fn an_older_checkpoint_gives_back_more_and_a_forgotten_one_frees_memory() {
+        let mut splits = Splits::take_from(&mut graph(&["a", "b", "c"]));
+        for checkpoint in 1..=2 {
+            splits.trigger(CheckpointId(checkpoint));
+            splits.next(subtask(1, 0));
+        }
+        splits.restore(Some(CheckpointId(1)), &[subtask(1, 0)]);
+        assert_eq!(splits.next(subtask(1, 0)).as_deref(), Some("a"));
+        splits.next(subtask(1, 0));
+        splits.trigger(CheckpointId(3));
+        splits.next(subtask(1, 0));
+        splits.keep(&[CheckpointId(3)]);
+        assert_eq!(splits.sources[&VertexId(1)].handed_out.len(), 1);
+        splits.restore(Some(CheckpointId(3)), &[subtask(1, 0)]);
+        assert_eq!(splits.next(subtask(1, 0)).as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn a_job_goes_on_with_the_splits_of_its_former_life() {
+        let mut splits = Splits::take_from(&mut graph(&["a", "b", "c"]));
+        splits.begin_at(VertexId(1), &SourceProgress { remaining: vec!["x".into()], handed_out: 4 });
+        assert_eq!(splits.next(subtask(1, 0)).as_deref(), Some("x"));
+        assert_eq!(splits.next(subtask(1, 0)), None);
+        assert_eq!(splits.progress(VertexId(1)), Some(SplitProgress { done: 5, total: 5 }));
     }
 
     #[test]

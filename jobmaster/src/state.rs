@@ -1,14 +1,18 @@
-//! The phases of a job, and the moves that are legal between states.
+//! The phases of a job and of its regions, and the moves that are legal between states.
+//!
+//! A region is a part of the job that no exchange connects with the rest: it is deployed, stopped and restarted by itself.
 //!
 //! ```text
-//!                     ┌───────────────────────── next attempt ◀──────────────────────────┐
-//!                     ▼                                                                  │
-//! new ─▶ waiting for slots ─▶ starting workers ─▶ deploying ─▶ running ─▶ committing ─▶ over (finished)
-//!                     │             │                 │           │          │           │
-//!                     │             └─── failure, cancel, loss ───┴──────────┤           │
-//!                     │                               ▼                      ▼           │
-//!                     └── cancel, time-out ──▶ stopping ──▶ over (failed, canceled)      │
-//!                                                 └──────▶ backing off ─────▶────────────┘
+//! region:             ┌────────────────────── next execution ◀────────────────────────┐
+//!                     ▼                                                               │
+//! new ─▶ waiting for slots ─▶ starting workers ─▶ deploying ─▶ running ─▶ (finished)  │
+//!                     │             │                 │           │                   │
+//!                     │             └── failure or loss, cancel ──┤                   │
+//!                     └── cancel, time-out ─────▶ stopping ◀──────┘                   │
+//!                                                    └──▶ backing off ────────────────┘
+//!
+//! job:    living ─ all finished ─▶ committing ─▶ over (finished)
+//!            └── for good: failure, cancel ──▶ ending ─ all stopped ─▶ over (failed, canceled)
 //! ```
 //!
 //! What the user sees is a [`JobStatus`]: CREATED until all subtasks run for the first time, RUNNING then; RESTARTING from
@@ -18,51 +22,80 @@ use flumen_model::status::{ExecutionState, JobStatus};
 
 use crate::event::Timestamp;
 
-/// What a job is waiting for.
+/// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// For executors with enough slots.
-    WaitingForSlots { deadline: Timestamp },
-    /// For [`Ready`](flumen_wire::control::FromWorker::Ready) of every worker of the placement.
-    StartingWorkers { deadline: Timestamp },
-    /// For [`Deployed`](flumen_wire::control::FromWorker::Deployed) of every worker of the placement.
-    Deploying { deadline: Timestamp },
-    /// For the end of all subtasks.
-    Running,
+    /// Its regions are deployed, run, and are restarted.
+    Living,
     /// For the driver to make the outputs visible. What is asked for now can no longer be taken back: a cancellation only
     /// decides how long its answer is waited for.
     Committing { deadline: Timestamp, cancel: bool },
-    /// For cancelled subtasks to end.
-    Stopping { deadline: Timestamp, then: Then },
-    /// For the delay of the restart strategy.
-    BackingOff { until: Timestamp },
-    /// For nothing.
+    /// All regions are being stopped.
+    Ending(Then),
+    /// Nothing follows.
     Over,
 }
 
-/// What follows when all subtasks of an attempt have stopped.
+/// What follows when all regions have stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// The next attempt, not before that time.
-    Restart { not_before: Timestamp },
     /// The end as FAILED.
     Fail,
     /// The end as CANCELED.
     Cancel,
 }
 
+/// What a region is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RegionPhase {
+    /// For executors with enough slots.
+    WaitingForSlots { deadline: Timestamp },
+    /// For [`Ready`](flumen_wire::control::FromWorker::Ready) of every worker of the region.
+    StartingWorkers { deadline: Timestamp },
+    /// For [`Deployed`](flumen_wire::control::FromWorker::Deployed) of every worker of the region.
+    Deploying { deadline: Timestamp },
+    /// For the end of all its subtasks.
+    Running,
+    /// For cancelled subtasks to end. If the job goes on, the next execution does not begin before `not_before`.
+    Stopping { deadline: Timestamp, not_before: Timestamp },
+    /// For the delay of the restart strategy.
+    BackingOff { until: Timestamp },
+}
+
 impl Phase {
+    /// When the wait of this phase ends.
+    pub(crate) fn deadline(self) -> Option<Timestamp> {
+        match self {
+            Self::Committing { deadline, .. } => Some(deadline),
+            Self::Living | Self::Ending(_) | Self::Over => None,
+        }
+    }
+}
+
+impl RegionPhase {
     /// When the wait of this phase ends.
     pub(crate) fn deadline(self) -> Option<Timestamp> {
         match self {
             Self::WaitingForSlots { deadline }
             | Self::StartingWorkers { deadline }
             | Self::Deploying { deadline }
-            | Self::Committing { deadline, .. }
             | Self::Stopping { deadline, .. }
             | Self::BackingOff { until: deadline } => Some(deadline),
-            Self::Running | Self::Over => None,
+            Self::Running => None,
         }
+    }
+
+    /// Whether subtasks of the region may be with workers, and are not being stopped.
+    pub(crate) fn is_active(self) -> bool {
+        match self {
+            Self::StartingWorkers { .. } | Self::Deploying { .. } | Self::Running => true,
+            Self::WaitingForSlots { .. } | Self::Stopping { .. } | Self::BackingOff { .. } => false,
+        }
+    }
+
+    /// Whether its subtasks are being stopped.
+    pub(crate) fn is_stopping(self) -> bool {
+        matches!(self, Self::Stopping { .. })
     }
 }
 

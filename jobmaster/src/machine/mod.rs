@@ -1,23 +1,27 @@
 //! The JobMaster: takes facts in, keeps what it knows, says what is to be done.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use flumen_model::failure::{Blame, Failure};
-use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
+use flumen_model::failure::Failure;
+use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId, SubtaskId};
 use flumen_model::job_graph::JobGraph;
 use flumen_model::status::JobStatus;
+use flumen_wire::control::RegionId;
 
+use crate::checkpoint::coordinator::Coordinator;
 use crate::details::ExceptionEntry;
-use crate::event::{Action, Event, SnapshotRequest, Timestamp};
+use crate::event::{Action, Event, Timestamp};
 use crate::execution_graph::ExecutionGraph;
 use crate::executors::Executors;
 use crate::failover::Failover;
+use crate::region::{Region, regions};
 use crate::settings::Settings;
 use crate::splits::Splits;
 use crate::start::Start;
-use crate::state::{Phase, Then, job_may_go};
+use crate::state::{Phase, RegionPhase, Then, job_may_go};
 
 mod attempt;
+mod checkpoints;
 mod end;
 mod failure;
 mod show;
@@ -30,11 +34,13 @@ mod worker;
 /// [`next_timer`](Self::next_timer) is due, and carries out the actions in their order. The last one is [`Action::Done`].
 ///
 /// Invariants, checked by the tests under these names:
-/// * JM-1: the start of an attempt is sent only after all its workers have said that they are deployed.
+/// * JM-1: the start of an execution of a region is sent only after all its workers have said that they are deployed.
 /// * JM-2: no action names a worker that has ended or an executor that was lost.
 /// * JM-3: `DeclareSlots(0)` and `Done` are each given exactly once, together, and nothing after them.
-/// * JM-4: a split is handed out at most once in an attempt.
+/// * JM-4: a split is handed out again only after its reader was restarted from a checkpoint without it.
 /// * JM-5: whatever an older worker, an older attempt or an unknown executor says changes nothing.
+///
+/// Those of checkpoints (CC-1 …) are with the `checkpoint` module.
 #[derive(Debug)]
 pub struct JobMaster {
     job: JobId,
@@ -44,18 +50,20 @@ pub struct JobMaster {
 
     status: JobStatus,
     phase: Phase,
+    regions: Vec<Region>,
+    region_of: HashMap<SubtaskId, RegionId>,
+    /// The greatest attempt that was given.
+    last_attempt: ExecutionAttempt,
     execution: ExecutionGraph,
     splits: Splits,
     executors: Executors,
-    /// The executor of each slot, in this attempt or (while waiting) in the last one.
-    slots: Vec<ExecutorId>,
+    /// The executor of each slot, now or (of slots that nothing runs in) before.
+    slots: Vec<Option<ExecutorId>>,
+    /// False until the whole job was placed: it begins only when all its slots are there.
+    placed: bool,
 
     failover: Failover,
-    /// A failure that only says that a connection broke, held back for its cause.
-    held: Option<Held>,
-    /// A worker that was lost after all its subtasks had ended: no failure in itself, but the cause of broken
-    /// connections.
-    departed: Option<Failure>,
+    coordinator: Coordinator,
     /// Newest first.
     exceptions: VecDeque<ExceptionEntry>,
     exceptions_dropped: bool,
@@ -69,16 +77,9 @@ pub struct JobMaster {
     actions: Vec<Action>,
 }
 
-/// A failure that waits for its cause.
-#[derive(Debug)]
-struct Held {
-    failure: Failure,
-    until: Timestamp,
-}
-
 impl JobMaster {
-    /// Accepts a job. The first action declares the slots that it needs. When it can't start from what it is to start from,
-    /// it is over at once, as FAILED with the reason.
+    /// Accepts a job. The first action declares the slots that it needs. When it can't start from what it is to start
+    /// from, it is over at once, as FAILED with the reason.
     pub fn new(
         job: JobId,
         mut graph: JobGraph,
@@ -86,19 +87,28 @@ impl JobMaster {
         start: Start,
         now: Timestamp,
     ) -> (Self, Vec<Action>) {
-        let _ = start;
         let splits = Splits::take_from(&mut graph);
+        // Outputs that become visible at the end of the job bear the number of one execution: they tie all who write
+        // them together.
+        let regional = settings.regional && graph.outputs.is_empty();
+        let waiting = RegionPhase::WaitingForSlots { deadline: now.after(settings.slot_request_timeout) };
+        let (coordinator, begun) = Coordinator::new(job, &graph, &settings.checkpoints, start, now);
+        let regions = regions(&graph, regional, waiting);
+        let member_of = |region: &Region| region.members.iter().map(|id| (*id, region.id)).collect::<Vec<_>>();
         let mut master = Self {
             job,
             status: JobStatus::Created,
-            phase: Phase::WaitingForSlots { deadline: now.after(settings.slot_request_timeout) },
+            phase: Phase::Living,
+            region_of: regions.iter().flat_map(member_of).collect(),
+            regions,
+            last_attempt: ExecutionAttempt(0),
             execution: ExecutionGraph::new(&graph, ExecutionAttempt(0), now),
             splits,
             executors: Executors::default(),
             slots: Vec::new(),
+            placed: false,
             failover: Failover::new(settings.restarts.clone()),
-            held: None,
-            departed: None,
+            coordinator,
             exceptions: VecDeque::new(),
             exceptions_dropped: false,
             failure: None,
@@ -112,7 +122,14 @@ impl JobMaster {
         if master.graph.slots() > 0 {
             master.actions.push(Action::DeclareSlots(master.graph.slots()));
         }
-        master.place_and_start();
+        match begun {
+            Ok(positions) => {
+                positions.iter().for_each(|(vertex, progress)| master.splits.begin_at(*vertex, progress));
+                master.place_waiting();
+                master.check_progress();
+            }
+            Err(failure) => master.fail_job(failure),
+        }
         let actions = std::mem::take(&mut master.actions);
         (master, actions)
     }
@@ -126,8 +143,8 @@ impl JobMaster {
         self.now = self.now.max(now);
         match event {
             Event::ExecutorRegistered { id, slots, host } => {
-                if self.executors.register(id, slots, host) && matches!(self.phase, Phase::WaitingForSlots { .. }) {
-                    self.place_and_start();
+                if self.executors.register(id, slots, host) {
+                    self.place_waiting();
                 }
             }
             Event::ExecutorLost { id, failure } => {
@@ -147,23 +164,28 @@ impl JobMaster {
                 }
             }
             Event::Cancel => self.cancel(),
-            Event::Snapshot(SnapshotRequest { request, .. }) => {
-                let result = Err(Failure::new(Blame::Flumen, "snapshots are not taken yet"));
-                self.actions.push(Action::Answer { request, result });
-            }
-            Event::CheckpointStored { .. } => {}
+            Event::Snapshot(request) => self.snapshot_wanted(request),
+            Event::CheckpointStored { checkpoint, result } => self.checkpoint_stored(checkpoint, result),
             Event::ResourcesUnavailable { failure } => self.resources_unavailable(failure),
             Event::OutputsCommitted(result) => self.outputs_committed(result),
             Event::Tick => {}
         }
         self.act_on_time();
+        self.take_checkpoints();
         std::mem::take(&mut self.actions)
     }
 
-    /// When [`Event::Tick`] is due; `None` when nothing waits for a time.
+    /// When the next [`Event::Tick`] is due; `None` when nothing waits for a time.
     pub fn next_timer(&self) -> Option<Timestamp> {
-        let held = self.held.as_ref().map(|held| held.until);
-        self.phase.deadline().into_iter().chain(held).min()
+        if self.phase == Phase::Over {
+            return None;
+        }
+        let regions = self.regions.iter().flat_map(|region| {
+            let held = region.held.as_ref().map(|held| held.until);
+            region.phase.deadline().into_iter().chain(held)
+        });
+        let regions = regions.filter(|_| matches!(self.phase, Phase::Living | Phase::Ending(_)));
+        regions.chain(self.phase.deadline()).chain(self.coordinator.next_timer(self.now)).min()
     }
 
     /// The job's state.
@@ -178,32 +200,36 @@ impl JobMaster {
 
     fn cancel(&mut self) {
         match self.phase {
-            Phase::Over | Phase::Stopping { then: Then::Cancel, .. } => {}
+            Phase::Over | Phase::Ending(Then::Cancel) => {}
             Phase::Committing { deadline, .. } => {
                 let deadline = deadline.min(self.now.after(self.settings.cancel_timeout));
                 self.phase = Phase::Committing { deadline, cancel: true };
             }
-            Phase::Stopping { deadline, then: Then::Restart { .. } | Then::Fail } => {
+            Phase::Ending(Then::Fail) => {
                 self.failure = None;
                 self.enter(JobStatus::Cancelling);
-                self.phase = Phase::Stopping { deadline, then: Then::Cancel };
+                self.phase = Phase::Ending(Then::Cancel);
             }
-            Phase::WaitingForSlots { .. }
-            | Phase::StartingWorkers { .. }
-            | Phase::Deploying { .. }
-            | Phase::Running
-            | Phase::BackingOff { .. } => {
+            Phase::Living => {
                 self.enter(JobStatus::Cancelling);
-                self.stop(Then::Cancel);
+                self.stop_all(Then::Cancel);
             }
         }
     }
 
     fn enter(&mut self, status: JobStatus) {
         debug_assert!(job_may_go(self.status, status), "a job can't go from {} to {status}", self.status);
-        tracing::info!(job = %self.job, attempt = %self.execution.attempt, "{} -> {status}", self.status);
+        tracing::info!(job = %self.job, attempt = %self.last_attempt, "{} -> {status}", self.status);
         self.status = status;
         self.entered.retain(|(former, _)| *former != status);
         self.entered.push((status, self.now));
+    }
+
+    fn region(&self, id: RegionId) -> Option<&Region> {
+        self.regions.get(id as usize)
+    }
+
+    fn region_mut(&mut self, id: RegionId) -> Option<&mut Region> {
+        self.regions.get_mut(id as usize)
     }
 }

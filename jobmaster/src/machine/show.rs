@@ -9,16 +9,7 @@ use crate::details::{JobDetails, VertexDetails};
 impl JobMaster {
     /// Everything that can be shown of the job's checkpoints.
     pub fn checkpoints(&self) -> CheckpointStatistics {
-        CheckpointStatistics {
-            settings: self.settings.checkpoints.clone(),
-            directory: None,
-            counts: Default::default(),
-            latest_completed: None,
-            latest_savepoint: None,
-            latest_failed: None,
-            latest_restored: None,
-            history: Vec::new(),
-        }
+        self.coordinator.statistics()
     }
 
     /// Everything else that can be shown of the job.
@@ -32,8 +23,8 @@ impl JobMaster {
             entered: self.entered.clone(),
             start: self.start,
             end: self.entered.iter().find(|(status, _)| status.is_terminal()).map(|(_, at)| *at),
-            attempt: self.execution.attempt,
-            restarts: self.restarts_made(),
+            attempt: self.last_attempt,
+            restarts: self.failover.restarts(),
             restart_setting: self.settings.restarts.clone(),
             slots_needed: self.graph.slots(),
             slots_present: self.executors.slots(),

@@ -1,0 +1,53 @@
+//! What is left of a job's checkpoints when the job is over.
+
+use flumen_model::checkpoint::CheckpointId;
+use flumen_model::failure::{Blame, Failure};
+use flumen_model::status::JobStatus;
+
+use super::coordinator::Coordinator;
+use super::pending::Stage;
+use crate::event::Timestamp;
+use crate::settings::Retention;
+
+impl Retention {
+    /// Whether completed checkpoints are left when the job ends so.
+    fn keeps(self, status: JobStatus) -> bool {
+        match self {
+            Self::RetainOnCancellation => matches!(status, JobStatus::Canceled | JobStatus::Failed),
+            Self::DeleteOnCancellation => status == JobStatus::Failed,
+            Self::NoExternalized => false,
+        }
+    }
+}
+
+impl Coordinator {
+    /// The job is over: answers whoever still waits, and removes what is not to be left.
+    pub(crate) fn over(&mut self, status: JobStatus, now: Timestamp) {
+        let keep = self.settings.retention.keeps(status);
+        let failure = Failure::new(Blame::Outside, format!("the job is {status}"));
+        self.refuse_requests(&failure);
+        self.stop_over(status == JobStatus::Finished);
+        // Metadata that may be on the way is left with its files if anything is.
+        let unfinished = self.pending.values().filter(|p| !keep || !matches!(p.stage, Stage::Storing(_)));
+        let unfinished: Vec<CheckpointId> = unfinished.map(|pending| pending.id()).collect();
+        for id in unfinished {
+            self.abort(id, failure.clone(), now);
+            self.forget(id);
+        }
+        let answers: Vec<_> = self.pending.values_mut().filter_map(|pending| pending.request.take()).collect();
+        answers.into_iter().for_each(|request| self.answer(request, Err(failure.clone())));
+        if keep {
+            let removed = self.files.clear();
+            return self.discard(removed);
+        }
+        let kept: Vec<_> = self.store.drain().filter(|kept| kept.owned).collect();
+        for kept in kept {
+            self.tracker.discarded(kept.checkpoint.id);
+            let removed = self.files.release(kept.needs, self.next());
+            self.discard(removed);
+        }
+        let mut removed = self.files.clear();
+        removed.extend(self.base.clone().filter(|base| self.used && !self.files.is_pinned_within(base)));
+        self.discard(removed);
+    }
+}
