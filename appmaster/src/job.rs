@@ -4,23 +4,25 @@
 //! TaskExecutors are offered to the JobMaster only once the job's outputs are claimed: containers are asked for
 //! meanwhile, but nothing of the job runs before.
 
-use std::collections::BTreeMap;
-
 use flumen_jobmaster::{Action, Event as JobEvent, JobMaster, JobResult, Settings, Start};
+use flumen_model::checkpoint::{CheckpointId, CompletedCheckpoint};
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
 use flumen_wire::application::Application;
 use flumen_wire::control::{ExecutorCommand, ExecutorInfo, ExecutorReport, StartWorker};
-use tokio::sync::oneshot;
 
 use crate::client_watch::ClientWatch;
 use crate::clock::Moment;
 use crate::resource::manager::{self, ResourceManager};
-use crate::rest::{CancelReply, ExecutorView, RestRequest};
+use crate::rest::RestRequest;
 
 mod executors;
+mod operations;
+mod rest;
 
 use executors::Executors;
+use operations::Operations;
+pub use operations::{OperationKind, OperationState, TriggerId};
 
 /// A fact.
 #[derive(Debug)]
@@ -29,6 +31,24 @@ pub enum Event {
     OutputsPrepared(Result<(), Failure>),
     /// The outputs of the successful attempt are visible, or why not.
     OutputsCommitted(Result<(), Failure>),
+    /// A checkpoint can be found again, or why not.
+    CheckpointStored {
+        /// Which one.
+        checkpoint: CheckpointId,
+        /// Whether it is complete.
+        result: Result<(), Failure>,
+    },
+    /// A newer attempt of the application has taken the job's checkpoints over: the text says of what.
+    Superseded(String),
+    /// Files that no checkpoint needs any more have been looked after.
+    FilesDiscarded,
+    /// What came of the removal of a savepoint.
+    Disposed {
+        /// The operation.
+        trigger: TriggerId,
+        /// Its end.
+        state: OperationState,
+    },
     /// A TaskExecutor registered.
     ExecutorRegistered(ExecutorInfo),
     /// A TaskExecutor says something.
@@ -70,6 +90,19 @@ pub enum Effect {
         /// The attempt.
         attempt: ExecutionAttempt,
     },
+    /// Complete a checkpoint, then tell [`Event::CheckpointStored`].
+    StoreCheckpoint(Box<CompletedCheckpoint>),
+    /// Remove these files and directories.
+    DiscardFiles(Vec<String>),
+    /// Remove a savepoint, then tell [`Event::Disposed`].
+    DisposeSavepoint {
+        /// The operation.
+        trigger: TriggerId,
+        /// Where it lies, as the user wrote it.
+        path: String,
+    },
+    /// Stop all work: a newer attempt runs.
+    StepDown(String),
     /// The job is over: end the application.
     Done {
         /// How it ended.
@@ -90,6 +123,9 @@ pub struct JobDriver {
     /// Registered TaskExecutors that wait for the outputs; `None` once these are claimed.
     held_back: Option<Vec<ExecutorId>>,
     watch: ClientWatch,
+    operations: Operations,
+    /// `state.savepoints.dir` is set.
+    has_savepoint_directory: bool,
     /// Why the job was cancelled first.
     cancelled: Option<&'static str>,
 }
@@ -99,12 +135,14 @@ impl JobDriver {
     pub fn new(
         application: &Application,
         settings: Settings,
+        start: Start,
         resources: ResourceManager,
         watch: ClientWatch,
         now: Moment,
     ) -> (Self, Vec<Effect>) {
         let graph = application.graph.clone();
-        let (master, actions) = JobMaster::new(application.job, graph, settings, Start::default(), now.timestamp);
+        let has_savepoint_directory = settings.checkpoints.savepoint_directory.is_some();
+        let (master, actions) = JobMaster::new(application.job, graph, settings, start, now.timestamp);
         let mut driver = Self {
             job: application.job,
             program: application.program.clone(),
@@ -114,6 +152,8 @@ impl JobDriver {
             executors: Executors::default(),
             held_back: Some(Vec::new()),
             watch,
+            operations: Operations::default(),
+            has_savepoint_directory,
             cancelled: None,
         };
         let mut effects = Vec::new();
@@ -127,6 +167,12 @@ impl JobDriver {
         match event {
             Event::OutputsPrepared(result) => self.outputs_prepared(now, result, &mut effects),
             Event::OutputsCommitted(result) => self.job_event(now, JobEvent::OutputsCommitted(result), &mut effects),
+            Event::CheckpointStored { checkpoint, result } => {
+                self.job_event(now, JobEvent::CheckpointStored { checkpoint, result }, &mut effects);
+            }
+            Event::Superseded(reason) => effects.push(Effect::StepDown(reason)),
+            Event::FilesDiscarded => {}
+            Event::Disposed { trigger, state } => self.operations.end(trigger, state),
             Event::ExecutorRegistered(info) => self.executor_registered(now, info, &mut effects),
             Event::ExecutorReport { id, report } => self.executor_report(now, id, report, &mut effects),
             Event::ExecutorLost { id, failure } => {
@@ -222,55 +268,10 @@ impl JobDriver {
         }
     }
 
-    fn rest(&mut self, now: Moment, request: RestRequest, effects: &mut Vec<Effect>) {
-        match request {
-            RestRequest::Jobs { reply } => answer(reply, vec![self.master.details()]),
-            RestRequest::Executors { reply } => answer(reply, self.executor_views()),
-            RestRequest::Cancel { job, reply } => {
-                let status = self.master.status();
-                let outcome = match job == self.job {
-                    false => CancelReply::Unknown,
-                    true if status.is_terminal() => CancelReply::AlreadyOver(status),
-                    true => CancelReply::Accepted,
-                };
-                answer(reply, outcome);
-                if outcome == CancelReply::Accepted {
-                    self.cancel(now, "its user asked for it", effects);
-                }
-            }
-            RestRequest::ClientHeartbeat { job, expires, reply } => {
-                let known = job == self.job;
-                if known {
-                    self.watch.heard(expires);
-                }
-                answer(reply, known);
-            }
-        }
-    }
-
     fn cancel(&mut self, now: Moment, reason: &'static str, effects: &mut Vec<Effect>) {
         tracing::info!(job = %self.job, reason, "job is cancelled");
         self.cancelled.get_or_insert(reason);
         self.job_event(now, JobEvent::Cancel, effects);
-    }
-
-    fn executor_views(&self) -> Vec<ExecutorView> {
-        let details = self.master.details();
-        let mut used: BTreeMap<&ExecutorId, u32> = BTreeMap::new();
-        for vertex in &details.vertices {
-            let mut here: BTreeMap<&ExecutorId, u32> = BTreeMap::new();
-            for subtask in vertex.subtasks.iter().filter(|subtask| !subtask.state.is_terminal()) {
-                if let Some(id) = &subtask.executor {
-                    *here.entry(id).or_default() += 1;
-                }
-            }
-            // A slot holds one subtask of every vertex.
-            for (id, count) in here {
-                let slots = used.entry(id).or_default();
-                *slots = count.max(*slots);
-            }
-        }
-        self.executors.views(|id| used.get(id).copied().unwrap_or(0))
     }
 
     fn worker_gone(&mut self, now: Moment, id: &ExecutorId, instance: u32, effects: &mut Vec<Effect>) {
@@ -303,14 +304,13 @@ impl JobDriver {
                     effects.push(Effect::ToExecutor { id: executor, command });
                 }
                 Action::CommitOutputs { attempt } => effects.push(Effect::CommitOutputs { attempt }),
-                Action::StoreCheckpoint(checkpoint) => {
-                    let failure = Failure::new(Blame::Flumen, "checkpoints are not stored yet");
-                    tracing::warn!(checkpoint = %checkpoint.id, "checkpoints are not stored yet");
-                    let event = JobEvent::CheckpointStored { checkpoint: checkpoint.id, result: Err(failure) };
-                    self.job_event(now, event, effects);
+                Action::StoreCheckpoint(checkpoint) => effects.push(Effect::StoreCheckpoint(checkpoint)),
+                Action::DiscardFiles { paths } => effects.push(Effect::DiscardFiles(paths)),
+                Action::Answer { request, result } => {
+                    if self.operations.answered(request, result) {
+                        self.cancel(now, "its user asked for it, with a savepoint", effects);
+                    }
                 }
-                Action::DiscardFiles { paths } => tracing::warn!(?paths, "files of checkpoints are not removed yet"),
-                Action::Answer { request, .. } => tracing::warn!(?request, "nobody asked for this snapshot"),
                 Action::Done(result) => effects.push(Effect::Done { result, cancelled: self.cancelled }),
             }
         }
@@ -369,11 +369,6 @@ impl JobDriver {
             }
         }
     }
-}
-
-/// Answers a question. Whoever asked may have gone; then nobody misses the answer.
-fn answer<T>(reply: oneshot::Sender<T>, answer: T) {
-    let _ = reply.send(answer);
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod ending;
 
 pub mod resource;
 
+pub mod checkpoints;
 pub mod executors;
 pub mod outputs;
 pub mod rest;

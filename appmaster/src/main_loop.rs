@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use crate::checkpoints::Checkpoints;
 use crate::clock;
 use crate::ending::{self, Verdict};
 use crate::executors::{ExecutorEvent, ExecutorServer};
@@ -26,6 +27,11 @@ use crate::setup::Parts;
 const NO_TIMER: Duration = Duration::from_secs(3600);
 /// How long TaskExecutors may take to stop before their files are cleaned up.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long files of checkpoints that are not needed any more may take to be removed at the end.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+/// How long results of operations wait at the end for those who asked for them.
+const READER_LIMIT: Duration = Duration::from_secs(3);
 
 /// How the job's part of the application's life ended.
 #[derive(Debug)]
@@ -50,7 +56,8 @@ pub struct MainLoop {
     cluster: ClusterView,
     outputs: Outputs,
     front: Front,
-    /// Work on files that reports back: claiming and committing outputs.
+    checkpoints: Checkpoints,
+    /// Work on files that reports back: outputs and checkpoints. Bounded by what the driver has under way.
     files: JoinSet<Event>,
     end: Option<End>,
 }
@@ -85,7 +92,18 @@ impl MainLoop {
         client: ApplicationMasterClient,
         outputs: Outputs,
     ) -> Result<Self, AmError> {
-        let Parts { executors, requests, registration, context, profile, intervals, settings, watch } = parts;
+        let Parts {
+            executors,
+            requests,
+            registration,
+            context,
+            profile,
+            intervals,
+            settings,
+            start,
+            checkpoints,
+            watch,
+        } = parts;
         let (yarn, registered) = Box::pin(Yarn::register(client, &registration, context, intervals)).await?;
         tracing::info!(queue = registered.queue, maximum = %registered.maximum_capability, "registered with YARN");
 
@@ -96,9 +114,9 @@ impl MainLoop {
             node_label: profile.node_label.clone(),
         };
         let resources = ResourceManager::new(profile, registered.maximum_capability, registered.queue);
-        let (driver, effects) = JobDriver::new(application, settings, resources, watch, clock::now());
+        let (driver, effects) = JobDriver::new(application, settings, start, resources, watch, clock::now());
         let front = Front { executors, requests };
-        let mut main = Self { driver, yarn, cluster, outputs, front, files: JoinSet::new(), end: None };
+        let mut main = Self { driver, yarn, cluster, outputs, checkpoints, front, files: JoinSet::new(), end: None };
         main.carry_out(effects);
         main.tell(Event::Resource(manager::Event::FoundAgain(registered.containers_from_previous_attempts)));
         let outputs = main.outputs.clone();
@@ -123,7 +141,7 @@ impl MainLoop {
                 Some(done) = self.files.join_next() => match done {
                     Ok(event) => event,
                     Err(error) => {
-                        tracing::error!(%error, "work on the job's outputs ended abnormally");
+                        tracing::error!(%error, "work on the job's files ended abnormally");
                         Event::Tick
                     }
                 },
@@ -191,6 +209,14 @@ impl MainLoop {
                     let outputs = self.outputs.clone();
                     self.files.spawn(async move { Event::OutputsCommitted(outputs.commit(attempt).await) });
                 }
+                Effect::StoreCheckpoint(checkpoint) => {
+                    self.files.spawn(self.checkpoints.clone().store(checkpoint));
+                }
+                Effect::DiscardFiles(paths) => drop(self.files.spawn(self.checkpoints.clone().discard(paths))),
+                Effect::DisposeSavepoint { trigger, path } => {
+                    self.files.spawn(self.checkpoints.clone().dispose(trigger, path));
+                }
+                Effect::StepDown(reason) => self.end = Some(End::AttemptOver(reason)),
                 Effect::Done { result, cancelled } => {
                     tracing::info!(job = %result.job, status = %result.status, runtime_ms = result.runtime_ms, "job is over");
                     let verdict = ending::verdict(&result, cancelled);
@@ -232,6 +258,37 @@ impl MainLoop {
         let Front { executors, requests } = &mut self.front;
         let stopped = executors.shut_down(reason, STOP_LIMIT);
         answering(&mut self.driver, requests, stopped).await;
+    }
+
+    /// After the job's end: waits, within limits, until its files are in order and the results of operations have been
+    /// fetched. REST goes on answering meanwhile.
+    pub async fn settle(&mut self) {
+        let Self { driver, front: Front { requests, .. }, files, checkpoints, .. } = self;
+        let limit = Instant::now() + SETTLE_LIMIT;
+        while !files.is_empty() {
+            tokio::select! {
+                Some(done) = files.join_next() => {
+                    if let Ok(event) = done {
+                        drop(driver.handle(clock::now(), event));
+                    }
+                }
+                Some(request) = requests.recv() => drop(driver.handle(clock::now(), Event::Rest(request))),
+                () = sleep_until(limit) => {
+                    tracing::warn!(limit = ?SETTLE_LIMIT, "files of checkpoints were not removed in time");
+                    files.abort_all();
+                    break;
+                }
+            }
+        }
+        let cleaned = tokio::time::timeout_at(limit, checkpoints.clean_up());
+        let _ = answering(driver, requests, cleaned).await;
+        let limit = Instant::now() + READER_LIMIT;
+        while driver.awaits_reader() {
+            tokio::select! {
+                Some(request) = requests.recv() => drop(driver.handle(clock::now(), Event::Rest(request))),
+                () = sleep_until(limit) => break,
+            }
+        }
     }
 
     /// Tells YARN how the job ended, until it has stored it. REST goes on answering meanwhile.

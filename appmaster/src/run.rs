@@ -54,7 +54,7 @@ pub async fn run() -> anyhow::Result<()> {
         let client = ApplicationMasterClient::new(addresses, token, AmOptions::default())?;
         let parts = async {
             reconfigure(&logging, &application)?;
-            Box::pin(setup::parts(&environment, &application, &credentials)).await
+            Box::pin(setup::parts(&environment, &application, &credentials, &files)).await
         };
         match (parts.await, outputs) {
             (Ok(parts), Ok(outputs)) => {
@@ -113,6 +113,7 @@ async fn until_the_end(mut main: MainLoop, staging: &Staging) -> anyhow::Result<
                 main.stop_executors("the job is over").await;
                 abandon(&main.outputs()).await;
             }
+            main.settle().await;
             main.finish(&verdict).await.context("YARN does not know how the application ended")?;
             staging.remove(STAGING_LIMIT).await;
             Ok(())

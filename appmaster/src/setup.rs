@@ -3,10 +3,11 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use flumen_checkpoint::CheckpointError;
 use flumen_fs::{FileSystems, FsError, FsOptions};
 use flumen_hadoop::token::Credentials;
 use flumen_hadoop::yarn::{LaunchContext, LaunchError, RegistrationRequest, Resource};
-use flumen_jobmaster::Settings;
+use flumen_jobmaster::{Settings, Start};
 use flumen_model::config::{BadConfiguration, Configuration};
 use flumen_model::options::{deployment, execution, memory, yarn};
 use flumen_wire::application::{APPLICATION_FILE, Application};
@@ -15,6 +16,7 @@ use flumen_wire::tls::{InternalTls, SECURITY_FILE, SecurityError};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::checkpoints::Checkpoints;
 use crate::client_watch::ClientWatch;
 use crate::clock;
 use crate::environment::Environment;
@@ -55,6 +57,9 @@ pub enum SetupError {
     /// A path is none, or its file system is not known.
     #[error(transparent)]
     Files(#[from] FsError),
+    /// What the job is to start from can't be used.
+    #[error("the job can't start from its checkpoint or savepoint")]
+    Checkpoint(#[from] CheckpointError),
     /// The log can't be kept as configured.
     #[error(transparent)]
     Log(#[from] flumen_log::LogError),
@@ -79,6 +84,10 @@ pub struct Parts {
     pub intervals: Intervals,
     /// The JobMaster's options.
     pub settings: Settings,
+    /// What the job starts from.
+    pub start: Start,
+    /// Its checkpoints.
+    pub checkpoints: Checkpoints,
     /// Watches over the attached client.
     pub watch: ClientWatch,
 }
@@ -134,9 +143,12 @@ pub async fn parts(
     environment: &Environment,
     application: &Application,
     credentials: &Credentials,
+    files: &FileSystems,
 ) -> Result<Parts, SetupError> {
     let conf = &application.configuration;
-    let settings = Settings::read(conf, &application.graph)?;
+    let mut settings = Settings::read(conf, &application.graph)?;
+    let (checkpoints, start) =
+        Checkpoints::begin(files, application, environment.epoch(), &mut settings.checkpoints).await?;
     let profile = profile(conf, &application.user)?;
     let intervals = Intervals {
         awaiting: conf.get(&yarn::CONTAINER_REQUEST_HEARTBEAT)?,
@@ -144,7 +156,7 @@ pub async fn parts(
     };
 
     let (executors, rpc_port) = executor_server(environment, application).await?;
-    let (rest_port, requests) = serve_rest(environment, application).await?;
+    let (rest_port, requests) = serve_rest(environment, application, files).await?;
     let host = &environment.host;
     let registration = RegistrationRequest {
         host: host.clone(),
@@ -163,7 +175,7 @@ pub async fn parts(
         false => ClientWatch::off(),
     };
     tracing::info!(jobmanager = executor.jobmanager, rest = registration.tracking_url, "listening");
-    Ok(Parts { executors, requests, registration, context, profile, intervals, settings, watch })
+    Ok(Parts { executors, requests, registration, context, profile, intervals, settings, start, checkpoints, watch })
 }
 
 /// `host:port`, with brackets around an address of IPv6.
@@ -192,6 +204,7 @@ async fn executor_server(
 async fn serve_rest(
     environment: &Environment,
     application: &Application,
+    files: &FileSystems,
 ) -> Result<(u16, mpsc::Receiver<RestRequest>), SetupError> {
     let conf = &application.configuration;
     let ports = ports_of(deployment::REST_PORT.key, conf.find(&deployment::REST_PORT)?)?;
@@ -207,6 +220,7 @@ async fn serve_rest(
         token: application.rest_token.clone(),
         configuration: conf.clone(),
         log_dir: flumen_log::container_log_dir(),
+        files: files.clone(),
         clock: clock::timestamp,
     };
     let router = rest::router(RestState::new(options, sender));

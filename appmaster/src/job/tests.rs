@@ -4,15 +4,18 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use flumen_hadoop::yarn::Resource;
-use flumen_jobmaster::Timestamp;
+use flumen_jobmaster::{SnapshotWish, Timestamp};
 use flumen_model::ids::{SubtaskId, VertexId};
 use flumen_model::status::{ExecutionState, JobStatus};
 use flumen_wire::control::{FromWorker, PROTOCOL_VERSION, SubtaskIo, ToWorker, WorkerAddress};
+
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::clock;
 use crate::resource::manager::Profile;
 use crate::resource::testing::{container, container_id, status};
+use crate::rest::{CancelReply, SnapshotOrder, TriggerReply};
 use crate::testing::application;
 
 struct World {
@@ -41,7 +44,7 @@ impl World {
             user: "alice".into(),
         };
         let resources = ResourceManager::new(profile, Resource::new(8192, 8), "root.default".into());
-        let (driver, effects) = JobDriver::new(&application, settings, resources, watch, now);
+        let (driver, effects) = JobDriver::new(&application, settings, Start::default(), resources, watch, now);
         Self { driver, now, effects }
     }
 
@@ -146,6 +149,10 @@ fn brief(effect: &Effect) -> String {
         Effect::Resource(manager::Action::Launch(container)) => format!("launch {}", container.id.sequence()),
         Effect::Resource(other) => format!("{other:?}"),
         Effect::CommitOutputs { attempt } => format!("commit {attempt}"),
+        Effect::StoreCheckpoint(checkpoint) => format!("store {}", checkpoint.id),
+        Effect::DiscardFiles(paths) => format!("discard {paths:?}"),
+        Effect::DisposeSavepoint { path, .. } => format!("dispose {path}"),
+        Effect::StepDown(reason) => format!("step down: {reason}"),
         Effect::Done { result, cancelled } => match (&result.failure, cancelled) {
             (Some(failure), _) => format!("{}: {failure}", result.status),
             (None, Some(reason)) => format!("{} because {reason}", result.status),
@@ -275,4 +282,61 @@ fn executors_are_shown_with_their_slots_and_logs() {
     assert!(views[0].last_heartbeat > Timestamp(0));
     let logs = views[0].logs_url.as_deref().unwrap();
     assert_eq!(logs, format!("http://node1:8042/node/containerlogs/{}/alice", executor(2)));
+}
+
+impl World {
+    fn ask<T>(&mut self, request: impl FnOnce(oneshot::Sender<T>) -> RestRequest) -> T {
+        let (reply, mut answer) = oneshot::channel();
+        self.tell(Event::Rest(request(reply)));
+        answer.try_recv().unwrap()
+    }
+
+    fn snapshot(&mut self, job: u128, trigger: u128, wish: SnapshotWish) -> TriggerReply {
+        let order = SnapshotOrder { job: JobId(job), trigger: TriggerId(trigger), wish, then_cancel: true };
+        self.ask(|reply| RestRequest::Snapshot { order, reply })
+    }
+
+    fn operation(&mut self, trigger: u128, kind: OperationKind) -> Option<OperationState> {
+        self.ask(|reply| RestRequest::Operation { trigger: TriggerId(trigger), kind, reply })
+    }
+}
+
+#[test]
+fn a_snapshot_is_asked_of_the_jobmaster_and_its_answer_is_kept() {
+    let mut world = World::running();
+    let target = || SnapshotWish::Savepoint { target: Some("file:///sp".into()) };
+    assert_eq!(world.snapshot(8, 1, target()), TriggerReply::UnknownJob);
+    assert_eq!(world.snapshot(7, 1, SnapshotWish::Savepoint { target: None }), TriggerReply::NoDirectory);
+    assert_eq!(world.operation(1, OperationKind::Savepoint), None);
+    // A job in batch execution takes none, and says so at once.
+    assert_eq!(world.snapshot(7, 1, target()), TriggerReply::Accepted);
+    assert!(world.driver.awaits_reader());
+    let state = world.operation(1, OperationKind::Savepoint);
+    assert!(matches!(state, Some(OperationState::Failed(_))), "{state:?}");
+    assert!(!world.driver.awaits_reader());
+    assert_eq!(world.driver.master.status(), JobStatus::Running, "without a savepoint the job is not cancelled");
+    world.all_subtasks(ExecutionState::Finished);
+    world.tell(Event::OutputsCommitted(Ok(())));
+    assert_eq!(world.snapshot(7, 2, target()), TriggerReply::AlreadyOver(JobStatus::Finished));
+    assert_eq!(world.snapshot(7, 1, target()), TriggerReply::Accepted, "the one of before");
+}
+
+#[test]
+fn a_savepoint_is_disposed_of_once() {
+    let mut world = World::new();
+    let dispose = |reply| RestRequest::Dispose { trigger: TriggerId(1), path: "/sp".into(), reply };
+    assert_eq!(world.ask(dispose), TriggerReply::Accepted);
+    assert_eq!(world.seen(), ["dispose /sp"]);
+    assert_eq!(world.ask(dispose), TriggerReply::Accepted);
+    assert!(world.seen().is_empty());
+    assert_eq!(world.operation(1, OperationKind::Disposal), Some(OperationState::InProgress));
+    world.tell(Event::Disposed { trigger: TriggerId(1), state: OperationState::Disposed });
+    assert_eq!(world.operation(1, OperationKind::Disposal), Some(OperationState::Disposed));
+}
+
+#[test]
+fn an_attempt_that_was_superseded_steps_down() {
+    let mut world = World::running();
+    world.tell(Event::Superseded("epoch 2 leads".into()));
+    assert_eq!(world.seen(), ["step down: epoch 2 leads"]);
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use flumen_jobmaster::{JobDetails, Timestamp};
+use flumen_jobmaster::{CheckpointStatistics, JobDetails, Timestamp};
 use flumen_model::ids::JobId;
 use tokio::sync::oneshot;
 
 use super::error::RestError;
-use super::{CancelReply, ExecutorView, RestRequest, RestState};
+use super::{CancelReply, ExecutorView, RestRequest, RestState, SnapshotOrder, TriggerReply};
+use crate::job::{OperationKind, OperationState, TriggerId};
 
 /// The main loop answers from memory: when it takes longer it is in trouble, and a client is better told so than kept.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -35,6 +36,33 @@ impl RestState {
         }
     }
 
+    pub(super) async fn checkpoints(&self, job: JobId) -> Result<CheckpointStatistics, RestError> {
+        let statistics = self.ask(|reply| RestRequest::Checkpoints { job, reply }).await?;
+        let statistics = statistics.ok_or(RestError::NoJob(job))?;
+        if statistics.settings.batch { Err(RestError::NoCheckpoints(job)) } else { Ok(statistics) }
+    }
+
+    /// Starts a snapshot.
+    pub(super) async fn snapshot(&self, order: SnapshotOrder) -> Result<(), RestError> {
+        let job = order.job;
+        triggered(self.ask(|reply| RestRequest::Snapshot { order, reply }).await?, job)
+    }
+
+    /// Starts the removal of a savepoint.
+    pub(super) async fn dispose(&self, trigger: TriggerId, path: String) -> Result<(), RestError> {
+        triggered(self.ask(|reply| RestRequest::Dispose { trigger, path, reply }).await?, JobId(0))
+    }
+
+    pub(super) async fn operation(&self, trigger: TriggerId, kind: OperationKind) -> Result<OperationState, RestError> {
+        let what = match kind {
+            OperationKind::Checkpoint => "checkpoint operation",
+            OperationKind::Savepoint => "savepoint operation",
+            OperationKind::Disposal => "savepoint disposal",
+        };
+        let state = self.ask(|reply| RestRequest::Operation { trigger, kind, reply }).await?;
+        state.ok_or(RestError::NoOperation { what, trigger })
+    }
+
     pub(super) async fn client_heartbeat(&self, job: JobId, expires: Timestamp) -> Result<(), RestError> {
         let known = self.ask(|reply| RestRequest::ClientHeartbeat { job, expires, reply }).await?;
         if known { Ok(()) } else { Err(RestError::NoJob(job)) }
@@ -51,5 +79,15 @@ impl RestState {
             answer.await.map_err(|_| RestError::Ending)
         };
         tokio::time::timeout(ANSWER_WITHIN, exchange).await.unwrap_or(Err(RestError::Busy))
+    }
+}
+
+fn triggered(reply: TriggerReply, job: JobId) -> Result<(), RestError> {
+    match reply {
+        TriggerReply::Accepted => Ok(()),
+        TriggerReply::UnknownJob => Err(RestError::NoJob(job)),
+        TriggerReply::AlreadyOver(status) => Err(RestError::JobOver(status)),
+        TriggerReply::NoDirectory => Err(RestError::NoSavepointDirectory),
+        TriggerReply::TooMany => Err(RestError::TooManyOperations),
     }
 }

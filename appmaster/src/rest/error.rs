@@ -3,9 +3,13 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use flumen_fs::FsError;
+use flumen_model::checkpoint::CheckpointId;
 use flumen_model::ids::{JobId, VertexId};
 use flumen_model::status::JobStatus;
 use serde_json::json;
+
+use crate::job::TriggerId;
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,22 @@ pub(super) enum RestError {
     NoJob(JobId),
     #[error("Vertex {0} not found")]
     NoVertex(VertexId),
+    #[error("Checkpointing has not been enabled for job {0}: it runs in batch execution.")]
+    NoCheckpoints(JobId),
+    #[error("Could not find checkpointing statistics for checkpoint {0}.")]
+    NoCheckpoint(CheckpointId),
+    #[error("There is no {what} with the trigger id {trigger}; results are kept while the application runs.")]
+    NoOperation { what: &'static str, trigger: TriggerId },
+    #[error("state.savepoints.dir is not set: \"target-directory\" or \"targetDirectory\" has to say where it goes.")]
+    NoSavepointDirectory,
+    #[error("The directory of the request can't be used: {0}")]
+    BadDirectory(FsError),
+    #[error("Savepoints have the format CANONICAL; {0} is not there.")]
+    SavepointFormat(String),
+    #[error("Too many operations are under way; wait for one to end.")]
+    TooManyOperations,
+    #[error("The job has already reached the terminal state {0}: nothing can be taken of it.")]
+    JobOver(JobStatus),
     #[error("Could not find TaskExecutor {0}.")]
     NoExecutor(String),
     #[error("There is no log file `{0}`; GET /jobmanager/logs lists those that exist.")]
@@ -50,14 +70,24 @@ pub(super) enum RestError {
 impl RestError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::BadPathParameter { .. } | Self::BadQueryParameter { .. } | Self::BadQuery(_) | Self::BadBody(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::BadPathParameter { .. }
+            | Self::BadQueryParameter { .. }
+            | Self::BadQuery(_)
+            | Self::BadBody(_)
+            | Self::NoSavepointDirectory
+            | Self::BadDirectory(_)
+            | Self::SavepointFormat(_) => StatusCode::BAD_REQUEST,
+            Self::TooManyOperations => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoJob(_) | Self::NoVertex(_) | Self::NoExecutor(_) | Self::NoLog(_) | Self::NoRoute(_) => {
-                StatusCode::NOT_FOUND
-            }
-            Self::AlreadyOver(_) => StatusCode::CONFLICT,
+            Self::NoJob(_)
+            | Self::NoVertex(_)
+            | Self::NoCheckpoints(_)
+            | Self::NoCheckpoint(_)
+            | Self::NoOperation { .. }
+            | Self::NoExecutor(_)
+            | Self::NoLog(_)
+            | Self::NoRoute(_) => StatusCode::NOT_FOUND,
+            Self::AlreadyOver(_) | Self::JobOver(_) => StatusCode::CONFLICT,
             Self::StopMode => StatusCode::PERMANENT_REDIRECT,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Busy | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,

@@ -6,13 +6,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use flumen_jobmaster::{JobDetails, Timestamp};
+use flumen_fs::FileSystems;
+use flumen_jobmaster::{CheckpointStatistics, JobDetails, SnapshotWish, Timestamp};
 use flumen_model::config::Configuration;
 use flumen_model::ids::{ExecutorId, JobId};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::job::{OperationKind, OperationState, TriggerId};
+
 mod ask;
 mod auth;
+mod checkpoints;
 mod error;
 mod json;
 mod logs;
@@ -39,6 +43,8 @@ pub struct RestOptions {
     pub configuration: Configuration,
     /// The directory of the ApplicationMaster's log files; `None`: there are none to show.
     pub log_dir: Option<PathBuf>,
+    /// The file systems of paths in requests.
+    pub files: FileSystems,
     /// The time, for durations.
     pub clock: fn() -> Timestamp,
 }
@@ -64,6 +70,38 @@ pub enum RestRequest {
         /// What came of it.
         reply: oneshot::Sender<CancelReply>,
     },
+    /// The figures of a job's checkpoints.
+    Checkpoints {
+        /// Which job's.
+        job: JobId,
+        /// `None`: there is no such job.
+        reply: oneshot::Sender<Option<CheckpointStatistics>>,
+    },
+    /// Take a snapshot.
+    Snapshot {
+        /// Which, and under which number.
+        order: SnapshotOrder,
+        /// Whether it is being taken.
+        reply: oneshot::Sender<TriggerReply>,
+    },
+    /// Remove a savepoint.
+    Dispose {
+        /// The operation's number.
+        trigger: TriggerId,
+        /// Where the savepoint lies.
+        path: String,
+        /// Whether it is being removed.
+        reply: oneshot::Sender<TriggerReply>,
+    },
+    /// How far is an operation?
+    Operation {
+        /// Which.
+        trigger: TriggerId,
+        /// Of which kind.
+        kind: OperationKind,
+        /// `None`: there is none, or it is forgotten.
+        reply: oneshot::Sender<Option<OperationState>>,
+    },
     /// The attached client of a job is alive.
     ClientHeartbeat {
         /// Which.
@@ -73,6 +111,34 @@ pub enum RestRequest {
         /// True when the job is known.
         reply: oneshot::Sender<bool>,
     },
+}
+
+/// A snapshot that a client wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotOrder {
+    /// Of which job.
+    pub job: JobId,
+    /// The operation's number.
+    pub trigger: TriggerId,
+    /// What is wanted.
+    pub wish: SnapshotWish,
+    /// Whether the job is cancelled afterwards.
+    pub then_cancel: bool,
+}
+
+/// What came of a request to start an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TriggerReply {
+    /// It is under way, or was already.
+    Accepted,
+    /// There is no such job.
+    UnknownJob,
+    /// The job ended before.
+    AlreadyOver(flumen_model::status::JobStatus),
+    /// Neither the request nor `state.savepoints.dir` says where the savepoint goes.
+    NoDirectory,
+    /// Too many are under way.
+    TooMany,
 }
 
 /// What came of a request to cancel.

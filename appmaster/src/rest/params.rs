@@ -3,11 +3,13 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::request::Parts;
+use flumen_model::checkpoint::CheckpointId;
 use flumen_model::ids::{JobId, VertexId};
 use serde::de::DeserializeOwned;
 
 use super::RestState;
 use super::error::RestError;
+use crate::job::TriggerId;
 
 /// `:jobid`.
 pub(super) struct JobParam(pub(super) JobId);
@@ -15,13 +17,19 @@ pub(super) struct JobParam(pub(super) JobId);
 /// `:vertexid`.
 pub(super) struct VertexParam(pub(super) VertexId);
 
+/// `:triggerid`.
+pub(super) struct TriggerParam(pub(super) TriggerId);
+
+/// `:checkpointid`.
+pub(super) struct CheckpointParam(pub(super) CheckpointId);
+
 /// `:taskmanagerid` or `:filename`: the last parameter, as it is.
 pub(super) struct NameParam(pub(super) String);
 
 /// Query parameters.
 pub(super) struct QueryParams<T>(pub(super) T);
 
-/// A bounded body of JSON.
+/// A bounded body of JSON; none at all is an object without fields, as Flink has it.
 pub(super) struct JsonBody<T>(pub(super) T);
 
 impl FromRequestParts<RestState> for JobParam {
@@ -39,6 +47,25 @@ impl FromRequestParts<RestState> for VertexParam {
     async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, RestError> {
         let value = param(parts, state, "vertexid").await?;
         value.parse().map(Self).map_err(|_| RestError::BadPathParameter { name: "vertexid", value })
+    }
+}
+
+impl FromRequestParts<RestState> for TriggerParam {
+    type Rejection = RestError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, RestError> {
+        let value = param(parts, state, "triggerid").await?;
+        value.parse().map(Self).map_err(|_| RestError::BadPathParameter { name: "triggerid", value })
+    }
+}
+
+impl FromRequestParts<RestState> for CheckpointParam {
+    type Rejection = RestError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, RestError> {
+        let value = param(parts, state, "checkpointid").await?;
+        let id = value.parse().map(CheckpointId);
+        id.map(Self).map_err(|_| RestError::BadPathParameter { name: "checkpointid", value })
     }
 }
 
@@ -71,6 +98,7 @@ impl<T: DeserializeOwned> FromRequest<RestState> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &RestState) -> Result<Self, RestError> {
         let body = Bytes::from_request(request, state).await.map_err(|_| RestError::TooLarge)?;
+        let body = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
         serde_json::from_slice(&body).map(Self).map_err(|error| RestError::BadBody(error.to_string()))
     }
 }

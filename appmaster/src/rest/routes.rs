@@ -17,7 +17,7 @@ use super::json::job::{Job, JobIds, JobsOverview, Progress, Vertex};
 use super::json::outcome::{Exceptions, ExecutionResult, JobConfig, Status};
 use super::json::plan::JobPlan;
 use super::params::{JobParam, JsonBody, NameParam, QueryParams, VertexParam};
-use super::{RestState, logs, page};
+use super::{RestState, checkpoints, logs, page};
 
 /// No request that is served here has more to say.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -25,7 +25,7 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Exceptions that are shown unless `maxExceptions` says otherwise; Flink's number.
 const EXCEPTIONS_SHOWN: usize = 20;
 
-type Answer<T> = Result<Json<T>, RestError>;
+pub(super) type Answer<T> = Result<Json<T>, RestError>;
 
 /// All routes, each also under `/v1`, and the web page at `/`.
 pub fn router(state: RestState) -> Router {
@@ -63,6 +63,7 @@ fn api() -> Router<RestState> {
         .route("/jobmanager/logs", get(jobmanager_logs))
         .route("/jobmanager/logs/{name}", get(jobmanager_log_file))
         .route("/jobmanager/log", get(jobmanager_log))
+        .merge(checkpoints::api())
 }
 
 async fn not_found(uri: Uri) -> RestError {

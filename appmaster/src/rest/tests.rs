@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use flumen_fs::{FileSystems, FsOptions};
 use flumen_jobmaster::{
-    ExceptionEntry, JobDetails, RestartStrategy, Restarts, SplitProgress, SubtaskDetails, Timestamp, VertexDetails,
+    ExceptionEntry, JobDetails, RestartStrategy, Restarts, SnapshotWish, SplitProgress, SubtaskDetails, Timestamp,
+    VertexDetails,
 };
 use flumen_model::config::Configuration;
 use flumen_model::failure::{Blame, FailedSubtask, Failure};
@@ -17,7 +19,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::{CancelReply, ExecutorView, RestOptions, RestRequest, RestState, router};
+use super::{CancelReply, ExecutorView, RestOptions, RestRequest, RestState, SnapshotOrder, TriggerReply, router};
+
+mod checkpoints;
 
 const JOB: &str = "000000000000000000000000000000ab";
 const TOKEN: &str = "s3cret-token";
@@ -103,6 +107,8 @@ fn executors() -> Vec<ExecutorView> {
 enum Told {
     Cancel(JobId),
     Heartbeat(JobId, Timestamp),
+    Snapshot(SnapshotOrder),
+    Dispose(String),
 }
 
 struct Server {
@@ -134,6 +140,7 @@ async fn server(job: JobDetails, log_dir: Option<&Path>) -> Server {
         token: TOKEN.into(),
         configuration,
         log_dir: log_dir.map(Path::to_owned),
+        files: FileSystems::new(FsOptions::default()).unwrap(),
         clock: || Timestamp(2000),
     };
     let (sender, mut requests) = mpsc::channel(8);
@@ -150,6 +157,28 @@ async fn server(job: JobDetails, log_dir: Option<&Path>) -> Server {
                         true if job.status.is_terminal() => CancelReply::AlreadyOver(job.status),
                         true => CancelReply::Accepted,
                     });
+                }
+                RestRequest::Checkpoints { job: id, reply } => {
+                    drop(reply.send((id == job.job).then(|| checkpoints::statistics(job.mode))));
+                }
+                RestRequest::Snapshot { order, reply } => {
+                    let known = order.job == job.job;
+                    let outcome = match order.wish {
+                        _ if !known => TriggerReply::UnknownJob,
+                        _ if job.status.is_terminal() => TriggerReply::AlreadyOver(job.status),
+                        SnapshotWish::Savepoint { target: None } => TriggerReply::NoDirectory,
+                        SnapshotWish::Checkpoint { full: true } => TriggerReply::TooMany,
+                        _ => TriggerReply::Accepted,
+                    };
+                    tell.send(Told::Snapshot(order)).await.unwrap();
+                    let _ = reply.send(outcome);
+                }
+                RestRequest::Dispose { path, reply, .. } => {
+                    tell.send(Told::Dispose(path)).await.unwrap();
+                    let _ = reply.send(TriggerReply::Accepted);
+                }
+                RestRequest::Operation { trigger, kind, reply } => {
+                    drop(reply.send(checkpoints::operation(trigger, kind)));
                 }
                 RestRequest::ClientHeartbeat { job: id, expires, reply } => {
                     tell.send(Told::Heartbeat(id, expires)).await.unwrap();
@@ -431,6 +460,7 @@ async fn an_application_that_is_ending_says_so() {
         token: String::new(),
         configuration: Configuration::new(),
         log_dir: None,
+        files: FileSystems::new(FsOptions::default()).unwrap(),
         clock: || Timestamp(0),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

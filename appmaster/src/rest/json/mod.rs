@@ -1,10 +1,13 @@
 //! The shapes of the answers, as Flink 1.20 gives them. They are views of what is inside, not what is inside: no inner type
 //! is serialised as it is.
 
+pub(super) mod checkpoints;
 pub(super) mod cluster;
 pub(super) mod job;
+pub(super) mod operation;
 pub(super) mod outcome;
 pub(super) mod plan;
+mod summary;
 
 use flumen_jobmaster::Timestamp;
 

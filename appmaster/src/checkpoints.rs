@@ -1,0 +1,101 @@
+//! The job's checkpoints on their file system: what it starts from, what is completed and removed.
+
+use std::sync::Arc;
+
+use flumen_checkpoint::{Beginning, CheckpointError, Keeper, Origin, Places, StoreError, dispose_savepoint};
+use flumen_fs::FileSystems;
+use flumen_jobmaster::{CheckpointSettings, Start};
+use flumen_model::checkpoint::CompletedCheckpoint;
+use flumen_model::failure::{Blame, Failure};
+use flumen_model::ids::Epoch;
+use flumen_model::options::checkpointing;
+use flumen_wire::application::Application;
+
+use crate::job::{Event, OperationState, TriggerId};
+use crate::setup::SetupError;
+use crate::text::with_causes;
+
+/// Within the application's staging directory, for jobs without `state.checkpoints.dir`: these go with the application.
+const WITHOUT_DIRECTORY: &str = "checkpoints";
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Checkpoints {
+    keeper: Arc<Keeper>,
+    files: FileSystems,
+}
+
+impl Checkpoints {
+    /// Finds what the job starts from, and makes the directories in its settings full paths.
+    ///
+    /// # Errors
+    /// [`SetupError`]: the snapshot that the user names can't be used, or a newer attempt of the application runs.
+    pub async fn begin(
+        files: &FileSystems,
+        application: &Application,
+        epoch: Epoch,
+        settings: &mut CheckpointSettings,
+    ) -> Result<(Self, Start), SetupError> {
+        let full = |path: String| files.resolve(&path).map(|path| path.to_string());
+        settings.savepoint_directory = settings.savepoint_directory.take().map(full).transpose()?;
+        if !settings.batch {
+            let configured = settings.directory.take();
+            let staging = || format!("{}/{WITHOUT_DIRECTORY}", application.staging);
+            settings.directory = Some(full(configured.unwrap_or_else(staging))?);
+        }
+        let places = Places {
+            checkpoints: settings.directory.clone().filter(|_| !settings.batch),
+            from: application.configuration.find(&checkpointing::SAVEPOINT_PATH)?,
+        };
+        let origin = Origin { job: application.job, epoch };
+        let (keeper, beginning) = Keeper::begin(files.clone(), origin, &places).await?;
+        let Beginning { from, inherited, directory } = beginning;
+        Ok((Self { keeper: Arc::new(keeper), files: files.clone() }, Start { from, inherited, directory }))
+    }
+
+    /// Completes one.
+    pub async fn store(self, checkpoint: Box<CompletedCheckpoint>) -> Event {
+        let id = checkpoint.id;
+        match self.keeper.store(&checkpoint).await {
+            Ok(()) => {
+                tracing::info!(checkpoint = %id, directory = checkpoint.directory, "checkpoint completed");
+                Event::CheckpointStored { checkpoint: id, result: Ok(()) }
+            }
+            Err(StoreError::Superseded(error)) => Event::Superseded(error.to_string()),
+            Err(error) => {
+                tracing::warn!(checkpoint = %id, error = with_causes(&error), "a checkpoint could not be completed");
+                Event::CheckpointStored { checkpoint: id, result: Err(error.into_failure()) }
+            }
+        }
+    }
+
+    /// Removes what no checkpoint needs any more.
+    pub async fn discard(self, paths: Vec<String>) -> Event {
+        // Logged there; nothing depends on it.
+        drop(self.keeper.discard(paths).await);
+        Event::FilesDiscarded
+    }
+
+    /// Removes a savepoint.
+    pub async fn dispose(self, trigger: TriggerId, path: String) -> Event {
+        let disposed = async {
+            let path = self.files.resolve(&path)?;
+            dispose_savepoint(&self.files, &path).await?;
+            tracing::info!(%path, "savepoint disposed");
+            Ok::<_, CheckpointError>(())
+        };
+        let state = match disposed.await {
+            Ok(()) => OperationState::Disposed,
+            Err(error) => {
+                let text = format!("savepoint `{path}` could not be disposed of: {}", with_causes(&error));
+                OperationState::Failed(Failure::new(Blame::Outside, text))
+            }
+        };
+        Event::Disposed { trigger, state }
+    }
+
+    /// Removes the directory of a job that is over, if no checkpoint is left in it.
+    pub async fn clean_up(&self) {
+        self.keeper.clean_up().await;
+    }
+}
