@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use flumen_model::checkpoint::{Barrier, Redistribution};
+use flumen_model::checkpoint::{Barrier, Redistribution, SubtaskSnapshot};
 use flumen_model::ids::OperatorId;
 use flumen_state::PendingSnapshot;
 
@@ -14,6 +14,8 @@ use crate::batch::{Batch, EventTime};
 use crate::exchange::codec;
 use crate::exchange::gate::ChannelOrigin;
 use crate::operator::{Data, TaskResult};
+use crate::subtask::SubtaskContext;
+use crate::upload::{self, Uploaded};
 
 /// What the operators of one subtask give to a checkpoint. It passes through the chain with the barrier; afterwards it is
 /// written in the background while the subtask goes on.
@@ -87,6 +89,16 @@ impl Snapshot {
     /// Has something done, in the background, before the snapshot counts; an error of it declines the checkpoint.
     pub fn before_ack(&mut self, work: BeforeAck) {
         self.parts.before_ack.push(work);
+    }
+
+    /// Writes everything, outside of a running subtask: for operators under test. Waits for the operator's thread to go on
+    /// with its part.
+    ///
+    /// # Errors
+    /// Something can't be written, or the operator is gone.
+    pub async fn write(self, context: &SubtaskContext) -> TaskResult<SubtaskSnapshot> {
+        let (written, _) = upload::write(context, self, &Uploaded::default()).await?;
+        Ok(written)
     }
 
     /// Adds records that the barrier overtook.

@@ -6,7 +6,12 @@ use crate::metadata::{PACKAGES, members};
 const ARROWS: &[(&str, &[&str])] = &[
     ("flumen-examples", &["flumen"]),
     ("flumen", &["flumen-worker", "flumen-jobmaster", "flumen-checkpoint", "flumen-fs", "flumen-wire", "flumen-model"]),
-    ("flumen-worker", &["flumen-state", "flumen-checkpoint", "flumen-fs", "flumen-wire", "flumen-model"]),
+    (
+        "flumen-worker",
+        // The testkit for tests alone: it links the worker, so that cargo refuses anything else.
+        &["flumen-testkit", "flumen-state", "flumen-checkpoint", "flumen-fs", "flumen-wire", "flumen-model"],
+    ),
+    ("flumen-testkit", &["flumen-worker", "flumen-fs", "flumen-model"]),
     // Decides, and acts through small traits: no YARN, no HDFS, no REST.
     ("flumen-jobmaster", &["flumen-wire", "flumen-model"]),
     // These three never link user code or the worker: a job can't crash them.

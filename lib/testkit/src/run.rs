@@ -1,0 +1,239 @@
+//! One run of the operator, in one mode.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use flumen_model::checkpoint::{CheckpointId, SubtaskSnapshot};
+use flumen_model::key_group::{key_group, key_hash, subtask_of};
+use flumen_worker::batch::{Batch, END_OF_TIME, EventTime};
+use flumen_worker::operator::{Clock, Data, Push, Signal, TaskError, TaskResult};
+use flumen_worker::restore::Restored;
+use flumen_worker::subtask::SubtaskContext;
+
+use crate::checkpoints::{self, Writing};
+use crate::element::Element;
+use crate::harness::{Harness, Mode};
+use crate::receiver::{Received, Receiver};
+use crate::world::{MAX_PARALLELISM, OPERATOR, World};
+
+/// For how long one step of an operator may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// One instance of the operator.
+struct Instance<In> {
+    context: SubtaskContext,
+    head: Box<dyn Push<In>>,
+}
+
+/// See the module.
+pub(crate) struct Run<'a, In, Out> {
+    harness: &'a Harness<In, Out>,
+    mode: Mode,
+    world: World,
+    instances: Vec<Instance<In>>,
+    received: Received<Out>,
+    /// What a new instance is told first, as it would be by its senders.
+    watermark: Option<EventTime>,
+    idle: bool,
+    checkpoint: CheckpointId,
+}
+
+impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
+    pub(crate) fn new(harness: &'a Harness<In, Out>, mode: Mode, backend: &str) -> Self {
+        Self {
+            harness,
+            mode,
+            world: World::new(&harness.options, backend),
+            instances: Vec::new(),
+            received: Received::default(),
+            watermark: None,
+            idle: false,
+            checkpoint: CheckpointId(0),
+        }
+    }
+
+    /// Runs it, and returns what was emitted.
+    pub(crate) fn to_end(mut self) -> TaskResult<Vec<Element<Out>>> {
+        self.start(1, None)?;
+        let mut input = self.harness.input.iter().peekable();
+        let mut batch = Vec::new();
+        let mut step = 0;
+        while let Some(element) = input.next() {
+            if let Element::Record(record, time) = element {
+                batch.push((record.clone(), *time));
+                if self.mode == Mode::Batched && input.peek().is_some_and(|next| next.is_record()) {
+                    continue;
+                }
+                self.push(&mut batch)?;
+            } else {
+                self.signal(element)?;
+            }
+            step += 1;
+            self.after(element, step)?;
+        }
+        drop(std::mem::take(&mut self.instances));
+        Ok(std::mem::take(&mut *self.received.borrow_mut()))
+    }
+
+    fn start(&mut self, parallelism: u32, snapshots: Option<Vec<SubtaskSnapshot>>) -> TaskResult {
+        self.instances.clear();
+        self.world.next_attempt();
+        let emitted = self.received.borrow().len();
+        let mut restores = match &snapshots {
+            None => Vec::new(),
+            Some(snapshots) => checkpoints::assign(self.checkpoint, snapshots, parallelism),
+        };
+        for index in (0..parallelism).rev() {
+            let mut context = self.world.context(index, parallelism);
+            if let Some(restore) = restores.pop() {
+                context.restored = Arc::new(Restored::load(restore, &context)?);
+            }
+            let received = Received::clone(&self.received);
+            let output = match self.mode {
+                Mode::SlowReceiver => Receiver::slow(received, Arc::clone(&context.backlog)),
+                _ => Receiver::new(received),
+            };
+            let mut head = (self.harness.make)(&context, OPERATOR, Box::new(output))?;
+            head.signal(Signal::Resume)?;
+            self.instances.insert(0, Instance { context, head });
+        }
+        if snapshots.is_some() {
+            // What the senders say first, after a restore. It has been compared already.
+            for instance in &mut self.instances {
+                instance.settle()?;
+                if let Some(time) = self.watermark {
+                    instance.head.signal(Signal::Watermark(time))?;
+                }
+                if self.idle {
+                    instance.head.signal(Signal::Idle(true))?;
+                }
+                instance.settle()?;
+            }
+            let mut received = self.received.borrow_mut();
+            let again = received.split_off(emitted);
+            received.extend(again.into_iter().filter(Element::is_record));
+        }
+        Ok(())
+    }
+
+    /// Gives records to the instances that own them.
+    fn push(&mut self, records: &mut Vec<(In, EventTime)>) -> TaskResult {
+        let parallelism = self.instances.len() as u32;
+        let mut batches: Vec<Batch<In>> = self.instances.iter().map(|_| Batch::new()).collect();
+        for (record, time) in records.drain(..) {
+            let key = self.harness.route.as_ref().map(|route| route(&record));
+            match key {
+                None => batches[0].push(record, time),
+                Some(None) => batches.iter_mut().for_each(|batch| batch.push(record.clone(), time)),
+                Some(Some(key)) => {
+                    let group = key_group(key_hash(&key), MAX_PARALLELISM);
+                    batches[subtask_of(group, parallelism, MAX_PARALLELISM) as usize].push(record, time);
+                }
+            }
+        }
+        for (instance, batch) in self.instances.iter_mut().zip(&mut batches) {
+            if !batch.is_empty() {
+                instance.head.push(batch)?;
+                assert!(batch.is_empty(), "the operator left records in the batch");
+            }
+            instance.settle()?;
+        }
+        Ok(())
+    }
+
+    fn signal(&mut self, element: &Element<In>) -> TaskResult {
+        match element {
+            Element::Watermark(time) => self.watermark = Some(*time),
+            Element::Idle(idle) => self.idle = *idle,
+            Element::ProcessingTime(now) => self.world.clock.store(*now, Ordering::Relaxed),
+            Element::End => self.watermark = Some(END_OF_TIME),
+            Element::Record(..) | Element::Split(_) => {}
+        }
+        for Instance { context, head } in &mut self.instances {
+            match element {
+                Element::Watermark(time) => head.signal(Signal::Watermark(*time))?,
+                Element::Idle(idle) => head.signal(Signal::Idle(*idle))?,
+                Element::Split(split) => head.signal(Signal::Split(*split))?,
+                Element::End => {
+                    head.signal(Signal::Watermark(END_OF_TIME))?;
+                    head.signal(Signal::End)?;
+                }
+                Element::ProcessingTime(_) | Element::Record(..) => {}
+            }
+            settle(context, &mut **head)?;
+        }
+        Ok(())
+    }
+
+    /// What the mode does after each element.
+    fn after(&mut self, element: &Element<In>, step: usize) -> TaskResult {
+        let ended = matches!(element, Element::End);
+        match self.mode {
+            Mode::OneByOne | Mode::Batched | Mode::SlowReceiver => {}
+            Mode::Checkpoints | Mode::RestoreAfterEach | Mode::Rescaled => {
+                let snapshots = self.snapshot()?;
+                let parallelism = [1, 3, 2][step % 3];
+                match self.mode {
+                    Mode::RestoreAfterEach if !ended => self.start(1, Some(snapshots))?,
+                    Mode::Rescaled if !ended => self.start(parallelism, Some(snapshots))?,
+                    _ => {
+                        let completed = self.checkpoint;
+                        self.instances.iter_mut().try_for_each(|i| i.head.signal(Signal::Completed(completed)))?;
+                    }
+                }
+            }
+        }
+        if ended {
+            self.instances.iter_mut().try_for_each(|instance| instance.head.signal(Signal::Close))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a checkpoint: returns what each instance wrote.
+    fn snapshot(&mut self) -> TaskResult<Vec<SubtaskSnapshot>> {
+        self.checkpoint = CheckpointId(self.checkpoint.0 + 1);
+        let mut written = Vec::new();
+        for Instance { context, head } in &mut self.instances {
+            let mut snapshot = checkpoints::begin(self.checkpoint, self.world.directory.path());
+            head.signal(Signal::Barrier(&mut snapshot))?;
+            let mut writing = Writing::start(snapshot, context);
+            let begun = Instant::now();
+            written.push(loop {
+                head.signal(Signal::Background(&mut false))?;
+                if let Some(written) = writing.written()? {
+                    break written;
+                }
+                assert!(begun.elapsed() < LIMIT, "the snapshot did not become complete");
+                context.handle.park(Duration::from_millis(1));
+            });
+        }
+        Ok(written)
+    }
+}
+
+impl<In> Instance<In> {
+    fn settle(&mut self) -> TaskResult {
+        settle(&self.context, &mut *self.head)
+    }
+}
+
+/// What a subtask does between two batches, until it may take input again.
+fn settle<In>(context: &SubtaskContext, head: &mut dyn Push<In>) -> TaskResult {
+    let begun = Instant::now();
+    loop {
+        let mut clock = Clock { now: context.worker.time.now(), next: None };
+        head.signal(Signal::Time(&mut clock))?;
+        if context.backlog.is_empty() {
+            return head.signal(Signal::Flush);
+        }
+        head.signal(Signal::Resume)?;
+        if !context.backlog.is_empty() {
+            if begun.elapsed() > LIMIT {
+                return Err(TaskError::Canceled);
+            }
+            context.handle.park(Duration::from_millis(1));
+        }
+    }
+}
