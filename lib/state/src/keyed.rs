@@ -124,7 +124,7 @@ impl<K: Key> Keyed<K> {
                     }
                 },
                 Backend::Rows(rows) => {
-                    let state = rows::add(&*rows.store, typed)?;
+                    let state = rows::add(rows, typed)?;
                     ValueInner::Rows(RowTable::new(Rc::clone(rows), name, state, ttl))
                 }
             };
@@ -155,7 +155,7 @@ impl<K: Key> Keyed<K> {
                     }
                 },
                 Backend::Rows(rows) => {
-                    let state = rows::add(&*rows.store, typed)?;
+                    let state = rows::add(rows, typed)?;
                     ListInner::Rows(RowList::new(Rc::clone(rows), name, state, ttl))
                 }
             };
@@ -189,7 +189,7 @@ impl<K: Key> Keyed<K> {
                     }
                 },
                 Backend::Rows(rows) => {
-                    let state = rows::add(&*rows.store, typed)?;
+                    let state = rows::add(rows, typed)?;
                     MapInner::Rows(RowMap::new(Rc::clone(rows), name, state, ttl))
                 }
             };
@@ -238,7 +238,7 @@ impl<K: Key> Keyed<K> {
                     (table.clone(), table.erased())
                 })?),
                 Backend::Rows(rows) => {
-                    let state = rows::add(&*rows.store, typed)?;
+                    let state = rows::add(rows, typed)?;
                     table::Inner::Rows(RowTable::new(Rc::clone(rows), name, state, None))
                 }
             }))
@@ -257,7 +257,7 @@ impl<K: Key> Keyed<K> {
                     (timers.clone(), timers.erased())
                 })?),
                 Backend::Rows(rows) => {
-                    let state = rows::add(&*rows.store, typed)?;
+                    let state = rows::add(rows, typed)?;
                     Timers::in_rows(RowTimers::new(Rc::clone(rows), name.to_owned(), state)?)
                 }
             })

@@ -48,7 +48,7 @@ pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueSta
 pub use keyed::Keyed;
 pub use meta::{StateKind, StateMeta};
 pub use options::{BackendKind, BackendOptions};
-pub use restore::{PartsInMemory, RestoredKeyed, SnapshotReader};
+pub use restore::{PartCopy, PartsInMemory, RestoredKeyed, SnapshotReader};
 pub use snapshot::{FileSource, PendingSnapshot, SnapshotBytes, SnapshotFile};
 pub use table::Table;
 pub use timers::Timers;

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 use flumen_model::checkpoint::KeyedState;
+
+use crate::error::{StateError, StateErrorKind};
 
 /// Reads the parts of one [`KeyedState`]. What the handles mean, and whether a checksum is compared, is its own affair.
 pub trait SnapshotReader {
@@ -13,6 +17,44 @@ pub trait SnapshotReader {
     /// # Errors
     /// There is no such part, it ends before, or it can't be read.
     fn read_exact_at(&mut self, part: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Copies whole parts to local files that are not there yet. A reader that has parts on this host already, or can fetch
+    /// several at once, had better do so itself.
+    ///
+    /// # Errors
+    /// As [`Self::read_exact_at`], or a file can't be written. Names the part.
+    fn copy(&mut self, parts: &[PartCopy]) -> Result<(), StateError> {
+        let mut buffer = vec![0; COPIED_BYTES];
+        for PartCopy { part, length, path } in parts {
+            let mut copy = || -> io::Result<()> {
+                let mut file = File::create_new(path)?;
+                let mut offset = 0;
+                while offset < *length {
+                    let count = buffer.len().min(usize::try_from(length - offset).unwrap_or(usize::MAX));
+                    self.read_exact_at(part, offset, &mut buffer[..count])?;
+                    file.write_all(&buffer[..count])?;
+                    offset += count as u64;
+                }
+                Ok(())
+            };
+            copy().map_err(|source| StateErrorKind::Read { part: part.clone(), source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that are copied at once.
+const COPIED_BYTES: usize = 1 << 20;
+
+/// A part that is to become a local file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartCopy {
+    /// The part's name.
+    pub part: String,
+    /// Its length, bytes.
+    pub length: u64,
+    /// The file.
+    pub path: PathBuf,
 }
 
 /// One piece of keyed state to begin with, and how to read it.

@@ -32,10 +32,12 @@ pub(crate) use timers::RowTimers;
 use std::ops::ControlFlow;
 
 use crate::error::StateError;
-use crate::typed::Typed;
+use crate::traits::Key;
+use crate::typed::{RowConverter, Typed};
 
 /// The number of a state: a new one, or a restored one, whose rows are made to be of its types.
-pub(crate) fn add(store: &dyn RowStore, typed: Typed) -> Result<usize, StateError> {
+pub(crate) fn add<K: Key>(rows: &RowContext<K>, typed: Typed) -> Result<usize, StateError> {
+    let store = &*rows.store;
     let states = store.states();
     let Some(state) = states.iter().position(|meta| meta.name == typed.meta.name) else {
         return store.create(typed.meta);
@@ -46,7 +48,7 @@ pub(crate) fn add(store: &dyn RowStore, typed: Typed) -> Result<usize, StateErro
     }
     let convert = typed.converter(written)?;
     if !convert.is_identity() {
-        rewrite(store, state, &typed, &convert)?;
+        rewrite(store, state, &typed, &convert, rows.context.now())?;
     }
     store.describe(state, typed.meta)?;
     Ok(state)
@@ -57,7 +59,8 @@ fn rewrite(
     store: &dyn RowStore,
     state: usize,
     typed: &Typed,
-    convert: &crate::typed::RowConverter,
+    convert: &RowConverter,
+    now_ms: i64,
 ) -> Result<(), StateError> {
     const SLICE: usize = 1000;
     let name = &typed.meta.name;
@@ -74,7 +77,7 @@ fn rewrite(
         from.push(0);
         for (row, value) in &rows {
             let mut put = Ok(());
-            let converted = convert.value(value, 0, |value| {
+            let converted = convert.value(value, now_ms, |value| {
                 put = store.put(state, row, value);
                 Ok(())
             });

@@ -119,6 +119,15 @@ pub(crate) fn blocks() -> (ChunkSender, CanonicalBlocks) {
     (ChunkSender { sender, held: None, failed: false, abandoned: false }, CanonicalBlocks { receiver, complete: false })
 }
 
+/// The blocks of a writer that has finished.
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) fn whole(mut writer: Writer) -> CanonicalBlocks {
+    let (sender, receiver) = sync_channel(writer.waiting_blocks() + 1);
+    let mut sender = ChunkSender { sender, held: None, failed: false, abandoned: false };
+    sender.send(&mut writer, false);
+    CanonicalBlocks { receiver, complete: false }
+}
+
 impl ChunkSender {
     /// Gives on what the writer has ready; true when there is, or will be, more to give.
     ///
@@ -132,7 +141,7 @@ impl ChunkSender {
                     Some(block) => Message::Block(block),
                     None if writer.is_finished() => {
                         self.failed = true;
-                        Message::Complete
+                        writer.stray().map_or(Message::Complete, Message::Failed)
                     }
                     None => return true,
                 },

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use flumen_model::checkpoint::KeyGroupRange;
 
 use crate::codec::put_bytes;
+use crate::error::StateError;
 use crate::meta::StateMeta;
 
 use super::layout::{CHUNK_MARK, Chunk, END_MAGIC, Header, MAGIC, VERSION, checksum};
@@ -32,8 +33,8 @@ pub struct Writer {
     tail: Vec<u8>,
     blocks: VecDeque<Vec<u8>>,
     waiting: usize,
-    /// A row of a group that is not in the range.
-    strays: u64,
+    /// State and group of a row whose group is not in the range.
+    stray: Option<(usize, u32)>,
     finished: bool,
 }
 
@@ -65,7 +66,7 @@ impl Writer {
             tail: Vec::new(),
             blocks: VecDeque::new(),
             waiting: 0,
-            strays: 0,
+            stray: None,
             finished: false,
         };
         writer.tail = first;
@@ -78,7 +79,7 @@ impl Writer {
     pub fn row(&mut self, state: usize, group: u32, key: &[u8], namespace: &[u8], user_key: &[u8], value: &[u8]) {
         let groups = self.header.groups;
         if !groups.contains(group) || state >= self.header.states.len() {
-            self.strays += 1;
+            self.stray.get_or_insert((state, group));
             return;
         }
         let chunk = &mut self.open[state * groups.groups().len() + (group - groups.start) as usize];
@@ -178,10 +179,21 @@ impl Writer {
         self.finished
     }
 
-    /// Rows that were left out because their key group is not in the range: keys that came to the wrong subtask, or whose
-    /// serialised form changes.
-    pub fn strays(&self) -> u64 {
-        self.strays
+    /// Blocks that are ready.
+    pub fn waiting_blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// An error if rows were left out because their key group is not in the range.
+    pub fn stray(&self) -> Option<StateError> {
+        let (state, group) = self.stray?;
+        let (name, groups) = (self.state_name(state), self.header.groups);
+        Some(StateError::misuse(format!(
+            "state `{name}` has a key of key group {group} in a subtask with the groups {} to {}: equal keys must serialise \
+             equally, always",
+            groups.start,
+            groups.end.saturating_sub(1)
+        )))
     }
 
     /// The name of a state.
