@@ -233,7 +233,9 @@ impl ExecutorHandle {
             tracing::debug!(%id, "is not connected: a command for it is dropped");
             return;
         };
-        if let Some(Err(mpsc::error::TrySendError::Full(_))) = outbox.as_ref().map(|outbox| outbox.try_send(command)) {
+        if let Some(queue) = outbox
+            && let Err(mpsc::error::TrySendError::Full(_)) = queue.try_send(command)
+        {
             // Ends the connection's writer.
             *outbox = None;
         }
