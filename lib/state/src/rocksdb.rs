@@ -11,6 +11,7 @@
 
 mod cache;
 mod contents;
+mod expiry;
 mod files;
 mod heads;
 mod instance;

@@ -4,7 +4,7 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
@@ -15,7 +15,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::{StateError, StateErrorKind};
 use crate::meta::{StateKind, StateMeta};
 use crate::options::BackendOptions;
+use crate::ttl::StateTtlConfig;
 
+use super::expiry::Expiry;
 use super::shared::SharedRocksDb;
 use super::tuning;
 
@@ -56,6 +58,8 @@ impl Drop for Directory {
 pub(super) struct Instance {
     db: Db,
     shared: SharedRocksDb,
+    /// The clock of expiring state, and when it expires, by state; none in an instance for reading.
+    expiry: Option<(fn() -> i64, Mutex<Vec<Expiry>>)>,
     directory: Arc<Directory>,
 }
 
@@ -64,12 +68,15 @@ impl Instance {
     pub(super) fn open(
         directory: Arc<Directory>,
         shared: SharedRocksDb,
+        clock: fn() -> i64,
         states: &[StateMeta],
     ) -> Result<Self, StateError> {
         let path = db_path(&directory);
-        let db = Db::open_cf_descriptors(&tuning::instance(&shared), &path, families(&shared, states))
+        let expiry: Vec<_> = states.iter().map(|meta| Expiry::of(meta, clock)).collect();
+        let families = families(&shared, states, |state| expiry.get(state));
+        let db = Db::open_cf_descriptors(&tuning::instance(&shared), &path, families)
             .map_err(backend(format!("opening RocksDB in {}", path.display())))?;
-        Ok(Self { db, shared, directory })
+        Ok(Self { db, shared, expiry: Some((clock, Mutex::new(expiry))), directory })
     }
 
     /// Opens what is in that directory for reading alone.
@@ -81,19 +88,45 @@ impl Instance {
         let path = db_path(&directory);
         let mut options = tuning::instance(&shared);
         options.create_if_missing(false);
-        let db = Db::open_cf_descriptors_read_only(&options, &path, families(&shared, states), false)
+        let db = Db::open_cf_descriptors_read_only(&options, &path, families(&shared, states, |_| None), false)
             .map_err(backend(format!("opening the RocksDB snapshot in {}", path.display())))?;
-        Ok(Self { db, shared, directory: Arc::new(directory) })
+        Ok(Self { db, shared, expiry: None, directory: Arc::new(directory) })
     }
 
     pub(super) fn directory(&self) -> &Arc<Directory> {
         &self.directory
     }
 
-    pub(super) fn create_state(&self, state: usize, kind: StateKind) -> Result<(), StateError> {
+    /// Adds the next state.
+    pub(super) fn create_state(&self, state: usize, meta: &StateMeta) -> Result<(), StateError> {
+        let expiry = self.expiry.as_ref().map(|(clock, known)| {
+            let expiry = Expiry::of(meta, *clock);
+            lock(known).push(expiry.clone());
+            expiry
+        });
         self.db
-            .create_cf(Name::of(state).as_str(), &tuning::family(&self.shared, kind))
+            .create_cf(Name::of(state).as_str(), &tuning::family(&self.shared, meta.kind, expiry.as_ref()))
             .map_err(backend("creating a column family"))
+    }
+
+    /// Says when a state's rows expire from now on, and so may be dropped.
+    pub(super) fn set_ttl(&self, state: usize, ttl: Option<StateTtlConfig>) {
+        if let Some((_, known)) = &self.expiry
+            && let Some(expiry) = lock(known).get(state)
+        {
+            expiry.set(ttl);
+        }
+    }
+
+    /// Rewrites all files, without what has expired.
+    #[cfg(test)]
+    pub(super) fn compact(&self, state: usize) -> Result<(), StateError> {
+        let family = self.family(state)?;
+        self.db.flush_cf(&family).map_err(backend("flushing"))?;
+        let mut options = rocksdb::CompactOptions::default();
+        options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+        self.db.compact_range_cf_opt(&family, None::<&[u8]>, None::<&[u8]>, &options);
+        Ok(())
     }
 
     pub(super) fn family(&self, state: usize) -> Result<Arc<BoundColumnFamily<'_>>, StateError> {
@@ -151,13 +184,21 @@ pub(super) fn db_path(directory: &Directory) -> PathBuf {
     directory.path().join("db")
 }
 
-fn families(shared: &SharedRocksDb, states: &[StateMeta]) -> Vec<ColumnFamilyDescriptor> {
+fn families<'a>(
+    shared: &SharedRocksDb,
+    states: &[StateMeta],
+    expiry: impl Fn(usize) -> Option<&'a Expiry>,
+) -> Vec<ColumnFamilyDescriptor> {
     let family = |(state, meta): (usize, &StateMeta)| {
-        ColumnFamilyDescriptor::new(Name::of(state).as_str(), tuning::family(shared, meta.kind))
+        ColumnFamilyDescriptor::new(Name::of(state).as_str(), tuning::family(shared, meta.kind, expiry(state)))
     };
     // It is always there, and empty.
-    let default = ColumnFamilyDescriptor::new("default", tuning::family(shared, StateKind::Value));
+    let default = ColumnFamilyDescriptor::new("default", tuning::family(shared, StateKind::Value, None));
     [default].into_iter().chain(states.iter().enumerate().map(family)).collect()
+}
+
+fn lock(expiry: &Mutex<Vec<Expiry>>) -> MutexGuard<'_, Vec<Expiry>> {
+    expiry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a state's column family is called. Not on the heap: it is needed for each row that is read.
@@ -220,5 +261,49 @@ mod tests {
         assert!(path.starts_with(parent.path()) && path.is_dir());
         drop(directory);
         assert!(!path.try_exists().unwrap());
+    }
+
+    #[test]
+    fn expired_rows_go_when_files_are_merged() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = Arc::new(Directory::create(parent.path().join("instance")).unwrap());
+        let instance = Instance::open(directory, SharedRocksDb::default(), || 5_000, &[]).unwrap();
+        let ttl = Some(StateTtlConfig::new(1_000));
+        let text = String::new;
+        let meta = StateMeta {
+            name: text(),
+            kind: StateKind::Value,
+            key: text(),
+            namespace: text(),
+            user_key: text(),
+            value: text(),
+            ttl,
+        };
+        instance.create_state(0, &meta).unwrap();
+        let fill = || {
+            let mut batch = WriteBatch::default();
+            for (row, used) in [(b"a", 3_999i64), (b"b", 4_000), (b"c", 4_001)] {
+                batch.put_cf(&instance.family(0).unwrap(), row, used.to_le_bytes());
+            }
+            instance.write(batch).unwrap();
+        };
+        let rows = || {
+            instance.compact(0).unwrap();
+            let mut rows = String::new();
+            instance
+                .scan(0, &[], &[], |row, _| {
+                    rows.push_str(str::from_utf8(row).unwrap());
+                    true
+                })
+                .unwrap();
+            rows
+        };
+        fill();
+        assert_eq!(rows(), "c");
+        instance.set_ttl(0, None);
+        fill();
+        assert_eq!(rows(), "abc");
+        instance.set_ttl(0, ttl);
+        assert_eq!(rows(), "c");
     }
 }

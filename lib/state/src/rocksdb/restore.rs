@@ -3,20 +3,18 @@
 //! Files of an instance with the same key groups are taken as they are, and go on being shared between checkpoints. Otherwise
 //! the rows of the own key groups are copied: out of the instances into new sorted files, out of the canonical format one by one.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use flumen_model::checkpoint::{KeyGroupRange, KeyedFormat};
+use flumen_model::checkpoint::{KeyGroupRange, KeyedFormat, StateHandle};
 use rocksdb::{SstFileWriter, WriteBatch};
 
 use crate::canonical::{self, Reader};
 use crate::error::{StateError, StateErrorKind};
 use crate::meta::{StateKind, StateMeta};
 use crate::options::BackendOptions;
-use crate::restore::RestoredKeyed;
+use crate::restore::{PartCopy, RestoredKeyed};
 use crate::rows::{RowStore, row_key};
 
 use super::cache::RowCache;
@@ -27,8 +25,6 @@ use super::shared::SharedRocksDb;
 use super::store::RocksDbStore;
 use super::tuning;
 
-/// Bytes that are read at once.
-const READ_BYTES: usize = 1 << 20;
 /// Rows of the canonical format are written so many bytes at a time.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -50,11 +46,11 @@ pub fn open(
     let (instance, states) = match &mut pieces[..] {
         [piece] if piece.state.format == KeyedFormat::RocksDb && piece.state.groups == groups => {
             let contents = fetch(piece, &directory, max_parallelism, |part| names.inherit(part))?;
-            (Instance::open(directory, shared.clone(), &contents.states)?, contents.states)
+            (Instance::open(directory, shared.clone(), options.clock, &contents.states)?, contents.states)
         }
         pieces => {
             let mut target = Target {
-                instance: Instance::open(directory, shared.clone(), &[])?,
+                instance: Instance::open(directory, shared.clone(), options.clock, &[])?,
                 states: Vec::new(),
                 shared: shared.clone(),
                 groups,
@@ -90,33 +86,17 @@ fn fetch(
 ) -> Result<Contents, StateError> {
     let db = db_path(directory);
     std::fs::create_dir_all(&db).map_err(io_error(format!("creating {}", db.display())))?;
-    let mut buffer = vec![0; READ_BYTES];
-    let mut found = None;
-    for (part, handle) in &piece.state.parts {
-        let mut text = Vec::new();
+    let copy = |(part, handle): (&String, &StateHandle)| {
         let path = db.join(file_of(part));
-        let mut file: Box<dyn Write> = if part == contents::PART {
-            Box::new(&mut text)
-        } else {
-            Box::new(File::create(&path).map_err(io_error(format!("creating {}", path.display())))?)
-        };
-        let mut offset = 0;
-        while offset < handle.length {
-            let length = buffer.len().min((handle.length - offset) as usize);
-            let bytes = &mut buffer[..length];
-            piece
-                .reader
-                .read_exact_at(part, offset, bytes)
-                .map_err(|source| StateErrorKind::Read { part: part.clone(), source })?;
-            file.write_all(bytes).map_err(io_error(format!("writing {}", path.display())))?;
-            offset += length as u64;
-        }
-        drop(file);
-        if part == contents::PART {
-            found = Some(Contents::read(&text, max_parallelism)?);
-        }
-    }
-    found.ok_or_else(|| StateError::corrupt(contents::PART, 0, "the snapshot has no such part"))
+        PartCopy { part: part.clone(), length: handle.length, path }
+    };
+    let parts: Vec<_> = piece.state.parts.iter().map(copy).collect();
+    piece.reader.copy(&parts)?;
+    let path = db.join(contents::PART);
+    let text =
+        std::fs::read(&path).map_err(|source| StateErrorKind::Read { part: contents::PART.to_owned(), source })?;
+    std::fs::remove_file(&path).map_err(io_error(format!("removing {}", path.display())))?;
+    Contents::read(&text, max_parallelism)
 }
 
 /// An instance that rows are copied into.
@@ -140,7 +120,7 @@ impl Target {
             }
             return Ok(state);
         }
-        self.instance.create_state(self.states.len(), meta.kind)?;
+        self.instance.create_state(self.states.len(), meta)?;
         self.states.push(meta.clone());
         Ok(self.states.len() - 1)
     }
@@ -190,7 +170,7 @@ impl Target {
 
     /// Copies the rows of the own key groups into a file; false when there are none.
     fn copy(&self, old: &Instance, state: usize, kind: StateKind, path: &PathBuf) -> Result<bool, StateError> {
-        let options = tuning::family(&self.shared, kind);
+        let options = tuning::family(&self.shared, kind, None);
         let mut writer = SstFileWriter::create(&options);
         let mut any = false;
         let mut failed = Ok(());

@@ -186,7 +186,7 @@ impl RowStore for RocksDbStore {
             return Err(StateError::misuse(format!("an operator has {state} states at most")));
         }
         inner.wait_for_link();
-        self.instance.create_state(state, meta.kind)?;
+        self.instance.create_state(state, &meta)?;
         inner.states.push(State { heads: heads(&meta, self.groups, true), meta });
         Ok(state)
     }
@@ -195,6 +195,7 @@ impl RowStore for RocksDbStore {
         let mut inner = self.inner.borrow_mut();
         let known = inner.states.get_mut(state);
         let known = known.ok_or_else(|| StateError::misuse(format!("there is no state number {state}")))?;
+        self.instance.set_ttl(state, meta.ttl);
         known.meta = meta;
         Ok(())
     }
@@ -256,6 +257,10 @@ impl RowStore for RocksDbStore {
             return self.scan_head(&mut inner, state, prefix, from, each);
         }
         self.write_changes(&mut inner)?;
+        if prefix.is_empty() {
+            // Its rows are being rewritten: they will be described anew.
+            self.instance.set_ttl(state, None);
+        }
         // A map's user may look at other states meanwhile.
         drop(inner);
         self.instance.scan(state, prefix, from, |row, value| each(row, value).is_continue())

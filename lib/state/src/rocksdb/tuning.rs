@@ -4,6 +4,7 @@ use rocksdb::{BlockBasedOptions, DBCompressionType, DataBlockIndexType, LogLevel
 
 use crate::meta::StateKind;
 
+use super::expiry::Expiry;
 use super::shared::SharedRocksDb;
 
 /// Write buffers of one state hold no more than this.
@@ -36,7 +37,7 @@ pub(super) fn instance(shared: &SharedRocksDb) -> Options {
 }
 
 /// Options of a state's column family.
-pub(super) fn family(shared: &SharedRocksDb, kind: StateKind) -> Options {
+pub(super) fn family(shared: &SharedRocksDb, kind: StateKind, expiry: Option<&Expiry>) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(shared.block_cache());
     // In the cache and not beside it: the budget is kept.
@@ -64,6 +65,9 @@ pub(super) fn family(shared: &SharedRocksDb, kind: StateKind) -> Options {
             appended.iter().for_each(|part| all.extend_from_slice(part));
             Some(all)
         });
+    }
+    if let Some(expiry) = expiry {
+        expiry.add_to(&mut options);
     }
     options
 }
