@@ -1,5 +1,6 @@
 //! Sinks: where records end.
 
+pub mod file;
 pub mod print;
 pub mod text;
 

@@ -1,15 +1,18 @@
-//! To text files: one part per subtask, in place only once the job has finished ([`flumen_fs::output`]).
+//! To text files. A job that takes checkpoints writes parts that appear with them ([`crate::sinks::file`]); any other writes
+//! one part per subtask, in place only once the job has finished ([`flumen_fs::output`]).
 
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 use flumen_fs::{CreateOptions, FsError, FsPath, output};
 use flumen_model::failure::Blame;
+use flumen_model::ids::OperatorId;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::batch::Batch;
 use crate::operator::{Push, Signal, TaskError, TaskResult};
+use crate::sinks::file::{BasePathBucketAssigner, FileSink, OnCheckpointRollingPolicy, SimpleStringEncoder};
 use crate::sources::file_failure;
 use crate::subtask::SubtaskContext;
 
@@ -116,6 +119,28 @@ tuples! { (A) (A B) (A B C) (A B C D) (A B C D E) (A B C D E F) }
 const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks that wait while one is written.
 const CHUNKS_WAITING: usize = 2;
+
+/// The sink of `write_as_text` in one subtask: one line a record, in the directory `output`.
+///
+/// With checkpoints it is the file sink, and nothing but: `output` must not be in
+/// [`JobGraph::outputs`](flumen_model::job_graph::JobGraph::outputs) then, because nothing is left to be done for the job as a
+/// whole. A start without a checkpoint refuses a directory that holds anything.
+///
+/// # Errors
+/// Those of the file system.
+pub fn open<T: AsText + 'static>(
+    output: &str,
+    context: &SubtaskContext,
+    operator: OperatorId,
+) -> TaskResult<Box<dyn Push<T>>> {
+    if context.worker.checkpointing {
+        let sink = FileSink::for_row_format(output, SimpleStringEncoder::new())
+            .with_bucket_assigner(BasePathBucketAssigner)
+            .with_rolling_policy(OnCheckpointRollingPolicy);
+        return sink.exclusive().open(context, operator);
+    }
+    Ok(Box::new(TextSink::open(output, context)?))
+}
 
 /// Writes one line a record into this subtask's part.
 pub struct TextSink {
