@@ -10,6 +10,7 @@
 
 pub mod batch;
 pub mod operator;
+mod operator_state;
 
 pub mod subtask;
 pub mod task;
@@ -23,6 +24,7 @@ mod upload;
 
 pub mod exchange;
 
+pub mod functions;
 pub mod keyed;
 pub mod operators;
 pub mod sinks;

@@ -6,7 +6,11 @@ mod map;
 
 pub mod aggregate;
 pub mod combine;
+pub mod either;
+pub mod keyed_process;
+pub mod process;
 pub mod reduce;
+pub mod side_output;
 
 pub use filter::Filter;
 pub use flat_map::{Collector, FlatMap};

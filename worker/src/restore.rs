@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flumen_checkpoint::{CheckpointError, read_handle};
 use flumen_fs::{FileReader, FileSystems, FsError, FsPath};
 use flumen_model::checkpoint::{
-    CheckpointId, InFlight, KeyedState, ListState, StateHandle, StateLocation, SubtaskRestore,
+    CheckpointId, InFlight, KeyedState, ListState, Redistribution, StateHandle, StateLocation, SubtaskRestore,
 };
 use flumen_model::ids::OperatorId;
 use flumen_state::SnapshotReader;
@@ -25,6 +25,8 @@ use crate::subtask::SubtaskContext;
 pub struct Restored {
     checkpoint: Option<CheckpointId>,
     lists: HashMap<(OperatorId, String), Vec<Bytes>>,
+    /// How the lists with a schema were written.
+    kinds: HashMap<(OperatorId, String), (Redistribution, String)>,
     keyed: HashMap<OperatorId, Vec<KeyedState>>,
     in_flight: Mutex<Vec<(InFlight, Bytes)>>,
 }
@@ -45,6 +47,9 @@ impl Restored {
                     let mut items = Vec::new();
                     for list in lists {
                         read_list(&files, &list, &mut items).await?;
+                        if !list.schema.is_empty() {
+                            restored.kinds.insert((operator, name.clone()), (list.redistribution, list.schema));
+                        }
                     }
                     restored.lists.insert((operator, name), items);
                 }
@@ -71,6 +76,15 @@ impl Restored {
     pub fn list(&self, operator: OperatorId, name: &str) -> Option<Vec<Bytes>> {
         self.checkpoint?;
         Some(self.lists.get(&(operator, name.to_owned())).cloned().unwrap_or_default())
+    }
+
+    /// The lists of an operator that have schemas: name, how they were written, items.
+    pub(crate) fn with_schemas(
+        &self,
+        operator: OperatorId,
+    ) -> impl Iterator<Item = (&str, &(Redistribution, String), &[Bytes])> {
+        let own = self.kinds.iter().filter(move |((of, _), _)| *of == operator);
+        own.map(|(id, kind)| (id.1.as_str(), kind, self.lists.get(id).map_or(&[][..], Vec::as_slice)))
     }
 
     /// The keyed state of an operator.
@@ -145,7 +159,8 @@ impl HandleParts {
         let mut copied = 0;
         while copied < buffer.len() {
             let at = position + copied as u64;
-            let known = at.checked_sub(open.start).and_then(|at| open.piece.get(at as usize..)).filter(|k| !k.is_empty());
+            let known =
+                at.checked_sub(open.start).and_then(|at| open.piece.get(at as usize..)).filter(|k| !k.is_empty());
             let Some(known) = known else {
                 let in_file = open.offset + at;
                 open.piece = match &mut open.file {
