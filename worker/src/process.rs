@@ -49,15 +49,18 @@ pub fn worker_context(
     slots: u32,
     tmp_dirs: &[String],
 ) -> Result<WorkerContext, SetupError> {
-    let configuration = &setup.configuration;
+    let mut configuration = setup.configuration.clone();
+    // What the program sets itself wins, here as in the JobMaster.
+    for (key, value) in &graph.properties {
+        configuration.set(key, value);
+    }
     let managed = configuration.get(&memory::MANAGED_FRACTION)?.clamp(0.0, 1.0) * memory_bytes as f64;
     // In each slot, every vertex may hold two tables at a time: what it receives and what it combines to send.
     let tables = 2 * graph.vertices.len().max(1) as u64 * u64::from(slots.max(1));
     let tmp_dirs: Arc<[PathBuf]> = tmp_dirs.iter().map(PathBuf::from).collect();
     Ok(WorkerContext {
-        state: StateSettings::read(configuration, &tmp_dirs, managed as u64)?,
-        configuration: Arc::new(configuration.clone()),
-        files: file_systems(configuration, &setup.hadoop)?,
+        state: StateSettings::read(&configuration, &tmp_dirs, managed as u64)?,
+        files: file_systems(&configuration, &setup.hadoop)?,
         runtime,
         operator_memory: (managed as u64 / tables) as usize,
         tmp_dirs,
@@ -66,6 +69,7 @@ pub fn worker_context(
         checkpointing: graph.mode == RuntimeMode::Streaming
             && configuration.find(&checkpointing::INTERVAL)?.is_some_and(|interval| !interval.is_zero()),
         time: TimeSource::System,
+        configuration: Arc::new(configuration),
     })
 }
 
