@@ -36,17 +36,15 @@ impl Checkpoints {
         epoch: Epoch,
         settings: &mut CheckpointSettings,
     ) -> Result<(Self, Start), SetupError> {
-        let full = |path: String| files.resolve(&path).map(|path| path.to_string());
-        settings.savepoint_directory = settings.savepoint_directory.take().map(full).transpose()?;
-        if !settings.batch {
-            let configured = settings.directory.take();
-            let staging = || format!("{}/{WITHOUT_DIRECTORY}", application.staging);
-            settings.directory = Some(full(configured.unwrap_or_else(staging))?);
-        }
+        let staging = || format!("{}/{WITHOUT_DIRECTORY}", application.staging);
         let places = Places {
-            checkpoints: settings.directory.clone().filter(|_| !settings.batch),
+            checkpoints: Some(settings.directory.take().unwrap_or_else(staging)).filter(|_| !settings.batch),
+            savepoints: settings.savepoint_directory.take(),
             from: application.configuration.find(&checkpointing::SAVEPOINT_PATH)?,
-        };
+        }
+        .resolved(files)?;
+        settings.directory.clone_from(&places.checkpoints);
+        settings.savepoint_directory.clone_from(&places.savepoints);
         let origin = Origin { job: application.job, epoch };
         let (keeper, beginning) = Keeper::begin(files.clone(), origin, &places).await?;
         let Beginning { from, inherited, directory } = beginning;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flumen_fs::{FileSystems, output};
-use flumen_jobmaster::{Action, Event, JobMaster, JobResult, Settings, Start, Timestamp};
+use flumen_jobmaster::{Action, Event, JobMaster, JobResult, Settings, Timestamp};
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
 use flumen_model::job_graph::JobGraph;
@@ -20,8 +20,11 @@ use flumen_worker::worker::{QUEUE, Worker};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use crate::embedded::checkpoints::Checkpoints;
 use crate::environment::JobExecutionResult;
 use crate::error::{Error, Result};
+
+mod checkpoints;
 
 /// The one TaskExecutor there is.
 const EXECUTOR: &str = "embedded";
@@ -57,9 +60,11 @@ fn drive(runtime: &Runtime, program: Program, setup: &ProgramSetup) -> Result<Jo
         &[],
     )
     .map_err(|e| embedded(e.into()))?;
-    let settings = Settings::read(configuration, &program.graph)?;
-    let (jobmaster, actions) = JobMaster::new(job, program.graph.clone(), settings, Start::default(), now());
+    let mut settings = Settings::read(configuration, &program.graph)?;
     let (events, inbox) = mpsc::channel(QUEUE);
+    let begun = Checkpoints::begin(&files, configuration, job, &mut settings.checkpoints, events.clone());
+    let (checkpoints, start) = runtime.block_on(begun)?;
+    let (jobmaster, actions) = JobMaster::new(job, program.graph.clone(), settings, start, now());
     let cluster = Cluster {
         job,
         outputs: program.graph.outputs.clone(),
@@ -67,6 +72,7 @@ fn drive(runtime: &Runtime, program: Program, setup: &ProgramSetup) -> Result<Jo
         context,
         credit: configuration.get(&memory::NETWORK_BATCHES_PER_CHANNEL)?,
         files,
+        checkpoints,
         events,
         workers: HashMap::new(),
         slots,
@@ -93,6 +99,7 @@ struct Cluster {
     context: WorkerContext,
     credit: u32,
     files: FileSystems,
+    checkpoints: Checkpoints,
     events: mpsc::Sender<Event>,
     workers: HashMap<u32, mpsc::Sender<ToWorker>>,
     slots: u32,
@@ -120,6 +127,7 @@ impl Cluster {
             };
             self.act(jobmaster.step(now(), event)).await;
         }
+        self.checkpoints.settle().await;
         self.result.take().ok_or("the job ended without a result")
     }
 
@@ -139,12 +147,9 @@ impl Cluster {
                     let result = self.commit(attempt).await;
                     let _ = self.events.send(Event::OutputsCommitted(result)).await;
                 }
-                Action::StoreCheckpoint(checkpoint) => {
-                    let result = Err(Failure::new(Blame::Flumen, "checkpoints are not stored yet"));
-                    let stored = Event::CheckpointStored { checkpoint: checkpoint.id, result };
-                    let _ = self.events.send(stored).await;
-                }
-                Action::DiscardFiles { paths } => tracing::warn!(?paths, "files of checkpoints are not removed yet"),
+                Action::StoreCheckpoint(checkpoint) => self.checkpoints.store(checkpoint),
+                Action::DiscardFiles { paths } => self.checkpoints.discard(paths),
+                // Nobody can ask an embedded cluster for one.
                 Action::Answer { request, .. } => tracing::warn!(?request, "nobody asked for this snapshot"),
                 Action::Done(result) => {
                     if result.status != JobStatus::Finished {

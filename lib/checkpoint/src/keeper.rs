@@ -13,13 +13,27 @@ use crate::{
     CheckpointError, Depth, Leadership, Origin, Undeleted, discard, layout, load, newest_valid, store, validate,
 };
 
-/// What a job is to start from, as it is configured.
+/// Where a job's snapshots are, as it is configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
-    /// `state.checkpoints.dir`, as a full path; `None`: the job takes no checkpoints.
+    /// `state.checkpoints.dir`; `None`: the job takes no checkpoints.
     pub checkpoints: Option<String>,
-    /// `execution.state-recovery.path`, as the user wrote it.
+    /// `state.savepoints.dir`.
+    pub savepoints: Option<String>,
+    /// `execution.state-recovery.path`.
     pub from: Option<String>,
+}
+
+impl Places {
+    /// The same with full paths, as workers need them.
+    ///
+    /// # Errors
+    /// [`FsError::BadPath`] when one is no path.
+    pub fn resolved(self, systems: &FileSystems) -> Result<Self, FsError> {
+        let full =
+            |place: Option<String>| place.map(|place| systems.resolve(&place).map(|path| path.to_string())).transpose();
+        Ok(Self { checkpoints: full(self.checkpoints)?, savepoints: full(self.savepoints)?, from: full(self.from)? })
+    }
 }
 
 /// What a job starts from, read and found whole.
@@ -221,6 +235,7 @@ mod tests {
     async fn begin(scratch: &Scratch, epoch: u64, from: Option<&str>) -> Result<(Keeper, Beginning), CheckpointError> {
         let places = Places {
             checkpoints: Some(scratch.path("cp").to_string()),
+            savepoints: None,
             from: from.map(|from| scratch.path(from).to_string()),
         };
         Keeper::begin(scratch.systems.clone(), Origin { job: JOB, epoch: Epoch(epoch) }, &places).await
@@ -239,7 +254,7 @@ mod tests {
     async fn everything_can_be_spawned() {
         let scratch = Scratch::new();
         let systems = scratch.systems.clone();
-        let places = Places { checkpoints: Some(scratch.path("cp").to_string()), from: None };
+        let places = Places { checkpoints: Some(scratch.path("cp").to_string()), ..Places::default() };
         let work = async move {
             let origin = Origin { job: JOB, epoch: Epoch(2) };
             let (keeper, beginning) = Keeper::begin(systems, origin, &places).await.unwrap();
