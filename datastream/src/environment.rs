@@ -81,9 +81,8 @@ impl StreamExecutionEnvironment {
     }
 
     /// Sets the parallelism of all operators that don't set their own. It wins over `-p` and `parallelism.default`.
-    pub fn set_parallelism(&self, parallelism: u32) -> &Self {
+    pub fn set_parallelism(&self, parallelism: u32) {
         self.program.borrow_mut().parallelism = Some(parallelism);
-        self
     }
 
     /// The parallelism of operators that don't set their own.
@@ -99,40 +98,34 @@ impl StreamExecutionEnvironment {
 
     /// Sets the number of key groups of all operators that don't set their own: the bound of every later parallelism. It
     /// wins over `pipeline.max-parallelism`.
-    pub fn set_max_parallelism(&self, max_parallelism: u32) -> &Self {
+    pub fn set_max_parallelism(&self, max_parallelism: u32) {
         self.set_property(&execution::MAX_PARALLELISM, max_parallelism);
-        self
     }
 
     /// Sets whether keyed aggregates emit on every update or once at the end. It wins over `execution.runtime-mode`.
-    pub fn set_runtime_mode(&self, mode: RuntimeMode) -> &Self {
+    pub fn set_runtime_mode(&self, mode: RuntimeMode) {
         self.program.borrow_mut().mode = Some(mode);
-        self
     }
 
     /// Operators that could run in one thread don't.
-    pub fn disable_operator_chaining(&self) -> &Self {
+    pub fn disable_operator_chaining(&self) {
         self.set_property(&execution::OPERATOR_CHAINING, false);
-        self
     }
 
     /// Upper bound of the time that a record waits in a partly filled buffer.
-    pub fn set_buffer_timeout(&self, timeout: Duration) -> &Self {
+    pub fn set_buffer_timeout(&self, timeout: Duration) {
         self.set_property(&execution::BUFFER_TIMEOUT, checkpoint_config::millis(timeout));
-        self
     }
 
     /// Time between two watermarks of a source.
-    pub fn set_auto_watermark_interval(&self, interval: Duration) -> &Self {
+    pub fn set_auto_watermark_interval(&self, interval: Duration) {
         self.set_property(&checkpointing::AUTO_WATERMARK_INTERVAL, checkpoint_config::millis(interval));
-        self
     }
 
     /// Takes a checkpoint every so often. Other settings are those of [`checkpoint_config`](Self::checkpoint_config).
-    pub fn enable_checkpointing(&self, interval: Duration, mode: CheckpointingMode) -> &Self {
+    pub fn enable_checkpointing(&self, interval: Duration, mode: CheckpointingMode) {
         let config = self.checkpoint_config();
         config.set_checkpoint_interval(interval).set_checkpointing_consistency_mode(mode);
-        self
     }
 
     /// The settings of this program's checkpoints.
@@ -141,16 +134,14 @@ impl StreamExecutionEnvironment {
     }
 
     /// Sets what happens after a failure of the job.
-    pub fn set_restart_strategy(&self, strategy: RestartStrategy) -> &Self {
+    pub fn set_restart_strategy(&self, strategy: RestartStrategy) {
         strategy.apply(self);
-        self
     }
 
     /// Sets options for this job; they win over the configuration.
-    pub fn configure(&self, options: &Configuration) -> &Self {
+    pub fn configure(&self, options: &Configuration) {
         let pairs = options.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
         self.program.borrow_mut().properties.extend(pairs);
-        self
     }
 
     /// The effective configuration: file, `-D` and flags; empty in a program that was started by hand. What the program

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use flumen_model::job_graph::RuntimeMode;
 use flumen_worker::exchange::writer::RoutingWriter;
+use flumen_worker::functions::KeyedProcessFunction;
 use flumen_worker::keyed::{ByKeyGroup, KeySelector};
 use flumen_worker::operator::{Data, Push};
 use flumen_worker::operators::aggregate::BatchReduce;
 use flumen_worker::operators::combine::Combine;
+use flumen_worker::operators::keyed_process::KeyedProcess;
 use flumen_worker::operators::reduce::{Reduce, StreamingReduce};
 use flumen_worker::spill::SpillDirectories;
 
-use crate::graph::node::{MakeOperator, MakeWriter, Partition};
+use crate::graph::node::{Keeps, MakeOperator, MakeWriter, Partition};
 use crate::graph::records::{AnyPush, typed_channels};
 use crate::stream::DataStream;
 
@@ -75,6 +77,34 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         })
     }
 
+    pub(crate) fn into_parts(self) -> (DataStream<T>, S) {
+        (self.stream, self.selector)
+    }
+
+    /// The records on their way to the subtasks that own their keys.
+    pub(crate) fn exchanged(self) -> (DataStream<T>, S) {
+        let Self { mut stream, selector } = self;
+        for input in &mut stream.inputs {
+            // Of connected streams, each has its own writer already.
+            if !matches!(input.partition, Partition::Keyed(_)) {
+                input.partition = Partition::Keyed(keyed_writer(selector.clone()));
+            }
+        }
+        (stream, selector)
+    }
+
+    /// Takes records one by one, with state and timers of their keys.
+    pub fn process<Out: Data, F: KeyedProcessFunction<S::Key, T, Out>>(self, function: F) -> DataStream<Out> {
+        let (stream, selector) = self.exchanged();
+        let make: MakeOperator = Arc::new(move |making, outputs| {
+            let (output, sides) = outputs.with_sides::<Out>();
+            let (selector, function) = (selector.clone(), function.clone());
+            let operator = KeyedProcess::open(making.context, making.operator, selector, function, sides, output)?;
+            Ok(AnyPush::of::<T>(Box::new(operator)))
+        });
+        stream.with_sides("Keyed Process", Keeps::State, make)
+    }
+
     fn aggregate(self, name: &str, reduce: impl Reduce<T>) -> DataStream<T> {
         let Self { mut stream, selector } = self;
         let writer: MakeWriter = {
@@ -93,6 +123,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         for input in &mut stream.inputs {
             input.partition = Partition::Keyed(Arc::clone(&writer));
         }
+        let keeps = Keeps::State;
         let make: MakeOperator = Arc::new(move |making, output| {
             let (selector, reduce, output) = (selector.clone(), reduce.clone(), output.typed::<T>());
             let worker = &making.context.worker;
@@ -104,6 +135,15 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
                 }
             }))
         });
-        stream.operator(name, make)
+        stream.stateful(name, keeps, make)
     }
+}
+
+/// Writes each record to the subtask that owns its key.
+fn keyed_writer<T: Data, S: KeySelector<T>>(selector: S) -> MakeWriter {
+    Arc::new(move |making, channels, max_parallelism| {
+        let channels = typed_channels::<T>(channels, making.context);
+        let route = ByKeyGroup::new(selector.clone(), max_parallelism);
+        Ok(AnyPush::of::<T>(Box::new(RoutingWriter::new(channels, route))))
+    })
 }

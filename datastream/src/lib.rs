@@ -31,9 +31,14 @@ mod keyed;
 mod stream;
 mod transformations;
 
+mod broadcast;
+mod connected;
+mod process;
+mod side_output;
+
 mod sinks;
 
-mod runtime_context;
+mod function_error;
 mod sink_function;
 mod source_function;
 
@@ -44,23 +49,37 @@ mod role;
 
 mod error;
 
+pub use broadcast::{BroadcastConnectedKeyedStream, BroadcastConnectedStream, BroadcastStream};
+pub use connected::{ConnectKeyedWith, ConnectWith, ConnectedKeyedStreams, ConnectedStreams};
 pub use environment::{
     CheckpointConfig, CheckpointingMode, ExternalizedCheckpointRetention, JobExecutionResult, RestartStrategy,
     StreamExecutionEnvironment,
 };
 pub use error::{Error, Result};
-pub use flumen_model::config::Configuration;
-pub use flumen_model::job_graph::RuntimeMode;
-pub use flumen_worker::keyed::{Key, KeySelector};
-pub use flumen_worker::operator::Data;
-pub use flumen_worker::operators::Collector;
-pub use flumen_worker::sinks::AsText;
 pub use keyed::KeyedStream;
-pub use runtime_context::{FunctionError, RuntimeContext};
 pub use sink_function::{SinkContext, SinkFunction};
 pub use sinks::DataStreamSink;
 pub use source_function::{ReadStatus, SourceFunction, SourceOutput};
 pub use stream::DataStream;
+
+pub use flumen_model::config::Configuration;
+pub use flumen_model::job_graph::RuntimeMode;
+pub use flumen_state::{
+    AggregateFunction, AggregatingState, AggregatingStateDescriptor, ListState, ListStateDescriptor, MapState,
+    MapStateDescriptor, ReducingState, ReducingStateDescriptor, StateError, StateTtlConfig, TtlUpdate, TtlVisibility,
+    ValueState, ValueStateDescriptor,
+};
+pub use flumen_worker::batch::{END_OF_TIME, EventTime, NO_TIME};
+pub use flumen_worker::functions::{
+    BroadcastContext, BroadcastProcessFunction, BroadcastState, CoProcessFunction, Context, FunctionError,
+    FunctionResult, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction,
+    OpenContext, OperatorContext, ProcessFunction, ReadOnlyBroadcastState, RuntimeContext, TimeDomain, TimerService,
+};
+pub use flumen_worker::keyed::{Key, KeySelector};
+pub use flumen_worker::operator::Data;
+pub use flumen_worker::operators::Collector;
+pub use flumen_worker::operators::side_output::OutputTag;
+pub use flumen_worker::sinks::AsText;
 
 /// The programs of the user guide are compiled and run as tests of this crate.
 #[cfg(doctest)]

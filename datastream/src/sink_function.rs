@@ -1,40 +1,52 @@
 //! Sinks that a program writes itself.
 
+use std::marker::PhantomData;
+
 use flumen_worker::batch::{Batch, EventTime, NO_TIME};
+use flumen_worker::functions::{FunctionResult, RuntimeContext};
 use flumen_worker::operator::{Push, Signal, TaskResult};
 
-use crate::runtime_context::{FunctionError, RuntimeContext, failed};
+use crate::function_error::failed;
 
 /// A sink of the program's own, as Flink's `SinkFunction`. Each subtask works with a clone of its own, in its own thread.
 ///
 /// Records are delivered at least once: after a restart those come again that were taken after the last checkpoint. What
 /// [`flush`](Self::flush) has made durable does not come again once the checkpoint is complete. For exactly once use a sink
 /// that commits with checkpoints, such as the file sink.
-pub trait SinkFunction<T>: 'static {
-    /// Called first.
+pub trait SinkFunction<T>: Clone + Send + Sync + 'static {
+    /// What [`open`](Self::open) makes: a connection, a file. Need not be sendable: it stays in the subtask's thread.
+    type State: 'static;
+
+    /// Called once in each subtask, before everything else.
     ///
     /// # Errors
-    /// As all of these: the job fails with it.
-    fn open(&mut self, context: &RuntimeContext) -> Result<(), FunctionError> {
-        let _ = context;
-        Ok(())
-    }
+    /// Any, as in all of these: the subtask fails.
+    fn open(&self, context: &RuntimeContext) -> FunctionResult<Self::State>;
 
     /// Takes a record.
-    fn invoke(&mut self, record: T, context: &SinkContext) -> Result<(), FunctionError>;
+    ///
+    /// # Errors
+    /// See [`Self::open`].
+    fn invoke(&mut self, record: T, state: &mut Self::State, context: &SinkContext) -> FunctionResult;
 
     /// Makes durable what was taken: called when a checkpoint passes.
-    fn flush(&mut self) -> Result<(), FunctionError> {
+    ///
+    /// # Errors
+    /// See [`Self::open`].
+    fn flush(&mut self, _state: &mut Self::State) -> FunctionResult {
         Ok(())
     }
 
     /// There are no more records.
-    fn finish(&mut self) -> Result<(), FunctionError> {
+    ///
+    /// # Errors
+    /// See [`Self::open`].
+    fn finish(&mut self, _state: &mut Self::State) -> FunctionResult {
         Ok(())
     }
 
     /// Called last, also after a failure and after a cancellation.
-    fn close(&mut self) {}
+    fn close(&mut self, _state: Self::State) {}
 }
 
 /// What a sink is told with a record.
@@ -46,12 +58,12 @@ pub struct SinkContext {
 
 impl SinkContext {
     /// The record's event time, milliseconds since 1970; `None` when it has none.
-    pub fn timestamp(&self) -> Option<i64> {
+    pub fn timestamp(&self) -> Option<EventTime> {
         (self.time != NO_TIME).then_some(self.time)
     }
 
-    /// The watermark: earlier records than this are late. `i64::MIN` before the first one.
-    pub fn current_watermark(&self) -> i64 {
+    /// No record with this or an earlier event time is expected; `i64::MIN` before the first watermark.
+    pub fn current_watermark(&self) -> EventTime {
         self.watermark
     }
 }
@@ -59,63 +71,60 @@ impl SinkContext {
 /// A [`SinkFunction`] at the end of a chain.
 pub(crate) struct FunctionSink<F: SinkFunction<T>, T> {
     function: F,
+    /// `None` when it is closed.
+    state: Option<F::State>,
     context: SinkContext,
-    name: String,
-    is_closed: bool,
-    records: std::marker::PhantomData<fn(T)>,
+    records: PhantomData<fn(T)>,
 }
 
 impl<T: 'static, F: SinkFunction<T>> FunctionSink<F, T> {
-    pub(crate) fn open(mut function: F, context: &RuntimeContext) -> TaskResult<Self> {
-        let name = context.task_name().to_owned();
-        function.open(context).map_err(|error| failed("opening the sink", &*error))?;
+    pub(crate) fn open(function: F, context: &RuntimeContext) -> TaskResult<Self> {
+        let state = function.open(context).map_err(|error| failed("the sink's open() failed", &*error))?;
         let context = SinkContext { time: NO_TIME, watermark: NO_TIME };
-        Ok(Self { function, context, name, is_closed: false, records: std::marker::PhantomData })
+        Ok(Self { function, state: Some(state), context, records: PhantomData })
     }
+}
 
-    fn done(&self, what: &str, result: Result<(), FunctionError>) -> TaskResult {
-        result.map_err(|error| failed(&format!("{what} the sink of `{}`", self.name), &*error))
+impl<T, F: SinkFunction<T>> FunctionSink<F, T> {
+    fn close(&mut self) {
+        if let Some(state) = self.state.take() {
+            self.function.close(state);
+        }
     }
 }
 
 impl<T: 'static, F: SinkFunction<T>> Push<T> for FunctionSink<F, T> {
     fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
-        let mut result = Ok(());
-        for (record, time) in batch.drain() {
-            self.context.time = time;
-            result = self.function.invoke(record, &self.context);
-            if result.is_err() {
-                break;
-            }
-        }
-        self.done("writing to", result)
+        let Self { function, state: Some(state), context, .. } = self else { return Ok(()) };
+        let mut records = batch.drain();
+        let written = records.try_for_each(|(record, time)| {
+            context.time = time;
+            function.invoke(record, state, context)
+        });
+        written.map_err(|error| failed("the sink failed", &*error))
     }
 
     fn signal(&mut self, signal: Signal<'_>) -> TaskResult {
-        match signal {
-            Signal::Watermark(time) => self.context.watermark = time,
-            Signal::Barrier(_) => {
-                let result = self.function.flush();
-                self.done("flushing", result)?;
+        let Self { function, state: Some(state), context, .. } = self else { return Ok(()) };
+        let done = match signal {
+            Signal::Watermark(time) => {
+                context.watermark = time;
+                Ok(())
             }
-            Signal::End => {
-                let result = self.function.finish();
-                self.done("finishing", result)?;
-            }
+            Signal::Barrier(_) => function.flush(state),
+            Signal::End => function.finish(state),
             Signal::Close => {
-                self.is_closed = true;
-                self.function.close();
+                self.close();
+                Ok(())
             }
-            _ => {}
-        }
-        Ok(())
+            _ => Ok(()),
+        };
+        done.map_err(|error| failed("the sink failed", &*error))
     }
 }
 
 impl<T, F: SinkFunction<T>> Drop for FunctionSink<F, T> {
     fn drop(&mut self) {
-        if !self.is_closed {
-            self.function.close();
-        }
+        self.close();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use flumen_worker::functions::RuntimeContext;
 use flumen_worker::operator::Data;
 use flumen_worker::sinks::AsText;
 use flumen_worker::sinks::print::PrintSink;
@@ -10,7 +11,6 @@ use flumen_worker::sinks::text::TextSink;
 use crate::environment::StreamExecutionEnvironment;
 use crate::graph::node::{Chaining, Keeps, MakeOperator, NodeId};
 use crate::graph::records::AnyPush;
-use crate::runtime_context::RuntimeContext;
 use crate::sink_function::{FunctionSink, SinkFunction};
 use crate::stream::DataStream;
 

@@ -7,11 +7,12 @@ use flumen_model::checkpoint::Redistribution;
 use flumen_model::ids::OperatorId;
 use flumen_worker::batch::{Batch, EventTime, NO_TIME};
 use flumen_worker::exchange::codec;
+use flumen_worker::functions::{FunctionResult, RuntimeContext};
 use flumen_worker::operator::{BATCH_RECORDS, Data, SplitChange, TaskResult};
 use flumen_worker::sources::{Position, Source, SourceStatus};
 use flumen_worker::subtask::SubtaskContext;
 
-use crate::runtime_context::{FunctionError, RuntimeContext, failed};
+use crate::function_error::failed;
 
 /// A source of the program's own, which can be read again from any place that it has reached.
 ///
@@ -20,7 +21,7 @@ use crate::runtime_context::{FunctionError, RuntimeContext, failed};
 /// a failure they are read again from there; so for the same split `read` must emit the same records, in the same order.
 ///
 /// ```
-/// use flumen::{FunctionError, ReadStatus, RuntimeContext, SourceFunction, SourceOutput};
+/// use flumen::{FunctionResult, ReadStatus, RuntimeContext, SourceFunction, SourceOutput};
 ///
 /// /// The numbers up to a million, in four splits.
 /// #[derive(Clone)]
@@ -30,12 +31,22 @@ use crate::runtime_context::{FunctionError, RuntimeContext, failed};
 ///     type Out = u64;
 ///     /// What is left: from, to.
 ///     type Split = (u64, u64);
+///     type State = ();
 ///
 ///     fn splits(&self) -> Vec<(u64, u64)> {
 ///         (0..4).map(|i| (i * 250_000, (i + 1) * 250_000)).collect()
 ///     }
 ///
-///     fn read(&mut self, (next, end): &mut (u64, u64), out: &mut SourceOutput<'_, u64>) -> Result<ReadStatus, FunctionError> {
+///     fn open(&self, _: &RuntimeContext) -> FunctionResult {
+///         Ok(())
+///     }
+///
+///     fn read(
+///         &mut self,
+///         (next, end): &mut (u64, u64),
+///         _: &mut (),
+///         out: &mut SourceOutput<'_, u64>,
+///     ) -> FunctionResult<ReadStatus> {
 ///         while *next < *end && !out.is_full() {
 ///             out.collect(*next);
 ///             *next += 1;
@@ -49,6 +60,8 @@ pub trait SourceFunction: Clone + Send + Sync + 'static {
     type Out: Data;
     /// A part of the input, with the place where reading goes on.
     type Split: Data;
+    /// What [`open`](Self::open) makes, and `read` works with: a connection, files by split.
+    type State: 'static;
 
     /// Whether the input has an end. In batch execution it must have one.
     fn is_bounded(&self) -> bool {
@@ -59,26 +72,24 @@ pub trait SourceFunction: Clone + Send + Sync + 'static {
     /// a restore, when the splits are those of the checkpoint.
     fn splits(&self) -> Vec<Self::Split>;
 
-    /// Called first.
+    /// Called once in each subtask, before everything but [`splits`](Self::splits).
     ///
     /// # Errors
-    /// As all of these: the job fails with it.
-    fn open(&mut self, context: &RuntimeContext) -> Result<(), FunctionError> {
-        let _ = context;
-        Ok(())
-    }
+    /// Any: the subtask fails.
+    fn open(&self, context: &RuntimeContext) -> FunctionResult<Self::State>;
 
     /// Emits some records of a split (until [`SourceOutput::is_full`]) and moves the split on past them. It should come back
     /// within a few milliseconds: checkpoints and cancellations wait for it. When there is nothing to read yet, it says so
     /// instead of waiting.
+    ///
+    /// # Errors
+    /// Any: the subtask fails.
     fn read(
         &mut self,
         split: &mut Self::Split,
+        state: &mut Self::State,
         out: &mut SourceOutput<'_, Self::Out>,
-    ) -> Result<ReadStatus, FunctionError>;
-
-    /// Called last, also after a failure and after a cancellation.
-    fn close(&mut self) {}
+    ) -> FunctionResult<ReadStatus>;
 }
 
 /// What a source says after it has read from a split.
@@ -117,6 +128,7 @@ impl<T> SourceOutput<'_, T> {
 /// A [`SourceFunction`] with the splits of one subtask, which are read in turn.
 pub(crate) struct SplitSource<F: SourceFunction> {
     function: F,
+    state: F::State,
     /// With their numbers for watermarks; the one that is read next is first.
     splits: VecDeque<(u64, F::Split)>,
     /// The split of the last records.
@@ -133,7 +145,7 @@ pub(crate) struct SplitSource<F: SourceFunction> {
 const NOT_IDLE: (usize, Duration) = (0, Duration::MAX);
 
 impl<F: SourceFunction> SplitSource<F> {
-    pub(crate) fn new(mut function: F, context: &SubtaskContext, operator: OperatorId) -> TaskResult<Self> {
+    pub(crate) fn new(function: F, context: &SubtaskContext, operator: OperatorId) -> TaskResult<Self> {
         let splits: Vec<F::Split> = match context.restored_list(operator, Position::NAME) {
             Some(items) => items.iter().map(|item| codec::decode(&mut &item[..])).collect::<TaskResult<_>>()?,
             None => {
@@ -142,9 +154,10 @@ impl<F: SourceFunction> SplitSource<F> {
                 splits.map(|(_, split)| split).collect()
             }
         };
-        function.open(&RuntimeContext::new(context)).map_err(|error| failed("opening the source", &*error))?;
+        let state = function.open(&RuntimeContext::new(context));
         Ok(Self {
             function,
+            state: state.map_err(|error| failed("the source's open() failed", &*error))?,
             splits: (0..).zip(splits).collect(),
             current: None,
             told: None,
@@ -163,8 +176,8 @@ impl<F: SourceFunction> Source<F::Out> for SplitSource<F> {
         }
         let Some((number, split)) = self.splits.front_mut() else { return Ok(SourceStatus::End) };
         self.current = Some(*number);
-        let status = self.function.read(split, &mut SourceOutput { batch: out });
-        match status.map_err(|error| failed("reading from the source", &*error))? {
+        let status = self.function.read(split, &mut self.state, &mut SourceOutput { batch: out });
+        match status.map_err(|error| failed("the source failed", &*error))? {
             ReadStatus::More => self.idle = NOT_IDLE,
             ReadStatus::Finished => {
                 self.finishing = self.current;
@@ -199,11 +212,5 @@ impl<F: SourceFunction> Source<F::Out> for SplitSource<F> {
         let current = self.current.filter(|_| self.current != self.told)?;
         self.told = Some(current);
         Some(SplitChange::Current(current))
-    }
-}
-
-impl<F: SourceFunction> Drop for SplitSource<F> {
-    fn drop(&mut self) {
-        self.function.close();
     }
 }

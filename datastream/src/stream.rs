@@ -50,6 +50,15 @@ impl<T: Data> DataStream<T> {
         DataStream::of(self.env, id)
     }
 
+    /// Adds an operator that takes this stream and may emit into side outputs.
+    pub(crate) fn with_sides<U: Data>(self, name: &str, keeps: Keeps, make: MakeOperator) -> DataStream<U> {
+        let mut node = self.node::<U>(name, make);
+        node.keeps = keeps;
+        node.has_sides = true;
+        let id = self.env.add(node);
+        DataStream::of(self.env, id)
+    }
+
     pub(crate) fn node<U: Data>(&self, name: &str, make: MakeOperator) -> Node {
         let work = Work::Operator { records: RecordsOf::<T>::shared(), make };
         Node::new(name, self.inputs.clone(), work, RecordsOf::<U>::shared())

@@ -42,7 +42,7 @@ pub(crate) fn build(name: &str, nodes: Vec<Node>, settings: &GraphSettings) -> R
     let graph = JobGraph {
         name: name.to_owned(),
         mode,
-        vertices: vertices(&nodes, &resolved, settings),
+        vertices: vertices(&nodes, &resolved),
         edges: edges
             .iter()
             .map(|edge| JobEdge {
@@ -103,7 +103,7 @@ fn connect(nodes: &[Node], resolved: &[Resolved]) -> Result<(Vec<Edge>, Consumer
     Ok((edges, consumers))
 }
 
-fn vertices(nodes: &[Node], resolved: &[Resolved], settings: &GraphSettings) -> Vec<JobVertex> {
+fn vertices(nodes: &[Node], resolved: &[Resolved]) -> Vec<JobVertex> {
     let mut vertices: Vec<JobVertex> = Vec::new();
     for (id, node) in nodes.iter().enumerate() {
         let resolved_node = &resolved[id];
@@ -111,10 +111,7 @@ fn vertices(nodes: &[Node], resolved: &[Resolved], settings: &GraphSettings) -> 
             id: OperatorId(resolved_node.id),
             name: node.name.clone(),
             uid: node.uid.clone(),
-            states: match &node.keeps {
-                Keeps::Declared(declare) if settings.declare_states => declare(),
-                Keeps::Declared(_) | Keeps::State | Keeps::Nothing => BTreeMap::new(),
-            },
+            states: BTreeMap::new(),
         };
         if resolved_node.head != id {
             let head = VertexId(resolved[resolved_node.head].id);
@@ -143,8 +140,8 @@ impl Node {
     /// Whether a snapshot holds something of it. A source's position is state, too.
     fn keeps_state(&self) -> bool {
         match self.keeps {
-            Keeps::State | Keeps::Declared(_) => true,
-            Keeps::Nothing => false,
+            Keeps::State => true,
+            Keeps::MaybeOperatorState | Keeps::Nothing => false,
         }
     }
 }

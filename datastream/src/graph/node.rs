@@ -1,6 +1,5 @@
 //! One operator of the program.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flumen_model::ids::OperatorId;
@@ -39,8 +38,6 @@ pub(crate) type MakeWriter =
     Arc<dyn Fn(&Making<'_>, Vec<OutputChannel<AnyGate>>, u32) -> TaskResult<AnyPush> + Send + Sync>;
 /// Turns records of the sender's type into those of the receiver's on their way between the two.
 pub(crate) type Adapt = Arc<dyn Fn(AnyPush) -> AnyPush + Send + Sync>;
-/// Says which states an operator has, with their schemas, without running it.
-pub(crate) type DeclareStates = Arc<dyn Fn() -> BTreeMap<String, String> + Send + Sync>;
 
 /// What a node does.
 pub(crate) enum Work {
@@ -93,10 +90,10 @@ pub(crate) enum Keeps {
     /// Nothing, or nothing that a checkpoint would have to hold.
     #[default]
     Nothing,
-    /// State; which, is known only when it runs.
+    /// Operator state, if its function asks for some.
+    MaybeOperatorState,
+    /// State.
     State,
-    /// State that can be named before it runs.
-    Declared(DeclareStates),
 }
 
 /// A side output that somebody reads.
@@ -118,6 +115,8 @@ pub(crate) struct Node {
     pub(crate) output: Arc<dyn Records>,
     /// By port, from 1.
     pub(crate) sides: Vec<Side>,
+    /// Whether it can emit into side outputs at all.
+    pub(crate) has_sides: bool,
     pub(crate) keeps: Keeps,
     /// The directory that it creates, for a sink.
     pub(crate) creates: Option<String>,
@@ -138,6 +137,7 @@ impl Node {
             work,
             output,
             sides: Vec::new(),
+            has_sides: false,
             keeps: Keeps::Nothing,
             creates: None,
             single: false,

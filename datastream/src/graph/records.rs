@@ -10,6 +10,7 @@ use flumen_worker::exchange::channels::{ChannelTarget, Channels, OutputChannel};
 use flumen_worker::exchange::gate::{ChannelOrigin, Gate};
 use flumen_worker::exchange::writer::{BroadcastWriter, Forward, Rebalance, RoutingWriter, Shuffle};
 use flumen_worker::operator::{Data, Discard, Push, Tee};
+use flumen_worker::operators::side_output::{OutputTag, SideOutputs};
 use flumen_worker::subtask::{SubtaskContext, SubtaskHandle};
 use flumen_worker::task::{self, SubtaskBody};
 
@@ -27,16 +28,6 @@ impl AnyPush {
     /// When it is another one: both ends of an edge were made from one typed stream.
     pub(crate) fn typed<T: 'static>(self) -> Box<dyn Push<T>> {
         *self.0.downcast().expect("both ends of an edge have the type of its stream")
-    }
-}
-
-/// The side outputs that somebody reads, by tag.
-#[derive(Default)]
-pub(crate) struct SideOutputs(Vec<(String, Box<dyn Any>)>);
-
-impl SideOutputs {
-    fn add<T: 'static>(&mut self, tag: &str, push: Box<dyn Push<T>>) {
-        self.0.push((tag.to_owned(), Box::new(push)));
     }
 }
 
@@ -113,7 +104,8 @@ impl<T: Data> Records for RecordsOf<T> {
     }
 
     fn add_side(&self, outputs: &mut Outputs, tag: &str, push: AnyPush) {
-        outputs.sides.add(tag, push.typed::<T>());
+        let sides = std::mem::take(&mut outputs.sides);
+        outputs.sides = sides.with(&OutputTag::new(tag), push.typed::<T>());
     }
 
     fn join(&self, mut consumers: Vec<AnyPush>) -> AnyPush {

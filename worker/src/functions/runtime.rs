@@ -11,7 +11,8 @@ pub struct RuntimeContext {
 }
 
 impl RuntimeContext {
-    pub(crate) fn new(subtask: &SubtaskContext) -> Self {
+    /// That subtask.
+    pub fn new(subtask: &SubtaskContext) -> Self {
         Self { subtask: subtask.clone() }
     }
 

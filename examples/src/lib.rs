@@ -1,0 +1,4 @@
+//! What several of the example programs use.
+
+pub mod bench;
+pub mod probe;
