@@ -1,7 +1,10 @@
 //! Keyed aggregates: a value per key that records are folded into.
 
+use std::cell::Cell;
 use std::hash::BuildHasher as _;
 
+use flumen_model::ids::OperatorId;
+use flumen_state::{Keyed, ValueState, ValueStateDescriptor};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -9,6 +12,8 @@ use hashbrown::hash_table::Entry;
 use crate::batch::Batch;
 use crate::keyed::{Key, KeySelector};
 use crate::operator::{Data, Push, Signal, TaskResult};
+use crate::operators::keyed_process::SNAPSHOT_STEP;
+use crate::subtask::SubtaskContext;
 
 /// Folds a record into the value that its key has so far. Must be associative and commutative: the order in which records
 /// of several subtasks arrive is not fixed.
@@ -24,7 +29,7 @@ pub(crate) struct ReduceTable<K, T> {
 /// What became of a record.
 pub(crate) enum Folded<'a, K, T> {
     /// It was folded into the value of a known key.
-    Into(&'a T),
+    Into,
     /// It is the first of its key.
     First(&'a K, &'a T),
 }
@@ -58,7 +63,7 @@ impl<K: Key, T: Data> ReduceTable<K, T> {
             Entry::Occupied(entry) => {
                 let (_, value) = entry.into_mut();
                 reduce(value, record);
-                Folded::Into(value)
+                Folded::Into
             }
             Entry::Vacant(entry) => {
                 let key = selector.key(&record);
@@ -79,33 +84,66 @@ impl<K: Key, T: Data> ReduceTable<K, T> {
     }
 }
 
+/// The name that the values are kept under.
+const STATE: &str = "reduce";
+
 /// Streaming execution: emits the new value of a key on every record.
-pub struct StreamingReduce<T, S: KeySelector<T>, F> {
+pub struct StreamingReduce<T: Data, S: KeySelector<T>, F> {
+    operator: OperatorId,
     selector: S,
     reduce: F,
-    table: ReduceTable<S::Key, T>,
+    keyed: Keyed<S::Key>,
+    values: ValueState<S::Key, T>,
     output: Box<dyn Push<T>>,
     batch: Batch<T>,
 }
 
 impl<T: Data, S: KeySelector<T>, F: Reduce<T>> StreamingReduce<T, S, F> {
     /// Pushes the updates into `output`.
-    pub fn new(selector: S, reduce: F, output: Box<dyn Push<T>>) -> Self {
-        Self { selector, reduce, table: ReduceTable::new(), output, batch: Batch::new() }
+    ///
+    /// # Errors
+    /// The state can't be restored.
+    pub fn open(
+        context: &SubtaskContext,
+        operator: OperatorId,
+        selector: S,
+        reduce: F,
+        output: Box<dyn Push<T>>,
+    ) -> TaskResult<Self> {
+        let mut keyed = context.open_keyed(operator)?;
+        let values = keyed.value(ValueStateDescriptor::new(STATE))?;
+        Ok(Self { operator, selector, reduce, keyed, values, output, batch: Batch::new() })
     }
 }
 
 impl<T: Data, S: KeySelector<T>, F: Reduce<T>> Push<T> for StreamingReduce<T, S, F> {
     fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
         for (record, time) in batch.drain() {
-            let (Folded::Into(value) | Folded::First(_, value)) =
-                self.table.fold(record, &self.selector, &mut self.reduce);
-            self.batch.push(value.clone(), time);
+            self.selector.with_key(&record, |key| self.keyed.set_current_key(key));
+            // The first record of a key is its value; every other is folded in.
+            let record = Cell::new(Some(record));
+            let first = || record.take().expect("a value is made at most once, and before it is changed");
+            let value = self.values.upsert(first, |value| {
+                if let Some(record) = record.take() {
+                    (self.reduce)(value, record);
+                }
+                value.clone()
+            })?;
+            self.batch.push(value, time);
         }
         self.output.push(&mut self.batch)
     }
 
-    fn signal(&mut self, signal: Signal<'_>) -> TaskResult {
+    fn signal(&mut self, mut signal: Signal<'_>) -> TaskResult {
+        match &mut signal {
+            Signal::Barrier(snapshot) => {
+                let state = self.keyed.snapshot(snapshot.barrier().kind)?;
+                snapshot.keyed(self.operator, state);
+            }
+            Signal::Background(more) => **more |= self.keyed.snapshot_step(SNAPSHOT_STEP),
+            Signal::Close => self.keyed.finish_snapshots(),
+            _ => {}
+        }
         self.output.signal(signal)
     }
 }
