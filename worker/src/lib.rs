@@ -25,6 +25,7 @@ mod upload;
 pub mod exchange;
 
 pub mod functions;
+pub mod windows;
 pub mod keyed;
 pub mod operators;
 pub mod sinks;
