@@ -128,7 +128,9 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
             let (selector, reduce, output) = (selector.clone(), reduce.clone(), output.typed::<T>());
             let worker = &making.context.worker;
             Ok(AnyPush::of::<T>(match making.mode {
-                RuntimeMode::Streaming => Box::new(StreamingReduce::open(making.context, making.operator, selector, reduce, output)?),
+                RuntimeMode::Streaming => {
+                    Box::new(StreamingReduce::open(making.context, making.operator, selector, reduce, output)?)
+                }
                 RuntimeMode::Batch => {
                     let spill = SpillDirectories::new(Arc::clone(&worker.tmp_dirs));
                     Box::new(BatchReduce::new(selector, reduce, worker.operator_memory, spill, output))

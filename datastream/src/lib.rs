@@ -33,8 +33,10 @@ mod transformations;
 
 mod broadcast;
 mod connected;
+mod joined;
 mod process;
 mod side_output;
+mod windowed;
 
 mod sinks;
 
@@ -56,11 +58,13 @@ pub use environment::{
     StreamExecutionEnvironment,
 };
 pub use error::{Error, Result};
+pub use joined::{Groups, JoinedKeyed, JoinedStreams, JoinedWhere, JoinedWindows, Pairs};
 pub use keyed::KeyedStream;
 pub use sink_function::{SinkContext, SinkFunction};
 pub use sinks::DataStreamSink;
 pub use source_function::{ReadStatus, SourceFunction, SourceOutput};
 pub use stream::DataStream;
+pub use windowed::{EvictingWindowedStream, OpenWindows, WindowedStream};
 
 pub use flumen_model::config::Configuration;
 pub use flumen_model::job_graph::RuntimeMode;
@@ -80,6 +84,28 @@ pub use flumen_worker::operator::Data;
 pub use flumen_worker::operators::Collector;
 pub use flumen_worker::operators::side_output::OutputTag;
 pub use flumen_worker::sinks::AsText;
+
+/// The file sink: what files are called, where they lie, when they are closed.
+pub mod files {
+    pub use flumen_worker::sinks::file::{
+        BadDatePattern, BasePathBucketAssigner, BucketAssigner, BucketContext, DateTimeBucketAssigner,
+        DefaultRollingPolicy, Encoder, FileSink, MissingParts, OnCheckpointRollingPolicy, OutputFileConfig,
+        PartFileInfo, RollingPolicy, SimpleStringEncoder, SinkError, Zone,
+    };
+}
+
+/// Windows: which there are, when they fire, and what is called then.
+pub mod windows {
+    pub use flumen_worker::windows::{
+        ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DeltaEvictor,
+        DeltaTrigger, Elements, EventTimeSessionWindows, EventTimeTrigger, Evictor, EvictorContext, GlobalWindow,
+        GlobalWindows, InEventTime, InProcessingTime, NeverTrigger, ProcessWindowFunction,
+        ProcessingTimeSessionWindows, ProcessingTimeTrigger, PurgingTrigger, SessionGap, SlidingEventTimeWindows,
+        SlidingProcessingTimeWindows, TimeEvictor, TimeWindow, TimestampedValue, Trigger, TriggerContext,
+        TriggerResult, TumblingEventTimeWindows, TumblingProcessingTimeWindows, Window, WindowAssigner, WindowContext,
+        WindowOpenContext, WindowState,
+    };
+}
 
 /// The programs of the user guide are compiled and run as tests of this crate.
 #[cfg(doctest)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use flumen_worker::functions::RuntimeContext;
 use flumen_worker::operator::Data;
 use flumen_worker::sinks::AsText;
+use flumen_worker::sinks::file::{BucketAssigner, Encoder, FileSink, RollingPolicy};
 use flumen_worker::sinks::print::PrintSink;
 use flumen_worker::sinks::text::TextSink;
 
@@ -21,6 +22,18 @@ impl<T: Data> DataStream<T> {
         node.keeps = keeps;
         let id = self.env.add(node);
         DataStreamSink { env: self.env, node: id }
+    }
+
+    /// Writes to files, each record exactly once if the job takes checkpoints.
+    pub fn sink_to<E, A, R>(self, sink: FileSink<E, A, R>) -> DataStreamSink
+    where
+        E: Encoder<T>,
+        A: BucketAssigner<T>,
+        R: RollingPolicy<T>,
+    {
+        let make: MakeOperator =
+            Arc::new(move |making, _| Ok(AnyPush::of::<T>(sink.open(making.context, making.operator)?)));
+        self.sink("Sink: File Sink", Keeps::State, None, make)
     }
 
     /// Gives every record to a sink of the program's own.

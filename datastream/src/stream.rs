@@ -145,6 +145,11 @@ impl<T: Data> DataStream<T> {
         self.change("disable_chaining", |node| node.chaining = Chaining::Never)
     }
 
+    /// The operator that this stream comes from can't run in parallel.
+    pub(crate) fn in_one_subtask(self) -> Self {
+        self.change("parallelism", |node| node.single = true)
+    }
+
     fn change(self, what: &str, change: impl FnOnce(&mut Node)) -> Self {
         if let Some(node) = self.own_node(what) {
             self.env.change(node, change);
