@@ -1,7 +1,5 @@
 //! Executions that end before their time, at every step and in any order.
 
-use std::path::Path;
-
 use flumen_worker::operator::TaskResult;
 use flumen_worker::sinks::file::{BucketContext, DefaultRollingPolicy, FileSink, SimpleStringEncoder};
 use proptest::collection::vec;
@@ -10,8 +8,8 @@ use proptest::prelude::*;
 use crate::world::{Crash, Make, OPERATOR, World};
 
 /// Two buckets and small parts, so that a checkpoint lists several.
-fn sink(out: &Path) -> Make {
-    let sink = FileSink::for_row_format(out.to_str().unwrap(), SimpleStringEncoder::new())
+fn sink(out: &str) -> Make {
+    let sink = FileSink::for_row_format(out, SimpleStringEncoder::new())
         .with_bucket_assigner(|record: &u64, _: &BucketContext| format!("b{}", record % 2))
         .with_rolling_policy(DefaultRollingPolicy::default().with_max_part_size(20));
     Box::new(move |context| sink.open(context, OPERATOR))

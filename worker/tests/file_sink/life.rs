@@ -1,7 +1,5 @@
 //! One execution: names, rolling, and what is left behind.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use flumen_worker::operator::{Signal, TaskError};
@@ -13,19 +11,19 @@ use flumen_worker::sinks::text;
 
 use crate::world::{Crash, Make, OPERATOR, World};
 
-fn base(out: &Path) -> FileSink<SimpleStringEncoder, BasePathBucketAssigner, OnCheckpointRollingPolicy> {
-    FileSink::for_row_format(out.to_str().unwrap(), SimpleStringEncoder::new())
+fn base(out: &str) -> FileSink<SimpleStringEncoder, BasePathBucketAssigner, OnCheckpointRollingPolicy> {
+    FileSink::for_row_format(out, SimpleStringEncoder::new())
         .with_bucket_assigner(BasePathBucketAssigner)
         .with_rolling_policy(OnCheckpointRollingPolicy)
 }
 
-fn base_path(out: &Path) -> Make {
+fn base_path(out: &str) -> Make {
     let sink = base(out).with_output_file_config(OutputFileConfig::default().with_part_suffix(".txt"));
     Box::new(move |context| sink.open(context, OPERATOR))
 }
 
-fn written_as_text(out: &Path) -> Make {
-    let out = out.to_str().unwrap().to_owned();
+fn written_as_text(out: &str) -> Make {
+    let out = out.to_owned();
     Box::new(move |context| text::open(&out, context, OPERATOR))
 }
 
@@ -44,7 +42,7 @@ fn parts_are_named_as_flinks_and_appear_with_their_checkpoint() {
         world.push(3, 0).unwrap();
         world.barrier().unwrap();
         world.store().unwrap();
-        let hidden = world.files().into_iter().find(|name| name.starts_with('.')).unwrap();
+        let hidden = world.files().into_iter().find(|(name, _)| name.starts_with('.')).unwrap().0;
         let (name, id) = hidden.strip_prefix('.').unwrap().split_once(".inprogress.").unwrap();
         assert_eq!(id.len(), 36, "{hidden}");
         let (uid, rest) = name.strip_prefix("part-").unwrap().split_at(36);
@@ -52,7 +50,8 @@ fn parts_are_named_as_flinks_and_appear_with_their_checkpoint() {
         assert_eq!(rest, format!("-{checkpoint}.txt"));
         world.notify(1).unwrap();
         world.wait_visible().unwrap();
-        assert!(world.files().contains(&name.to_owned()) && !world.files().contains(&hidden));
+        let files: Vec<_> = world.files().into_iter().map(|(name, _)| name).collect();
+        assert!(files.contains(&name.to_owned()) && !files.contains(&hidden), "{files:?}");
     }
     world.end().unwrap();
     assert_eq!(world.files().len(), 2, "a job that ran through leaves nothing else");
@@ -79,8 +78,7 @@ fn parts_are_rolled_by_size_and_by_time_between_two_barriers() {
     world.store().unwrap();
     world.notify(1).unwrap();
     world.wait_visible().unwrap();
-    let mut sizes: Vec<_> =
-        world.files().iter().map(|name| fs::metadata(world.out().join(name)).unwrap().len()).collect();
+    let mut sizes: Vec<_> = world.files().into_iter().map(|(_, length)| length).collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [2, 4, 4, 4]);
 }
@@ -97,7 +95,8 @@ fn records_go_to_the_bucket_of_their_time() {
     world.pass(25 * 3_600_000).unwrap();
     world.push(1, 0).unwrap();
     world.end().unwrap();
-    let directories: Vec<_> = world.files().iter().map(|name| name.rsplit_once('/').unwrap().0.to_owned()).collect();
+    let directories: Vec<_> =
+        world.files().iter().map(|(name, _)| name.rsplit_once('/').unwrap().0.to_owned()).collect();
     assert_eq!(directories, ["1970-01-01/00", "1970-01-02/01"]);
 }
 
@@ -153,7 +152,7 @@ fn a_cancelled_sink_removes_what_no_checkpoint_knows() {
 #[test]
 fn what_cannot_be_written_fails_the_subtask_and_its_checkpoint() {
     let mut world = World::new(base_path);
-    fs::write(world.out(), "a file").unwrap();
+    world.put_in_the_way(None);
     world.start(1).unwrap();
     // Whoever looks first sees it: the record, the barrier or the checkpoint.
     let failed = world.push(1, 0).and_then(|()| world.barrier()).and_then(|_| world.store());
@@ -171,9 +170,7 @@ fn a_part_that_is_gone_after_a_restore_is_an_error_that_says_what_to_do() {
     world.barrier().unwrap();
     world.store().unwrap();
     world.crash(Crash::Kill);
-    for name in world.files() {
-        fs::remove_file(world.out().join(name)).unwrap();
-    }
+    world.files().iter().for_each(|(name, _)| world.remove(name));
     world.start(1).unwrap();
     let begun = std::time::Instant::now();
     let error = loop {
@@ -205,8 +202,7 @@ fn text_with_checkpoints_appears_with_them_and_goes_on_after_a_restore() {
 #[test]
 fn text_with_checkpoints_refuses_a_directory_that_holds_something() {
     let mut world = World::new(written_as_text);
-    fs::create_dir(world.out()).unwrap();
-    fs::write(world.out().join("part-0"), "of another job").unwrap();
+    world.put_in_the_way(Some("part-0"));
     let error = world.start(1).unwrap_err();
     assert!(message(&error).contains("already exists"), "{error:?}");
 }

@@ -1,13 +1,11 @@
 //! A job of file sinks and its control plane, with everything that can go wrong between the two.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use flumen_fs::{FileSystems, FsOptions};
+use flumen_fs::{FileSystem, FileSystems, FsOptions, FsPath};
 use flumen_model::checkpoint::{
     Alignment, Barrier, CheckpointId, ListState, OperatorSnapshot, SnapshotKind, SubtaskRestore, SubtaskSnapshot,
 };
@@ -59,6 +57,10 @@ struct Stored {
 /// See the module.
 pub struct World {
     directory: TempDir,
+    files: FileSystems,
+    out: FsPath,
+    /// For looking at files.
+    reader: Runtime,
     make: Make,
     pub checkpointing: bool,
     pub clock: Arc<AtomicI64>,
@@ -74,12 +76,21 @@ pub struct World {
 }
 
 impl World {
-    /// `make` gets the sink's directory.
-    pub fn new(make: impl FnOnce(&Path) -> Make) -> Self {
+    /// On local files. `make` gets the sink's directory.
+    pub fn new(make: impl FnOnce(&str) -> Make) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let out = format!("file://{}/out", directory.path().display());
+        Self::at(directory, FsOptions::default(), &out, make)
+    }
+
+    /// With the sink's directory anywhere; `directory` is for checkpoints.
+    pub fn at(directory: TempDir, options: FsOptions, out: &str, make: impl FnOnce(&str) -> Make) -> Self {
         Self {
-            make: make(&directory.path().join("out")),
+            make: make(out),
             directory,
+            files: FileSystems::new(options).unwrap(),
+            out: out.parse().unwrap(),
+            reader: Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap(),
             checkpointing: true,
             clock: Arc::default(),
             position: 0,
@@ -90,11 +101,6 @@ impl World {
             life: None,
             cut_off: Vec::new(),
         }
-    }
-
-    /// The sink's directory.
-    pub fn out(&self) -> PathBuf {
-        self.directory.path().join("out")
     }
 
     fn context(&self, runtime: &Runtime, index: u32, parallelism: u32) -> SubtaskContext {
@@ -118,7 +124,7 @@ impl World {
             reports,
             worker: WorkerContext {
                 configuration: Arc::default(),
-                files: FileSystems::new(FsOptions::default()).unwrap(),
+                files: self.files.clone(),
                 runtime: runtime.handle().clone(),
                 operator_memory: 1 << 20,
                 tmp_dirs: Arc::new([]),
@@ -262,25 +268,54 @@ impl World {
         Ok(())
     }
 
-    /// Files below the sink's directory: relative names.
-    pub fn files(&self) -> Vec<String> {
+    /// Files below the sink's directory: relative names with lengths.
+    pub fn files(&self) -> Vec<(String, u64)> {
+        let fs = self.files.get(&self.out).unwrap();
         let mut found = Vec::new();
-        walk(&self.out(), &mut found);
-        let mut names: Vec<_> =
-            found.iter().map(|path| path.strip_prefix(self.out()).unwrap().to_str().unwrap().to_owned()).collect();
-        names.sort();
-        names
+        let mut directories = vec![self.out.clone()];
+        while let Some(directory) = directories.pop() {
+            // The sink's directory is made with the first part.
+            let entries = self.reader.block_on(fs.list(&directory)).unwrap_or_default();
+            for entry in entries {
+                if entry.is_dir {
+                    directories.push(entry.path);
+                } else {
+                    let below = entry.path.path().strip_prefix(self.out.path()).unwrap();
+                    found.push((below.trim_start_matches('/').to_owned(), entry.len));
+                }
+            }
+        }
+        found.sort();
+        found
     }
 
     /// What a reader sees, sorted.
     pub fn visible(&self) -> Vec<u64> {
-        let seen = self.files().into_iter().filter(|name| !name.rsplit('/').next().unwrap().starts_with(['.', '_']));
-        // A file that is renamed away between listing and reading was not visible.
-        let texts = seen.filter_map(|name| fs::read_to_string(self.out().join(name)).ok());
-        let mut records: Vec<u64> =
-            texts.flat_map(|text| text.lines().map(|line| line.parse().unwrap()).collect::<Vec<_>>()).collect();
+        let fs = self.files.get(&self.out).unwrap();
+        let mut records = Vec::new();
+        for (name, _) in self.files() {
+            if name.rsplit('/').next().unwrap().starts_with(['.', '_']) {
+                continue;
+            }
+            let text = self.reader.block_on(fs.read_fully(&self.out.join(&name), 1 << 20)).unwrap();
+            let text = String::from_utf8(text.to_vec()).unwrap();
+            records.extend(text.lines().map(|line| line.parse::<u64>().unwrap()));
+        }
         records.sort_unstable();
         records
+    }
+
+    /// Makes the sink's directory with a file in it, or (without a name) a file in its place.
+    pub fn put_in_the_way(&self, name: Option<&str>) {
+        let fs = self.files.get(&self.out).unwrap();
+        let path = name.map_or(self.out.clone(), |name| self.out.join(name));
+        self.reader.block_on(fs.write_fully(&path, "x".into(), &Default::default())).unwrap();
+    }
+
+    /// Removes a file.
+    pub fn remove(&self, name: &str) {
+        let fs: Arc<dyn FileSystem> = self.files.get(&self.out).unwrap();
+        assert!(self.reader.block_on(fs.delete(&self.out.join(name), false)).unwrap(), "{name} is removed");
     }
 
     /// Every visible record is visible once and belongs to a complete checkpoint.
@@ -324,17 +359,6 @@ impl Stored {
             subtask: SubtaskId { vertex: VERTEX, index },
             checkpoint: CheckpointId(self.id),
             state: SubtaskSnapshot { operators: [(OPERATOR, operator)].into(), in_flight: Vec::new() },
-        }
-    }
-}
-
-fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
-    // The directory is made with the first part; a part may be renamed while it is looked at.
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.path().is_dir() {
-            walk(&entry.path(), found);
-        } else {
-            found.push(entry.path());
         }
     }
 }
