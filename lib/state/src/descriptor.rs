@@ -2,7 +2,13 @@
 
 use std::marker::PhantomData;
 
+use crate::StateMeta;
+use crate::aggregate::AggregateFunction;
+use crate::error::StateError;
+use crate::schema::Incompatible;
+use crate::traits::{Key, Namespace, StateValue};
 use crate::ttl::StateTtlConfig;
+use crate::typed::Typed;
 
 macro_rules! descriptor {
     ($(#[$doc:meta])* $name:ident<$($type:ident),+>) => {
@@ -107,5 +113,95 @@ impl<V> TableDescriptor<V> {
 impl<V> Clone for TableDescriptor<V> {
     fn clone(&self) -> Self {
         Self::new(self.name.clone())
+    }
+}
+
+/// What a program's state looks like, and whether what a snapshot has can be read as it. Known without a running job.
+pub struct StateDescription(Typed);
+
+impl StateDescription {
+    /// Timers of that name.
+    ///
+    /// # Errors
+    /// See [`ValueStateDescriptor::describe`].
+    pub fn timers<K: Key, N: Namespace>(name: &str) -> Result<Self, StateError> {
+        Typed::timers::<K, N>(name).map(Self)
+    }
+
+    /// Name, kind and schemas; [`StateMeta::to_text`] is what a checkpoint's metadata keeps.
+    pub fn meta(&self) -> &StateMeta {
+        &self.0.meta
+    }
+
+    /// Checks the text of an older [`StateMeta`] of that name.
+    ///
+    /// # Errors
+    /// It can't be read as this one; names state and field.
+    pub fn check(&self, written: &str) -> Result<(), Incompatible> {
+        let name = &self.0.meta.name;
+        let written: StateMeta = serde_json::from_str(written).map_err(|error| {
+            Incompatible::new(name, "", format!("its description in the snapshot can't be read: {error}"))
+        })?;
+        self.0.converter(&written).map(drop)
+    }
+}
+
+impl<V: StateValue> ValueStateDescriptor<V> {
+    /// What the state looks like in a stream with such keys.
+    ///
+    /// # Errors
+    /// A type can't be state.
+    pub fn describe<K: Key>(&self) -> Result<StateDescription, StateError> {
+        Typed::value::<K, (), V>(&self.name, self.ttl).map(StateDescription)
+    }
+}
+
+impl<V: StateValue> ListStateDescriptor<V> {
+    /// See [`ValueStateDescriptor::describe`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn describe<K: Key>(&self) -> Result<StateDescription, StateError> {
+        Typed::list::<K, V>(&self.name, self.ttl).map(StateDescription)
+    }
+}
+
+impl<UK: Key, UV: StateValue> MapStateDescriptor<UK, UV> {
+    /// See [`ValueStateDescriptor::describe`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn describe<K: Key>(&self) -> Result<StateDescription, StateError> {
+        Typed::map::<K, UK, UV>(&self.name, self.ttl).map(StateDescription)
+    }
+}
+
+impl<V: StateValue, F> ReducingStateDescriptor<V, F> {
+    /// See [`ValueStateDescriptor::describe`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn describe<K: Key>(&self) -> Result<StateDescription, StateError> {
+        self.value.describe::<K>()
+    }
+}
+
+impl<A: AggregateFunction> AggregatingStateDescriptor<A> {
+    /// See [`ValueStateDescriptor::describe`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn describe<K: Key>(&self) -> Result<StateDescription, StateError> {
+        Typed::value::<K, (), A::Acc>(&self.name, self.ttl).map(StateDescription)
+    }
+}
+
+impl<V: StateValue> TableDescriptor<V> {
+    /// See [`ValueStateDescriptor::describe`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn describe<K: Key, N: Namespace>(&self) -> Result<StateDescription, StateError> {
+        Typed::value::<K, N, V>(&self.name, None).map(StateDescription)
     }
 }

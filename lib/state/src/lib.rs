@@ -40,8 +40,8 @@ pub mod rocksdb;
 
 pub use aggregate::AggregateFunction;
 pub use descriptor::{
-    AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor, TableDescriptor,
-    ValueStateDescriptor,
+    AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor, StateDescription,
+    TableDescriptor, ValueStateDescriptor,
 };
 pub use error::{StateError, StateErrorKind};
 pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};

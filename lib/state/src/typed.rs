@@ -57,11 +57,11 @@ impl Typed {
     }
 
     /// What turns values of rows that were written with that meta into this state's.
-    pub(crate) fn converter(&self, written: &StateMeta) -> Result<RowConverter, StateError> {
+    pub(crate) fn converter(&self, written: &StateMeta) -> Result<RowConverter, Incompatible> {
         let StateMeta { name, kind, key, namespace, user_key, value, ttl } = &self.meta;
         if written.kind != *kind {
             let what = format!("it was written as {:?} state and is now {:?} state", written.kind, kind);
-            return Err(Incompatible::new(name, "", what).into());
+            return Err(Incompatible::new(name, "", what));
         }
         for (what, old, new) in [
             ("key", &written.key, key),

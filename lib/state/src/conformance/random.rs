@@ -137,7 +137,7 @@ fn change(random: &mut Random, model: &mut Model, subtasks: &mut [Subtask]) {
     keyed.set_current_key(&key);
     let small = random.below(4) as u8;
     let number = random.next();
-    match random.below(16) {
+    match random.below(22) {
         0..3 => {
             let now = value
                 .upsert(
@@ -183,13 +183,17 @@ fn change(random: &mut Random, model: &mut Model, subtasks: &mut [Subtask]) {
             model.tables.insert((key, small), number as i32);
         }
         12 => assert_eq!(table.take(&key, &small).unwrap(), model.tables.remove(&(key, small))),
-        13..15 => {
-            let time = number as i64 % 20;
+        13..17 => {
+            let time = number as i64 % 3;
             let is_new = timers.register(time, &key, &small).unwrap();
             assert_eq!(is_new, model.timers.insert((time, key, small)));
         }
-        _ if number % 2 == 0 => {
-            let time = (number / 2) as i64 % 20;
+        17..21 => {
+            let time = (number / 2) as i64 % 3;
+            // One that is there, if there is one of this time at or after this key.
+            let from = (time, key.clone(), small);
+            let found = model.timers.range(from.clone()..).next().filter(|timer| timer.0 == time).cloned();
+            let (time, key, small) = found.filter(|timer| owner(&timer.1, count) == owner(&key, count)).unwrap_or(from);
             let was_there = timers.delete(time, &key, &small).unwrap();
             assert_eq!(was_there, model.timers.remove(&(time, key, small)));
         }
