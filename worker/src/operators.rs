@@ -11,6 +11,7 @@ pub mod keyed_process;
 pub mod process;
 pub mod reduce;
 pub mod side_output;
+pub mod timestamps_watermarks;
 
 pub use filter::Filter;
 pub use flat_map::{Collector, FlatMap};

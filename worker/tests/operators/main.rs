@@ -6,3 +6,4 @@
 mod keyed;
 mod process;
 mod stateless;
+mod watermarks;
