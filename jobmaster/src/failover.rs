@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use flumen_model::failure::Blame;
+use flumen_model::key_group::key_hash;
 
 use crate::event::Timestamp;
 use crate::settings::Restarts;
@@ -183,9 +183,8 @@ fn grown(initial: Duration, max: Duration, multiplier: f64, times: u32) -> Durat
 /// The time, longer or shorter by up to the share `jitter` of it. By how much depends on `seed` alone, so that the same
 /// facts lead to the same decision.
 fn varied(delay: Duration, jitter: f64, seed: (Timestamp, u32)) -> Duration {
-    let mut hasher = DefaultHasher::new();
-    seed.hash(&mut hasher);
-    let unit = (hasher.finish() >> 11) as f64 / (1u64 << 53) as f64;
+    let hash = key_hash(format!("{} {}", seed.0, seed.1).as_bytes());
+    let unit = (hash >> 11) as f64 / (1u64 << 53) as f64;
     let seconds = delay.as_secs_f64() * (1.0 + jitter * (2.0 * unit - 1.0));
     Duration::try_from_secs_f64(seconds).unwrap_or(delay)
 }

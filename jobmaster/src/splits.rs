@@ -106,12 +106,14 @@ impl Splits {
         }
     }
 
-    /// Forgets what only a restore from checkpoints other than these would need.
-    pub(crate) fn keep(&mut self, checkpoints: &[CheckpointId]) {
-        self.triggered.retain(|id, _| checkpoints.contains(id));
-        let Some(oldest) = self.triggered.values().min() else { return };
+    /// Forgets what no restore can need any more: `restorable` are the checkpoints that subtasks may be restored from,
+    /// `pending` those that may become such. Without any restorable one they begin at the beginning.
+    pub(crate) fn keep(&mut self, restorable: &[CheckpointId], pending: &[CheckpointId]) {
+        self.triggered.retain(|id, _| restorable.contains(id) || pending.contains(id));
+        let since = |id: &CheckpointId| self.triggered.get(id).copied().unwrap_or(0);
+        let oldest = restorable.iter().map(since).min().unwrap_or(0);
         for source in self.sources.values_mut() {
-            source.handed_out.retain(|handed| handed.at >= *oldest);
+            source.handed_out.retain(|handed| handed.at >= oldest);
         }
     }
 
@@ -205,7 +207,9 @@ mod tests {
         splits.next(subtask(1, 0));
         splits.trigger(CheckpointId(3));
         splits.next(subtask(1, 0));
-        splits.keep(&[CheckpointId(3)]);
+        splits.keep(&[], &[CheckpointId(3)]);
+        assert_eq!(splits.sources[&VertexId(1)].handed_out.len(), 3, "3 may never be complete");
+        splits.keep(&[CheckpointId(3)], &[]);
         assert_eq!(splits.sources[&VertexId(1)].handed_out.len(), 1);
         splits.restore(Some(CheckpointId(3)), &[subtask(1, 0)]);
         assert_eq!(splits.next(subtask(1, 0)).as_deref(), Some("c"));

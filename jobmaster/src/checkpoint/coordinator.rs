@@ -206,7 +206,7 @@ impl Coordinator {
     /// A user wants a snapshot.
     pub(crate) fn want(&mut self, request: SnapshotRequest) {
         if let Err(failure) = self.accept(&request) {
-            return self.answer(request.request, Err(failure));
+            return self.answer(request.request, Err(*failure));
         }
         match request.wish {
             SnapshotWish::Stop { target, drain } => self.begin_stop(request.request, target, drain),
@@ -214,29 +214,29 @@ impl Coordinator {
         }
     }
 
-    fn accept(&self, request: &SnapshotRequest) -> Result<(), Failure> {
-        let refuse = |text: &str| Err(Failure::new(Blame::User, text));
+    fn accept(&self, request: &SnapshotRequest) -> Result<(), Box<Failure>> {
+        let refuse = |text: &str| Err(Box::new(Failure::new(Blame::User, text)));
         if self.settings.batch {
             return refuse("a job in batch execution takes no snapshots");
         }
         if self.ready.is_none() {
             let text = "the job is not running: all subtasks have to run when a checkpoint is triggered";
-            return Err(Failure::new(Blame::Outside, text));
+            return Err(Box::new(Failure::new(Blame::Outside, text)));
         }
         if self.stop.is_some() {
             return refuse("the job is being stopped with a savepoint");
         }
         if self.requests.len() >= REQUESTS {
-            return Err(Failure::new(Blame::Outside, "too many requests for snapshots wait already"));
+            return Err(Box::new(Failure::new(Blame::Outside, "too many requests for snapshots wait already")));
         }
         match &request.wish {
             SnapshotWish::Checkpoint { .. } if self.base.is_none() => {
-                Err(no_directory(options::CHECKPOINT_DIRECTORY.key))
+                Err(Box::new(no_directory(options::CHECKPOINT_DIRECTORY.key)))
             }
             SnapshotWish::Savepoint { target: None } | SnapshotWish::Stop { target: None, .. }
                 if self.settings.savepoint_directory.is_none() =>
             {
-                Err(no_directory(options::SAVEPOINT_DIRECTORY.key))
+                Err(Box::new(no_directory(options::SAVEPOINT_DIRECTORY.key)))
             }
             SnapshotWish::Stop { drain: true, .. } if self.settings.interval.is_none() => {
                 let key = options::INTERVAL.key;
@@ -467,6 +467,7 @@ impl Coordinator {
         self.subsume(id, now);
         let owned = !checkpoint.kind.is_savepoint();
         let kept = Kept { checkpoint: Arc::clone(&checkpoint), needs: pending.needs, owned, damaged: false };
+        self.push(Effect::Completed(id));
         for old in self.store.add(kept, self.settings.retained) {
             if old.owned {
                 self.tracker.discarded(old.checkpoint.id);
@@ -484,7 +485,6 @@ impl Coordinator {
             .iter()
             .flat_map(|vertex| (0..vertex.parallelism).map(|index| SubtaskId { vertex: vertex.vertex, index }));
         self.ends.completed(&checkpoint, subtasks, now.after(self.settings.timeout));
-        self.push(Effect::Completed(id));
     }
 
     /// Gives up the checkpoints that were triggered before one that has completed.
@@ -569,9 +569,9 @@ impl Coordinator {
         }
     }
 
-    /// Checkpoints that the splits of sources have to be remembered for.
-    pub(crate) fn remembered(&self) -> Vec<CheckpointId> {
-        self.store.iter().map(|kept| kept.checkpoint.id).chain(self.pending.keys().copied()).collect()
+    /// Checkpoints that subtasks may be restored from, and those that may become such.
+    pub(crate) fn restorable(&self) -> (Vec<CheckpointId>, Vec<CheckpointId>) {
+        (self.store.iter().map(|kept| kept.checkpoint.id).collect(), self.pending.keys().copied().collect())
     }
 
     /// All that is shown.

@@ -13,6 +13,8 @@ use crate::event::Timestamp;
 pub(crate) struct Ends {
     /// With the number of the first checkpoint that is triggered afterwards.
     said: BTreeMap<SubtaskId, CheckpointId>,
+    /// For subtasks that were restarted: the first checkpoint that is triggered afterwards.
+    begun: BTreeMap<SubtaskId, CheckpointId>,
     /// With the last snapshot, which is part of all later checkpoints: restored from it the subtask finishes again. `None`
     /// when there is none: no checkpoint can be taken then (CC-7).
     finished: BTreeMap<SubtaskId, Option<Arc<SubtaskSnapshot>>>,
@@ -32,11 +34,12 @@ impl Ends {
 
     /// A subtask has finished. `newest` is the newest completed checkpoint that subtasks have heard of.
     pub(crate) fn finish(&mut self, subtask: SubtaskId, newest: Option<&CompletedCheckpoint>) {
-        let said = self.said.remove(&subtask);
+        // Whoever says that it has taken all its input finishes only when it hears of a checkpoint that holds this. (That
+        // may have been triggered before it was said here: its barrier came later.) Others end as they like.
+        let said = self.said.remove(&subtask).is_some();
         self.finishing.remove(&subtask);
-        let is_last = |c: &&CompletedCheckpoint| {
-            c.kind == SnapshotKind::StopWithSavepoint || said.is_some_and(|since| since <= c.id)
-        };
+        let begun = self.begun.get(&subtask).copied().unwrap_or_default();
+        let is_last = |c: &&CompletedCheckpoint| c.id >= begun && (said || c.kind == SnapshotKind::StopWithSavepoint);
         let snapshot = newest.filter(is_last).and_then(|checkpoint| {
             let vertex = checkpoint.vertices.iter().find(|vertex| vertex.vertex == subtask.vertex)?;
             vertex.subtasks.get(subtask.index as usize).cloned().map(Arc::new)
@@ -44,9 +47,10 @@ impl Ends {
         self.finished.insert(subtask, snapshot);
     }
 
-    /// Subtasks begin anew.
-    pub(crate) fn renew(&mut self, subtasks: &[SubtaskId]) {
+    /// Subtasks begin anew; `next` is the number of the next checkpoint.
+    pub(crate) fn renew(&mut self, subtasks: &[SubtaskId], next: CheckpointId) {
         for subtask in subtasks {
+            self.begun.insert(*subtask, next);
             self.said.remove(subtask);
             self.finished.remove(subtask);
             self.finishing.remove(subtask);

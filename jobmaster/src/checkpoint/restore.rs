@@ -242,7 +242,7 @@ impl Coordinator {
         graph: &JobGraph,
         members: &[SubtaskId],
         now: Timestamp,
-    ) -> Result<BTreeMap<SubtaskId, SubtaskRestore>, Failure> {
+    ) -> Result<BTreeMap<SubtaskId, SubtaskRestore>, Box<Failure>> {
         // They go on from an older one: were a checkpoint to complete now, it would not be one of theirs (CC-2).
         let late = self
             .pending
@@ -253,15 +253,15 @@ impl Coordinator {
             let message = format!("checkpoint {id} was not stored before subtasks were restarted from an older one");
             self.abort(id, Failure::new(Blame::Outside, message), now);
         }
-        self.ends.renew(members);
+        self.ends.renew(members, self.next());
         let Some(newest) = self.store.newest().map(Arc::clone) else {
             return match self.store.is_lost() {
                 false => Ok(BTreeMap::new()),
-                true => Err(Failure::new(Blame::Outside, "none of the job's checkpoints can be restored")),
+                true => Err(Box::new(Failure::new(Blame::Outside, "none of the job's checkpoints can be restored"))),
             };
         };
         let assigned = assign(&newest, graph, self.settings.ignore_unclaimed);
-        let mut assigned = assigned.map_err(|refused| Failure::new(Blame::User, refused.to_string()))?;
+        let mut assigned = assigned.map_err(|refused| Box::new(Failure::new(Blame::User, refused.to_string())))?;
         self.tracker.restored(&newest, now);
         tracing::info!(job = %self.job, checkpoint = %newest.id, subtasks = members.len(), "subtasks start from a checkpoint");
         let restore = |id: &SubtaskId| {
@@ -278,7 +278,7 @@ impl Coordinator {
 
     /// A subtask could not start from a checkpoint. Gives the failure as it is shown; as an error when no other
     /// checkpoint is left, and the job has to fail: it must not begin as if it had never run.
-    pub(crate) fn cannot_restore(&mut self, id: CheckpointId, failure: Failure) -> Result<Failure, Failure> {
+    pub(crate) fn cannot_restore(&mut self, id: CheckpointId, failure: Failure) -> Result<Failure, Box<Failure>> {
         self.store.damage(id);
         let explained = |text: String| Failure { message: text, ..failure.clone() };
         match self.newest() {
@@ -290,11 +290,11 @@ impl Coordinator {
                 );
                 Ok(explained(text))
             }
-            None => Err(explained(format!(
+            None => Err(Box::new(explained(format!(
                 "checkpoint {id} can't be restored, and the job has no other one ({}): {}",
                 options::RETAINED.key,
                 failure.message
-            ))),
+            )))),
         }
     }
 }

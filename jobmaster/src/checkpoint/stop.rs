@@ -7,11 +7,10 @@
 //!  └──────────────▶ (answered)
 //! ```
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use flumen_model::checkpoint::{CheckpointId, SnapshotKind};
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::JobId;
+use flumen_model::key_group::key_hash;
 
 use super::coordinator::{Coordinator, Effect};
 use super::pending::{Pending, Stage};
@@ -155,7 +154,6 @@ impl Coordinator {
 
 /// Twelve digits that distinguish a savepoint's directory from every other one.
 pub(super) fn unique(job: JobId, next: CheckpointId, now: Timestamp) -> String {
-    let mut hasher = DefaultHasher::new();
-    (job, next, now).hash(&mut hasher);
-    format!("{:012x}", hasher.finish() >> 16)
+    let text = format!("{job} {next} {now}");
+    format!("{:012x}", key_hash(text.as_bytes()) >> 16)
 }

@@ -95,7 +95,7 @@ impl JobMaster {
         let (attempt, members) = (region.attempt, region.members.clone());
         let mut restore = match self.restore_of(&members) {
             Ok(restore) => restore,
-            Err(failure) => return self.fail_job(failure),
+            Err(failure) => return self.fail_job(*failure),
         };
         let worker_of: Vec<u32> = (0..self.slots.len())
             .map(|slot| {
@@ -132,7 +132,7 @@ impl JobMaster {
     }
 
     /// What the subtasks of a region start with.
-    fn restore_of(&mut self, members: &[SubtaskId]) -> Result<BTreeMap<SubtaskId, SubtaskRestore>, Failure> {
+    fn restore_of(&mut self, members: &[SubtaskId]) -> Result<BTreeMap<SubtaskId, SubtaskRestore>, Box<Failure>> {
         let mut restore = self.coordinator.restore(&self.graph, members, self.now)?;
         self.splits.restore(self.coordinator.newest(), members);
         restore.retain(|subtask, _| members.contains(subtask));

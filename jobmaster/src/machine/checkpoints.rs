@@ -50,7 +50,8 @@ impl JobMaster {
 
     pub(super) fn checkpoint_stored(&mut self, checkpoint: CheckpointId, result: Result<(), Failure>) {
         self.coordinator.stored(checkpoint, result, self.now);
-        self.splits.keep(&self.coordinator.remembered());
+        let (restorable, pending) = self.coordinator.restorable();
+        self.splits.keep(&restorable, &pending);
         self.apply();
     }
 

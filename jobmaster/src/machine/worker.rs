@@ -106,7 +106,7 @@ impl JobMaster {
                     execution.go(failed, self.now);
                 }
                 if self.phase == Phase::Living {
-                    let failure = Failure { subtask: self.execution.describe(subtask), ..failure };
+                    let failure = Failure { subtask: self.execution.describe(subtask), ..*failure };
                     self.fail_job(on(failure, executor));
                 } else {
                     self.conclude_when_stopped();

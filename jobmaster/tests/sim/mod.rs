@@ -1,0 +1,409 @@
+//! A simulated cluster: clock, network, workers, storage, users and faults, all by one seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flumen_jobmaster::{Action, Event, JobMaster, JobResult, RequestId, Settings, Start, Timestamp};
+use flumen_model::checkpoint::{Barrier, CheckpointId, CompletedCheckpoint, StateLocation, SubtaskSnapshot};
+use flumen_model::failure::{Blame, Failure};
+use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId, SubtaskId};
+use flumen_model::job_graph::JobGraph;
+use flumen_model::key_group::key_hash;
+use flumen_model::status::ExecutionState;
+use flumen_wire::control::{FromWorker, SubtaskIo, ToWorker};
+
+pub mod plan;
+pub mod random;
+pub mod task;
+mod user;
+mod workers;
+
+use plan::Plan;
+use random::Random;
+use task::{Element, Task};
+
+const JOB: JobId = JobId(0xabcd_ef00_0000_0000_0000_0000_0000_0001);
+/// From here on nothing breaks any more, milliseconds.
+const CALM: u64 = 2_000;
+/// By then the job has to be over: simulated milliseconds.
+const LIMIT: u64 = 3_600_000;
+
+/// A worker: its executor and its number there.
+pub type Place = (ExecutorId, u32);
+
+/// Something that happens at a time.
+#[derive(Debug)]
+enum Happening {
+    Hear(Event),
+    Obey(Place, ToWorker),
+    Deliver { from: (Place, SubtaskId), to: SubtaskId, attempt: ExecutionAttempt, element: Element },
+    Work(Place, ExecutionAttempt, SubtaskId),
+    Written(Place, ExecutionAttempt, SubtaskId, Box<Written>),
+    Stored(Box<CompletedCheckpoint>),
+    Broken(Place, ExecutionAttempt, SubtaskId, Blame),
+    Fault,
+    Ask(u64),
+    Register(ExecutorId),
+    Tick,
+}
+
+#[derive(Debug)]
+struct Written {
+    barrier: Barrier,
+    snapshot: SubtaskSnapshot,
+    files: Vec<(String, String)>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    tasks: BTreeMap<SubtaskId, Task>,
+}
+
+pub struct Sim {
+    plan: Plan,
+    random: Random,
+    verbose: bool,
+    graph: JobGraph,
+    master: JobMaster,
+    now: u64,
+    happenings: BTreeMap<(u64, u64), Happening>,
+    number: u64,
+    /// When the last message of each connection arrives: the next one is not faster.
+    arrivals: BTreeMap<String, u64>,
+    tick: u64,
+    executors: BTreeSet<ExecutorId>,
+    workers: BTreeMap<Place, Worker>,
+    files: BTreeMap<String, String>,
+    committed: BTreeMap<String, Vec<(u64, u64)>>,
+    /// Checkpoints whose metadata is in place.
+    stored: BTreeMap<CheckpointId, CompletedCheckpoint>,
+    /// The newest that workers were told of.
+    newest: Option<CheckpointId>,
+    last_trigger: CheckpointId,
+    asked: BTreeSet<RequestId>,
+    stop_request: Option<RequestId>,
+    stopped_with: Option<CheckpointId>,
+    result: Option<JobResult>,
+    life: u32,
+    restarts: u32,
+    trace: u64,
+}
+
+/// What came of a seed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub trace: u64,
+    pub happenings: u64,
+    pub completed: u64,
+    pub restarts: u32,
+    pub stopped: bool,
+}
+
+/// Runs a seed to its end.
+///
+/// # Panics
+/// When an invariant does not hold.
+pub fn run(seed: u64, verbose: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::of(&mut random);
+    let mut sim = Sim::new(plan, random, verbose);
+    sim.live();
+    let mut completed = sim.master.checkpoints().counts.completed;
+    let stopped = sim.stopped_with;
+    if let Some(savepoint) = stopped {
+        sim.again(savepoint);
+        sim.live();
+        completed += sim.master.checkpoints().counts.completed;
+    }
+    sim.check_output();
+    Outcome { trace: sim.trace, happenings: sim.number, completed, restarts: sim.restarts, stopped: stopped.is_some() }
+}
+
+impl Sim {
+    fn new(plan: Plan, random: Random, verbose: bool) -> Self {
+        let graph = plan.graph(plan.parallelism);
+        let settings = Settings::read(&plan.configuration(), &graph).expect("valid options");
+        let (master, actions) = JobMaster::new(JOB, graph.clone(), settings, Start::default(), Timestamp(0));
+        let mut sim = Self {
+            plan,
+            random,
+            verbose,
+            graph,
+            master,
+            now: 0,
+            happenings: BTreeMap::new(),
+            number: 0,
+            arrivals: BTreeMap::new(),
+            tick: u64::MAX,
+            executors: BTreeSet::new(),
+            workers: BTreeMap::new(),
+            files: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            newest: None,
+            last_trigger: CheckpointId(0),
+            asked: BTreeSet::new(),
+            stop_request: None,
+            stopped_with: None,
+            result: None,
+            life: 0,
+            restarts: 0,
+            trace: 0,
+        };
+        sim.say(|| format!("{:?}", sim_plan(&sim)));
+        sim.schedule_user();
+        sim.offer_executors();
+        sim.carry_out(actions);
+        sim
+    }
+
+    /// The same program with another parallelism, from the savepoint that it was stopped with.
+    fn again(&mut self, savepoint: CheckpointId) {
+        self.life += 1;
+        self.happenings.clear();
+        self.workers.clear();
+        self.executors.clear();
+        self.arrivals.clear();
+        self.tick = u64::MAX;
+        self.asked.clear();
+        self.stop_request = None;
+        self.result = None;
+        self.newest = None;
+        self.graph = self.plan.graph(self.plan.rescaled);
+        let settings = Settings::read(&self.plan.configuration(), &self.graph).expect("valid options");
+        let start = Start { from: Some(self.stored[&savepoint].clone()), ..Start::default() };
+        let (master, actions) =
+            JobMaster::new(JobId(JOB.0 + 1), self.graph.clone(), settings, start, Timestamp(self.now));
+        self.master = master;
+        for _ in 0..self.random.between(0, 3) {
+            let at = self.now + self.random.between(0, 800);
+            self.at(at, Happening::Fault);
+        }
+        self.offer_executors();
+        self.carry_out(actions);
+    }
+
+    fn live(&mut self) {
+        while self.result.is_none() {
+            let ((at, number), happening) =
+                self.happenings.pop_first().unwrap_or_else(|| panic!("{} waits for nothing", self.master.status()));
+            self.now = at;
+            let limit = if self.life == 0 { LIMIT } else { 2 * LIMIT };
+            assert!(at < limit, "still {} after an hour", self.master.status());
+            self.note(number, &happening);
+            self.happen(happening);
+        }
+        self.restarts += self.result.as_ref().map_or(0, |result| result.restarts);
+    }
+
+    fn note(&mut self, number: u64, happening: &Happening) {
+        if self.verbose {
+            println!("{:>8} {happening:?}", self.now);
+        }
+        let kind = std::mem::discriminant(happening);
+        let of = match happening {
+            Happening::Hear(Event::Worker { executor, instance, message }) => {
+                format!("{executor}/{instance} {:?}", std::mem::discriminant(message))
+            }
+            Happening::Obey((executor, instance), _) => format!("{executor}/{instance}"),
+            Happening::Deliver { from, to, attempt, .. } => format!("{} {to} {attempt}", from.1),
+            _ => String::new(),
+        };
+        let line = format!("{} {} {number} {kind:?} {of}", self.trace, self.now);
+        self.trace = key_hash(line.as_bytes());
+    }
+
+    fn say(&self, text: impl Fn() -> String) {
+        if self.verbose {
+            println!("{:>8} {}", self.now, text());
+        }
+    }
+
+    fn at(&mut self, time: u64, happening: Happening) {
+        self.number += 1;
+        self.happenings.insert((time.max(self.now), self.number), happening);
+    }
+
+    /// After the time that a message takes, and not before the one sent before it on the same connection.
+    fn send(&mut self, connection: String, happening: Happening) {
+        let mut at = self.now + self.random.between(0, self.plan.latency);
+        let last = self.arrivals.entry(connection).or_default();
+        at = at.max(*last);
+        *last = at;
+        self.at(at, happening);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Hear(event) => self.tell(event),
+            Happening::Tick => {
+                self.tick = u64::MAX;
+                self.tell(Event::Tick);
+            }
+            Happening::Obey(place, message) => self.obey(&place, message),
+            Happening::Deliver { from, to, attempt, element } => self.deliver(from, to, attempt, element),
+            Happening::Work(place, attempt, id) => self.work(&place, attempt, id),
+            Happening::Written(place, attempt, id, written) => self.written(&place, attempt, id, *written),
+            Happening::Stored(checkpoint) => self.store(*checkpoint),
+            Happening::Broken(place, attempt, id, blame) => self.broken(&place, attempt, id, blame),
+            Happening::Fault => self.fault(),
+            Happening::Ask(number) => self.ask(number),
+            Happening::Register(executor) => {
+                self.executors.insert(executor.clone());
+                let (slots, host) = (self.plan.slots, "h".to_owned());
+                self.tell(Event::ExecutorRegistered { id: executor, slots, host });
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let actions = self.master.step(Timestamp(self.now), event);
+        self.carry_out(actions);
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            assert!(self.result.is_none(), "JM-3: {action:?} comes after the end");
+            self.say(|| format!("    => {action:?}"));
+            self.act(action);
+        }
+        if let Some(next) = self.master.next_timer().filter(|next| next.0.max(self.now) < self.tick) {
+            self.tick = next.0.max(self.now);
+            self.at(self.tick, Happening::Tick);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::DeclareSlots(_) => {}
+            Action::StartWorker { executor, instance } => self.start_worker(executor, instance),
+            Action::StopWorker { executor, instance } => self.kill(&(executor, instance)),
+            Action::ToWorker { executor, instance, message } => {
+                self.check_message(&message);
+                let connection = format!("to {executor}");
+                self.send(connection, Happening::Obey((executor, instance), message));
+            }
+            Action::CommitOutputs { .. } => {
+                let at = self.now + self.random.between(0, 20);
+                self.at(at, Happening::Hear(Event::OutputsCommitted(Ok(()))));
+            }
+            Action::StoreCheckpoint(checkpoint) => {
+                self.check_files(&checkpoint);
+                let at = self.now + self.random.between(0, 3 * self.plan.latency);
+                self.at(at, Happening::Stored(checkpoint));
+            }
+            Action::DiscardFiles { paths } => self.discard(&paths),
+            Action::Answer { request, result } => {
+                assert!(self.asked.remove(&request), "CC-6: {request:?} is answered twice");
+                if self.stop_request == Some(request) {
+                    self.stopped_with = result.ok().map(|taken| taken.checkpoint);
+                }
+            }
+            Action::Done(result) => {
+                assert!(self.asked.is_empty(), "CC-6: not answered: {:?}", self.asked);
+                let failure = result.failure.as_ref().map(ToString::to_string);
+                assert_eq!(result.status.to_string(), "FINISHED", "{failure:?}");
+                self.check_what_is_left();
+                self.result = Some(result);
+            }
+        }
+    }
+
+    fn store(&mut self, checkpoint: CompletedCheckpoint) {
+        let id = checkpoint.id;
+        let fails = self.now < CALM && self.random.percent(self.plan.storage_failures);
+        let result = match fails {
+            true => Err(Failure::new(Blame::Outside, "no space left")),
+            false => {
+                self.files.insert(format!("{}/_metadata", checkpoint.directory), String::new());
+                self.stored.insert(id, checkpoint);
+                Ok(())
+            }
+        };
+        self.tell(Event::CheckpointStored { checkpoint: id, result });
+    }
+
+    fn check_message(&mut self, message: &ToWorker) {
+        match message {
+            ToWorker::CheckpointCompleted { checkpoint, .. } => {
+                assert!(self.stored.contains_key(checkpoint), "CC-2: {checkpoint} is told but not stored");
+                self.newest = Some(*checkpoint);
+            }
+            ToWorker::TriggerCheckpoint { barrier, .. } if barrier.checkpoint != self.last_trigger => {
+                assert!(barrier.checkpoint > self.last_trigger, "CC-3: {} again", barrier.checkpoint);
+                self.last_trigger = barrier.checkpoint;
+                let subtasks = self.master.details().vertices.into_iter().flat_map(|vertex| vertex.subtasks);
+                let run = |state| matches!(state, ExecutionState::Running | ExecutionState::Finished);
+                assert!(subtasks.into_iter().all(|subtask| run(subtask.state)), "CC-7: not all subtasks run");
+            }
+            _ => {}
+        }
+    }
+
+    fn check_files(&self, checkpoint: &CompletedCheckpoint) {
+        for handle in checkpoint.handles() {
+            if let StateLocation::File { path, .. } = &handle.location {
+                assert!(self.files.contains_key(path), "CC-4: checkpoint {} lacks {path}", checkpoint.id);
+            }
+        }
+    }
+
+    fn discard(&mut self, paths: &[String]) {
+        for path in paths {
+            self.files.retain(|file, _| file != path && !file.starts_with(&format!("{path}/")));
+        }
+        let kept =
+            |checkpoint: &&CompletedCheckpoint| checkpoint.kind.is_savepoint() || Some(checkpoint.id) == self.newest;
+        if !self.master.status().is_terminal() {
+            self.stored.values().filter(kept).for_each(|checkpoint| self.check_files(checkpoint));
+        }
+    }
+
+    /// When the job is over: savepoints whole, and nothing else.
+    fn check_what_is_left(&self) {
+        let savepoints: Vec<_> = self.stored.values().filter(|checkpoint| checkpoint.kind.is_savepoint()).collect();
+        savepoints.iter().for_each(|checkpoint| self.check_files(checkpoint));
+        if savepoints.is_empty() {
+            let left: Vec<_> = self.files.keys().filter(|path| path.starts_with("/cp/")).collect();
+            assert!(left.is_empty(), "files are left: {left:?}");
+        }
+    }
+
+    /// Whatever happened: the committed output is that of a run in which nothing did.
+    fn check_output(&self) {
+        let mut output: Vec<(u64, u64)> = self.committed.values().flatten().copied().collect();
+        output.sort_unstable();
+        let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+        let expected = (0..self.plan.records()).map(|record| match self.plan.keyed {
+            true => {
+                let count = counts.entry(record % self.plan.keys).or_default();
+                *count += 1;
+                (record % self.plan.keys, *count)
+            }
+            false => (record, 1),
+        });
+        let mut expected: Vec<(u64, u64)> = expected.collect();
+        expected.sort_unstable();
+        assert_eq!(output, expected, "exactly once");
+    }
+
+    fn report(&mut self, place: &Place, message: FromWorker) {
+        let (executor, instance) = place.clone();
+        let event = Event::Worker { executor, instance, message };
+        self.send(format!("from {}", place.0), Happening::Hear(event));
+    }
+
+    fn report_state(
+        &mut self,
+        place: &Place,
+        attempt: ExecutionAttempt,
+        subtask: SubtaskId,
+        (state, failure): (ExecutionState, Option<Failure>),
+    ) {
+        let io = SubtaskIo::default();
+        self.report(place, FromWorker::State { attempt, subtask, state, failure, io });
+    }
+}
+
+fn sim_plan(sim: &Sim) -> Plan {
+    sim.plan.clone()
+}

@@ -1,0 +1,50 @@
+//! Checkpoints and failover under a simulated network and clock, by seed: subtasks really align barriers, keep state and
+//! commit by checkpoint; workers and executors die, connections break, storage refuses, users take savepoints and stop the
+//! job, which then goes on from its savepoint with another parallelism. Whatever happens, the output is that of a run in
+//! which nothing did.
+//!
+//! `FLUMEN_SIM_SEED=<n> cargo test -p flumen-jobmaster --test simulation -- --nocapture` replays one seed, with all that
+//! happens; `FLUMEN_SIM_SEEDS=<n>` tries so many.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod sim;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const SEEDS: u64 = 3_000;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn the_output_is_exactly_once_whatever_happens() {
+    if let Some(seed) = number("FLUMEN_SIM_SEED") {
+        println!("{:?}", sim::run(seed, true));
+        return;
+    }
+    let (mut completed, mut restarts, mut stopped) = (0, 0, 0);
+    for seed in 0..number("FLUMEN_SIM_SEEDS").unwrap_or(SEEDS) {
+        match catch_unwind(AssertUnwindSafe(|| sim::run(seed, false))) {
+            Ok(outcome) => {
+                completed += outcome.completed;
+                restarts += u64::from(outcome.restarts);
+                stopped += u64::from(outcome.stopped);
+            }
+            Err(panic) => {
+                println!("seed {seed} failed; replay it with FLUMEN_SIM_SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    println!("{completed} checkpoints, {restarts} restarts, {stopped} jobs stopped with a savepoint and resumed");
+    assert!(completed > 0 && restarts > 0 && stopped > 0, "the simulation has not tried much");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 0..50 {
+        assert_eq!(sim::run(seed, false), sim::run(seed, false), "seed {seed}");
+    }
+    assert_ne!(sim::run(1, false).trace, sim::run(2, false).trace);
+}
