@@ -204,7 +204,6 @@ impl StreamExecutionEnvironment {
             settings.former = Former::of_graph(&worker.graph);
             return Ok(job::build(name, written.nodes, &settings)?.program);
         }
-        settings.declare_states = true;
         let snapshot = self.snapshot(&setup)?;
         if let Some((_, snapshot)) = &snapshot {
             settings.former = Former::of_checkpoint(snapshot);

@@ -36,6 +36,7 @@ mod connected;
 mod joined;
 mod process;
 mod side_output;
+mod time;
 mod windowed;
 
 mod sinks;
@@ -83,6 +84,9 @@ pub use flumen_worker::keyed::{Key, KeySelector};
 pub use flumen_worker::operator::Data;
 pub use flumen_worker::operators::Collector;
 pub use flumen_worker::operators::side_output::OutputTag;
+pub use flumen_worker::operators::timestamps_watermarks::{
+    BoundedOutOfOrderness, NoWatermarks, TimestampAssigner, WatermarkGenerator, WatermarkOutput, WatermarkStrategy,
+};
 pub use flumen_worker::sinks::AsText;
 
 /// The file sink: what files are called, where they lie, when they are closed.
@@ -97,7 +101,7 @@ pub mod files {
 /// Windows: which there are, when they fire, and what is called then.
 pub mod windows {
     pub use flumen_worker::windows::{
-        ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DeltaEvictor,
+        Apply, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DeltaEvictor,
         DeltaTrigger, Elements, EventTimeSessionWindows, EventTimeTrigger, Evictor, EvictorContext, GlobalWindow,
         GlobalWindows, InEventTime, InProcessingTime, NeverTrigger, ProcessWindowFunction,
         ProcessingTimeSessionWindows, ProcessingTimeTrigger, PurgingTrigger, SessionGap, SlidingEventTimeWindows,

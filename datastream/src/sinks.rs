@@ -7,7 +7,7 @@ use flumen_worker::operator::Data;
 use flumen_worker::sinks::AsText;
 use flumen_worker::sinks::file::{BucketAssigner, Encoder, FileSink, RollingPolicy};
 use flumen_worker::sinks::print::PrintSink;
-use flumen_worker::sinks::text::TextSink;
+use flumen_worker::sinks::text;
 
 use crate::environment::StreamExecutionEnvironment;
 use crate::graph::node::{Chaining, Keeps, MakeOperator, NodeId};
@@ -59,12 +59,13 @@ impl<T: Data + AsText> DataStream<T> {
     /// Writes each record on a line of a text file: one file `part-<subtask>` per subtask in the directory `output`.
     ///
     /// The directory must not exist, or be empty: a job is refused before anything of it runs. The files appear when the
-    /// whole job has finished.
+    /// whole job has finished. In a job that takes checkpoints they are those of [`sink_to`](DataStream::sink_to) instead:
+    /// closed at every checkpoint, and there when it is complete.
     pub fn write_as_text(self, output: &str) -> DataStreamSink {
         let path = output.to_owned();
         let make: MakeOperator =
-            Arc::new(move |making, _| Ok(AnyPush::of::<T>(Box::new(TextSink::open(&path, making.context)?))));
-        self.sink("Sink: Text File", Keeps::Nothing, Some(output.to_owned()), make)
+            Arc::new(move |making, _| Ok(AnyPush::of::<T>(text::open(&path, making.context, making.operator)?)));
+        self.sink("Sink: Text File", Keeps::State, Some(output.to_owned()), make)
     }
 }
 

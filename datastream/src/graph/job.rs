@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use flumen_model::ids::{OperatorId, VertexId};
-use flumen_model::job_graph::{JobEdge, JobGraph, JobVertex, OperatorInfo, Partitioner, SourceInfo};
+use flumen_model::job_graph::{JobEdge, JobGraph, JobVertex, OperatorInfo, Partitioner, RuntimeMode, SourceInfo};
 use flumen_worker::deployment::{Program, VertexFactory};
 
 use crate::error::{Error, Result};
@@ -39,6 +39,8 @@ pub(crate) fn build(name: &str, nodes: Vec<Node>, settings: &GraphSettings) -> R
     let resolved = resolve(&nodes, settings)?;
     let (edges, consumers) = connect(&nodes, &resolved)?;
     let vertex_id = |head: NodeId| VertexId(resolved[head].id);
+    // With checkpoints, sinks commit what they have written by themselves.
+    let by_job = !(settings.periodic_checkpoints && mode == RuntimeMode::Streaming);
     let graph = JobGraph {
         name: name.to_owned(),
         mode,
@@ -52,7 +54,7 @@ pub(crate) fn build(name: &str, nodes: Vec<Node>, settings: &GraphSettings) -> R
                 output: edge.output,
             })
             .collect(),
-        outputs: nodes.iter().filter_map(|node| node.creates.clone()).collect(),
+        outputs: nodes.iter().filter(|_| by_job).filter_map(|node| node.creates.clone()).collect(),
         properties: settings.properties.clone(),
     };
     let without_uid = nodes.iter().filter(|node| node.uid.is_none() && node.keeps_state()).map(|n| n.name.clone());
@@ -141,7 +143,7 @@ impl Node {
     fn keeps_state(&self) -> bool {
         match self.keeps {
             Keeps::State => true,
-            Keeps::MaybeOperatorState | Keeps::Nothing => false,
+            Keeps::Nothing | Keeps::MaybeOperatorState | Keeps::Watermarks => false,
         }
     }
 }

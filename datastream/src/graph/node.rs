@@ -92,6 +92,8 @@ pub(crate) enum Keeps {
     Nothing,
     /// Operator state, if its function asks for some.
     MaybeOperatorState,
+    /// Only how far the watermarks were: a program that doesn't find it again begins anew.
+    Watermarks,
     /// State.
     State,
 }

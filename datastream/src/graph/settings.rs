@@ -6,7 +6,7 @@ use flumen_model::checkpoint::CompletedCheckpoint;
 use flumen_model::config::{BadConfiguration, Configuration};
 use flumen_model::ids::OperatorId;
 use flumen_model::job_graph::{JobGraph, RuntimeMode};
-use flumen_model::options::execution;
+use flumen_model::options::{checkpointing, execution};
 
 use crate::error::{Error, Result};
 use crate::graph::node::{Node, Work};
@@ -17,8 +17,8 @@ pub(crate) struct GraphSettings {
     pub(crate) max_parallelism: Option<u32>,
     pub(crate) chaining: bool,
     mode: String,
-    /// Whether operators are asked for their states.
-    pub(crate) declare_states: bool,
+    /// Whether an interval for checkpoints is set.
+    pub(crate) periodic_checkpoints: bool,
     pub(crate) former: Former,
     /// What the program sets of the job's options.
     pub(crate) properties: BTreeMap<String, String>,
@@ -72,7 +72,9 @@ impl GraphSettings {
                 Some(RuntimeMode::Streaming) => "STREAMING".to_owned(),
                 None => configuration.get(&execution::RUNTIME_MODE)?,
             },
-            declare_states: false,
+            periodic_checkpoints: configuration
+                .find(&checkpointing::INTERVAL)?
+                .is_some_and(|interval| !interval.is_zero()),
             former: Former::default(),
             properties: BTreeMap::new(),
         })
