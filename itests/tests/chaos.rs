@@ -1,0 +1,162 @@
+//! Exactly once through real kills: while windowed, keyed jobs write through the file sink, workers, TaskExecutors and
+//! NodeManagers are killed at random; the output must equal the one that was computed without any fault, record for record.
+//!
+//! `FLUMEN_CHAOS_SEED` repeats the choices of a run, `FLUMEN_CHAOS_KILLS` is how many there are (default 12).
+
+#![expect(clippy::unwrap_used, reason = "what helpers of a test can't do fails the test")]
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flumen_itests::binaries::binary;
+use flumen_itests::flink::{self, Flink, Running};
+use flumen_itests::hadoop::{Daemon, HadoopCluster};
+use flumen_itests::job::Gate;
+use flumen_itests::process::{self, ContainerProcess};
+use flumen_itests::random::Random;
+use flumen_itests::stateful::{differences, expected_rows};
+use flumen_itests::traces::{containers, wait_nothing_left};
+use flumen_itests::wait;
+
+const LIMIT: Duration = Duration::from_secs(120);
+const EVENTS: u64 = 400_000;
+const TASKEXECUTOR: &str = "flumen-taskexecutor";
+const WORKER: &str = "itest-stateful";
+
+struct Job {
+    backend: &'static str,
+    application: String,
+    client: Running,
+}
+
+fn start(cluster: &HadoopCluster, backend: &'static str, gate: &Gate) -> Job {
+    let hdfs = cluster.hdfs_url();
+    let options = format!(
+        "-D state.backend.type={backend} -D execution.checkpointing.interval=300ms \
+         -D execution.checkpointing.dir={hdfs}/checkpoints -D execution.checkpointing.local-backup.enabled=true \
+         -D restart-strategy.type=fixed-delay -D restart-strategy.fixed-delay.attempts=1000 \
+         -D restart-strategy.fixed-delay.delay=100ms -D yarn.maximum-failed-containers=1000"
+    );
+    let mut client = Flink::on(cluster)
+        .args("run -m yarn-cluster -yjm 256m -ytm 384m -p 2")
+        .args(&options)
+        .arg(binary("itest-stateful"))
+        .args(&format!("--count {EVENTS} --gate {} --output {hdfs}/out/{backend}", gate.path().display()))
+        .limit(LIMIT * 5)
+        .spawn();
+    let application = client.wait_printed("an application id", LIMIT, flink::application_id).unwrap();
+    client.wait_printed("the job runs", LIMIT, |text| text.contains("RUNNING").then_some(())).unwrap();
+    Job { backend, application, client }
+}
+
+impl Job {
+    /// Completed checkpoints, as the JobManager says.
+    fn checkpoints(&self, cluster: &HadoopCluster) -> Result<u64, String> {
+        let ask = |path: &str| cluster.yarn().through_proxy(&self.application, path).map_err(|e| format!("{e:#}"));
+        let jobs = ask("/jobs/overview")?;
+        let id = jobs["jobs"][0]["jid"].as_str().ok_or_else(|| jobs.to_string())?.to_owned();
+        let checkpoints = ask(&format!("/jobs/{id}/checkpoints"))?;
+        checkpoints["counts"]["completed"].as_u64().ok_or_else(|| checkpoints.to_string())
+    }
+
+    /// Waits until the job has completed another checkpoint: it has got over what happened.
+    fn wait_progress(&self, cluster: &HadoopCluster) {
+        let before = wait::until_ok("the job's checkpoints", LIMIT, || self.checkpoints(cluster)).unwrap();
+        let what = format!("{} completes a checkpoint after number {before}", self.backend);
+        wait::until_ok(&what, LIMIT, || match self.checkpoints(cluster)? {
+            now if now > before => Ok(()),
+            now => Err(now.to_string()),
+        })
+        .unwrap();
+    }
+
+    fn processes(&self, program: &str) -> Vec<ContainerProcess> {
+        process::of_application(&self.application).into_iter().filter(|process| process.program == program).collect()
+    }
+
+    /// The node of its ApplicationMaster, which is not to be lost here.
+    fn master_node(&self, cluster: &HadoopCluster) -> Option<usize> {
+        let all = containers(cluster, &self.application).ok()?;
+        all.into_iter().find(|(_, id)| id.ends_with("_000001")).map(|(node, _)| node)
+    }
+}
+
+/// Kills something of a job and says what.
+fn kill(cluster: &mut HadoopCluster, job: &Job, others: &[Job], random: &mut Random) -> Option<String> {
+    match random.below(5) {
+        0 | 1 => {
+            let workers = job.processes(WORKER);
+            let victim = workers.get(random.index(workers.len())?)?;
+            victim.kill().unwrap();
+            Some(format!("worker {} of {}", victim.pid, job.backend))
+        }
+        2 | 3 => {
+            let executors = job.processes(TASKEXECUTOR);
+            let victim = executors.get(random.index(executors.len())?)?;
+            victim.kill().unwrap();
+            Some(format!("TaskExecutor {} of {}", victim.pid, job.backend))
+        }
+        _ => {
+            let masters: Vec<usize> = others.iter().filter_map(|job| job.master_node(cluster)).collect();
+            let free: Vec<usize> = (1..=cluster.nodes()).filter(|node| !masters.contains(node)).collect();
+            let node = *free.get(random.index(free.len())?)?;
+            cluster.kill(Daemon::NodeManager(node)).unwrap();
+            // The node is gone with all that ran on it, not only its NodeManager.
+            for job in others {
+                for (_, container) in containers_of_node(cluster, &job.application, node) {
+                    process::of_container(&container).iter().for_each(|process| process.kill().unwrap());
+                }
+            }
+            cluster.restart(Daemon::NodeManager(node)).unwrap();
+            Some(format!("node {node}"))
+        }
+    }
+}
+
+/// Read from the processes themselves: a killed NodeManager gives no answer any more.
+fn containers_of_node(cluster: &HadoopCluster, application: &str, node: usize) -> Vec<(usize, String)> {
+    let elsewhere: Vec<String> =
+        containers(cluster, application).unwrap_or_default().into_iter().map(|(_, container)| container).collect();
+    let mut here: Vec<String> = process::of_application(application).into_iter().map(|p| p.container).collect();
+    here.sort();
+    here.dedup();
+    here.retain(|container| !elsewhere.contains(container) && !container.ends_with("_000001"));
+    here.into_iter().map(|container| (node, container)).collect()
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn what_jobs_write_is_exactly_right_whatever_is_killed() {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = number("FLUMEN_CHAOS_SEED").unwrap_or(clock);
+    let kills = number("FLUMEN_CHAOS_KILLS").unwrap_or(12);
+    eprintln!("FLUMEN_CHAOS_SEED={seed}");
+    let mut random = Random::new(seed);
+    let mut cluster = HadoopCluster::builder().nodes(3).node_resources(4096, 8).start().unwrap();
+    let gate = Gate::closed().unwrap();
+    let backends: &[&str] = if cfg!(feature = "rocksdb") { &["hashmap", "rocksdb"] } else { &["hashmap"] };
+    let mut jobs: Vec<Job> = backends.iter().map(|backend| start(&cluster, backend, &gate)).collect();
+    jobs.iter().for_each(|job| job.wait_progress(&cluster));
+
+    for number in 1..=kills {
+        let victim = random.index(jobs.len()).unwrap();
+        let Some(what) = kill(&mut cluster, &jobs[victim], &jobs, &mut random) else { continue };
+        eprintln!("kill {number} of {kills}: {what}");
+        // Now and then the next blow falls while the last one is still being recovered from.
+        if random.below(3) > 0 {
+            jobs.iter().for_each(|job| job.wait_progress(&cluster));
+        }
+    }
+
+    jobs.iter().for_each(|job| job.wait_progress(&cluster));
+    gate.open().unwrap();
+    let expected = expected_rows(EVENTS);
+    for job in jobs.drain(..) {
+        let outcome = job.client.wait(LIMIT * 2).succeeded();
+        let written = cluster.hdfs().read_all(&format!("/out/{}", job.backend)).unwrap();
+        assert_eq!(differences(&expected, &written), "", "{}, FLUMEN_CHAOS_SEED={seed}\n{outcome}", job.backend);
+        wait_nothing_left(&cluster, &job.application, LIMIT).unwrap();
+    }
+}
