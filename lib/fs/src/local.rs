@@ -199,9 +199,18 @@ fn rename_by_claim(from: &Path, to: &Path) -> io::Result<()> {
         fs::create_dir(to)?;
         fs::rename(from, to)
     } else {
-        fs::hard_link(from, to)?;
+        match fs::hard_link(from, to) {
+            // An earlier rename of this file was interrupted before it removed the first name.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_same_file(from, to)? => {}
+            linked => linked?,
+        }
         fs::remove_file(from)
     }
+}
+
+fn is_same_file(a: &Path, b: &Path) -> io::Result<bool> {
+    let (a, b) = (fs::symlink_metadata(a)?, fs::symlink_metadata(b)?);
+    Ok((a.dev(), a.ino()) == (b.dev(), b.ino()))
 }
 
 fn delete(path: &Path, recursive: bool) -> io::Result<bool> {
@@ -310,6 +319,11 @@ mod tests {
 
         assert_eq!(rename_by_claim(&at("a"), &at("b")).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(at("b")).unwrap(), "b");
+        rename_by_claim(&at("a"), &at("c")).unwrap();
+        assert_eq!(fs::read_to_string(at("c")).unwrap(), "a");
+        assert!(!at("a").try_exists().unwrap());
+        // One that was interrupted half way is finished by the next.
+        fs::hard_link(at("c"), at("a")).unwrap();
         rename_by_claim(&at("a"), &at("c")).unwrap();
         assert_eq!(fs::read_to_string(at("c")).unwrap(), "a");
         assert!(!at("a").try_exists().unwrap());
