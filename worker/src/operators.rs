@@ -5,8 +5,10 @@ mod flat_map;
 mod map;
 
 pub mod aggregate;
+pub mod async_io;
 pub mod combine;
 pub mod either;
+pub mod interval_join;
 pub mod keyed_process;
 pub mod process;
 pub mod reduce;

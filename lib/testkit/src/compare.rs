@@ -4,12 +4,15 @@ use std::fmt::Debug;
 
 use crate::element::Element;
 
+/// Whether two records have the same key.
+type SameKey<T> = Box<dyn Fn(&T, &T) -> bool>;
+
 /// Which order is compared.
 pub(crate) enum Order<T> {
     /// All of it.
     AsEmitted,
     /// That of records for which the function holds.
-    ByKey(Box<dyn Fn(&T, &T) -> bool>),
+    ByKey(SameKey<T>),
     /// None.
     None,
 }

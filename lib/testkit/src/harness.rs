@@ -159,7 +159,7 @@ impl<In: Data, Out: Data + PartialEq + Debug> Harness<In, Out> {
     /// It didn't.
     #[track_caller]
     pub fn fails(self) -> TaskError {
-        match Run::new(&self, Mode::OneByOne, "hashmap").to_end() {
+        match Run::new(&self, Mode::OneByOne, "hashmap").run() {
             Err(error) => error,
             Ok(emitted) => panic!("no failure; it emitted {emitted:?}"),
         }
@@ -167,7 +167,7 @@ impl<In: Data, Out: Data + PartialEq + Debug> Harness<In, Out> {
 
     #[track_caller]
     fn check(&self, mode: Mode, backend: &str) {
-        let emitted = match Run::new(self, mode, backend).to_end() {
+        let emitted = match Run::new(self, mode, backend).run() {
             Ok(emitted) => emitted,
             Err(error) => panic!("in mode {mode:?} with backend {backend}, the operator failed: {error:?}"),
         };

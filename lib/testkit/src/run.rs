@@ -55,7 +55,7 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
     }
 
     /// Runs it, and returns what was emitted.
-    pub(crate) fn to_end(mut self) -> TaskResult<Vec<Element<Out>>> {
+    pub(crate) fn run(mut self) -> TaskResult<Vec<Element<Out>>> {
         self.start(1, None)?;
         let mut input = self.harness.input.iter().peekable();
         let mut batch = Vec::new();

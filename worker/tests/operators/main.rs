@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod async_io;
+mod join;
 mod keyed;
 mod process;
 mod stateless;
