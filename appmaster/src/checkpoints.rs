@@ -36,7 +36,10 @@ impl Checkpoints {
         epoch: Epoch,
         settings: &mut CheckpointSettings,
     ) -> Result<(Self, Start), SetupError> {
-        let staging = || format!("{}/{WITHOUT_DIRECTORY}", application.staging);
+        let staging = || {
+            tracing::info!("state.checkpoints.dir is not set: checkpoints go with the application's staging directory");
+            format!("{}/{WITHOUT_DIRECTORY}", application.staging)
+        };
         let places = Places {
             checkpoints: Some(settings.directory.take().unwrap_or_else(staging)).filter(|_| !settings.batch),
             savepoints: settings.savepoint_directory.take(),
