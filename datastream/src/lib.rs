@@ -31,8 +31,10 @@ mod keyed;
 mod stream;
 mod transformations;
 
+mod async_io;
 mod broadcast;
 mod connected;
+mod interval_join;
 mod joined;
 mod process;
 mod side_output;
@@ -52,6 +54,7 @@ mod role;
 
 mod error;
 
+pub use async_io::AsyncDataStream;
 pub use broadcast::{BroadcastConnectedKeyedStream, BroadcastConnectedStream, BroadcastStream};
 pub use connected::{ConnectKeyedWith, ConnectWith, ConnectedKeyedStreams, ConnectedStreams};
 pub use environment::{
@@ -59,6 +62,7 @@ pub use environment::{
     StreamExecutionEnvironment,
 };
 pub use error::{Error, Result};
+pub use interval_join::{IntervalJoinStreams, IntervalJoined};
 pub use joined::{Groups, JoinedKeyed, JoinedStreams, JoinedWhere, JoinedWindows, Pairs};
 pub use keyed::KeyedStream;
 pub use sink_function::{SinkContext, SinkFunction};
@@ -76,9 +80,11 @@ pub use flumen_state::{
 };
 pub use flumen_worker::batch::{END_OF_TIME, EventTime, NO_TIME};
 pub use flumen_worker::functions::{
-    BroadcastContext, BroadcastProcessFunction, BroadcastState, CoProcessFunction, Context, FunctionError,
-    FunctionResult, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction,
-    OpenContext, OperatorContext, ProcessFunction, ReadOnlyBroadcastState, RuntimeContext, TimeDomain, TimerService,
+    AsyncFunction, AsyncMode, AsyncOptions, AsyncRetryStrategy, BroadcastContext, BroadcastProcessFunction,
+    BroadcastState, CoProcessFunction, Context, FunctionError, FunctionResult, JoinContext,
+    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, OpenContext,
+    OperatorContext, ProcessFunction, ProcessJoinFunction, ReadOnlyBroadcastState, RuntimeContext, TimeDomain,
+    TimerService,
 };
 pub use flumen_worker::keyed::{Key, KeySelector};
 pub use flumen_worker::operator::Data;

@@ -131,6 +131,9 @@ pub(crate) struct SplitSource<F: SourceFunction> {
     state: F::State,
     /// With their numbers for watermarks; the one that is read next is first.
     splits: VecDeque<(u64, F::Split)>,
+    /// How many splits the operators behind know of: they hold watermarks back for all of them from the beginning.
+    announced: u64,
+    to_announce: u64,
     /// The split of the last records.
     current: Option<u64>,
     /// The split that the operators behind take the records to be of.
@@ -157,8 +160,10 @@ impl<F: SourceFunction> SplitSource<F> {
         let state = function.open(&RuntimeContext::new(context));
         Ok(Self {
             function,
+            to_announce: splits.len() as u64,
             state: state.map_err(|error| failed("the source's open() failed", &*error))?,
             splits: (0..).zip(splits).collect(),
+            announced: 0,
             current: None,
             told: None,
             finishing: None,
@@ -174,11 +179,19 @@ impl<F: SourceFunction> Source<F::Out> for SplitSource<F> {
             self.finished = Some(number);
             return Ok(SourceStatus::More);
         }
+        if self.announced < self.to_announce {
+            self.current = Some(self.announced);
+            self.announced += 1;
+            return Ok(SourceStatus::More);
+        }
         let Some((number, split)) = self.splits.front_mut() else { return Ok(SourceStatus::End) };
         self.current = Some(*number);
         let status = self.function.read(split, &mut self.state, &mut SourceOutput { batch: out });
         match status.map_err(|error| failed("the source failed", &*error))? {
-            ReadStatus::More => self.idle = NOT_IDLE,
+            ReadStatus::More => {
+                self.splits.rotate_left(1);
+                self.idle = NOT_IDLE;
+            }
             ReadStatus::Finished => {
                 self.finishing = self.current;
                 self.splits.pop_front();

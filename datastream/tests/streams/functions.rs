@@ -5,7 +5,7 @@ use flumen::{
     TimeDomain, ValueState, ValueStateDescriptor,
 };
 
-use crate::world::{env, run, second_field};
+use crate::world::{env, one_by_one, run};
 
 /// Emits how many records of a key came within `quiet` milliseconds of each other, when no more do.
 #[derive(Clone)]
@@ -59,8 +59,9 @@ fn a_function_counts_what_comes_until_its_timer_fires() {
         let env = env(parallelism);
         // Bursts of four records, 10 ms apart, every 100 ms, for each of three keys.
         let record = |i: u64| (i % 3, (i / 12 * 100 + i / 3 % 4 * 10) as i64);
-        let stream = env.generate(360, None, record).assign_timestamps_and_watermarks(second_field(0));
-        let bursts = stream.key_by_ref(|(key, _)| key).process(CountBursts { quiet: 15 });
+        let bursts = one_by_one(&env, (0..360).map(record).collect())
+            .key_by_ref(|(key, _)| key)
+            .process(CountBursts { quiet: 15 });
         let expected: Vec<_> = (0..3).flat_map(|key| (0..30).map(move |n| (key, n * 100 + 45, 4))).collect();
         assert_eq!(run(&env, bursts).unwrap(), expected);
     }

@@ -9,7 +9,7 @@ use flumen::windows::{
 };
 use flumen::{AggregateFunction, Collector, OutputTag};
 
-use crate::world::{env, run, second_field, seen, sorted};
+use crate::world::{env, one_by_one, run, second_field, seen, sorted};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -154,9 +154,7 @@ fn late_records_change_a_window_while_it_is_allowed_and_go_to_the_side_output_af
     // With a watermark for every record: 25 closes the first window, 40 ends its lateness of 10.
     let input = [1i64, 5, 25, 7, 40, 8, 41].map(|time| (0u64, time));
     let late = OutputTag::new("late");
-    let counts = env
-        .from_elements(input)
-        .assign_timestamps_and_watermarks(every_record())
+    let counts = one_by_one(&env, input.to_vec())
         .key_by_ref(|(key, _)| key)
         .window(TumblingEventTimeWindows::of(ms(20)))
         .allowed_lateness(ms(10))
@@ -165,22 +163,6 @@ fn late_records_change_a_window_while_it_is_allowed_and_go_to_the_side_output_af
     let late = seen(counts.get_side_output(&late));
     assert_eq!(run(&env, counts).unwrap(), [(0, 2), (0, 3), (20, 1), (40, 2)]);
     assert_eq!(sorted(&late), [(0, 8)]);
-}
-
-/// A watermark behind every record.
-fn every_record() -> flumen::WatermarkStrategy<(u64, i64), EveryRecord, fn(&(u64, i64), i64) -> i64> {
-    flumen::WatermarkStrategy::for_generator(EveryRecord).with_timestamp_assigner(|record: &(u64, i64), _| record.1)
-}
-
-#[derive(Clone)]
-struct EveryRecord;
-
-impl flumen::WatermarkGenerator<(u64, i64)> for EveryRecord {
-    fn on_event(&mut self, _: &(u64, i64), time: i64, output: &mut flumen::WatermarkOutput) {
-        output.emit_watermark(time - 1);
-    }
-
-    fn on_periodic_emit(&mut self, _: &mut flumen::WatermarkOutput) {}
 }
 
 #[test]
