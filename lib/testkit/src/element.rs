@@ -55,7 +55,7 @@ pub fn split_finished<T>(split: u64) -> Element<T> {
     Element::Split(SplitChange::Finished(split))
 }
 
-/// The end of the input.
+/// The end of the input. Behind it, only the processing time may go on: the subtask waits for its last checkpoint.
 pub fn end<T>() -> Element<T> {
     Element::End
 }

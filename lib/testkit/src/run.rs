@@ -37,6 +37,7 @@ pub(crate) struct Run<'a, In, Out> {
     /// What a new instance is told first, as it would be by its senders.
     watermark: Option<EventTime>,
     idle: bool,
+    ended: bool,
     checkpoint: CheckpointId,
 }
 
@@ -50,6 +51,7 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
             received: Received::default(),
             watermark: None,
             idle: false,
+            ended: false,
             checkpoint: CheckpointId(0),
         }
     }
@@ -73,7 +75,10 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
             step += 1;
             self.after(element, step)?;
         }
-        drop(std::mem::take(&mut self.instances));
+        if self.ended {
+            self.instances.iter_mut().try_for_each(|instance| instance.head.signal(Signal::Close))?;
+        }
+        self.instances.clear();
         Ok(std::mem::take(&mut *self.received.borrow_mut()))
     }
 
@@ -169,7 +174,8 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
 
     /// What the mode does after each element.
     fn after(&mut self, element: &Element<In>, step: usize) -> TaskResult {
-        let ended = matches!(element, Element::End);
+        self.ended |= matches!(element, Element::End);
+        let ended = self.ended;
         match self.mode {
             Mode::OneByOne | Mode::Batched | Mode::SlowReceiver => {}
             Mode::Checkpoints | Mode::RestoreAfterEach | Mode::Rescaled => {
@@ -184,9 +190,6 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
                     }
                 }
             }
-        }
-        if ended {
-            self.instances.iter_mut().try_for_each(|instance| instance.head.signal(Signal::Close))?;
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ pub struct KeyedProcess<In, Out, S: SomeKey<In>, F: KeyedProcessFunction<S::Key,
     state: F::State,
     parts: KeyedParts<S::Key>,
     out: Collector<Out>,
+    ended: bool,
     records: PhantomData<fn(In)>,
 }
 
@@ -63,7 +64,7 @@ impl<In, Out, S: SomeKey<In>, F: KeyedProcessFunction<S::Key, In, Out>> KeyedPro
         };
         let mut open = OpenContext { keyed: &mut parts.keyed, operator: parts.parts.operator_context() };
         let state = function.open(&mut open).map_err(not_opened)?;
-        Ok(Self { selector, function, state, parts, out: Collector::new(output), records: PhantomData })
+        Ok(Self { selector, function, state, parts, out: Collector::new(output), ended: false, records: PhantomData })
     }
 
     fn fire(&mut self, domain: TimeDomain, upto: EventTime) -> TaskResult {
@@ -86,6 +87,10 @@ impl<In, Out, S: SomeKey<In>, F: KeyedProcessFunction<S::Key, In, Out>> KeyedPro
     }
 
     fn tell_time(&mut self, clock: &mut Clock) -> TaskResult {
+        // Nothing may be emitted while the subtask waits for its last checkpoint.
+        if self.ended {
+            return Ok(());
+        }
         if self.parts.processing_timers.peek()?.is_some_and(|first| first <= clock.now) {
             self.fire(TimeDomain::ProcessingTime, clock.now)?;
         }
@@ -159,6 +164,7 @@ impl<In, Out, S: SomeKey<In>, F: KeyedProcessFunction<S::Key, In, Out>> Push<In>
                 snapshot.keyed(self.parts.parts.operator, state);
             }
             Signal::Background(more) => **more |= self.parts.keyed.snapshot_step(SNAPSHOT_STEP),
+            Signal::End => self.ended = true,
             Signal::Close => self.parts.keyed.finish_snapshots(),
             _ => {}
         }

@@ -174,7 +174,7 @@ fn event_time_timers_fire_with_the_watermark_at_their_time() {
 }
 
 #[test]
-fn processing_time_timers_fire_when_it_is_time_and_not_at_the_end() {
+fn processing_time_timers_fire_when_it_is_time_and_not_at_or_after_the_end() {
     sessions()
         .input([
             rec(pair("a", 1)),
@@ -186,6 +186,7 @@ fn processing_time_timers_fire_when_it_is_time_and_not_at_the_end() {
             rec(pair("a", 3)),
             processing_time(8),
             end(),
+            processing_time(100),
         ])
         .expect([rec(session("a", &[1])), rec(session("b", &[2]))])
         .in_all_modes();

@@ -39,12 +39,16 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn join(alignment: &WatermarkAlignment, context: &SubtaskContext) -> Self {
-        let group = find(&alignment.group, &context.worker.configuration);
+        Self::of_job(alignment, &context.worker.configuration, &context.backlog)
+    }
+
+    fn of_job(alignment: &WatermarkAlignment, job: &Arc<Configuration>, backlog: &Arc<Backlog>) -> Self {
+        let group = find(&alignment.group, job);
         let mut members = group.lock();
         members.next += 1;
         let number = members.next;
         drop(members);
-        let (alignment, backlog) = (alignment.clone(), Arc::clone(&context.backlog));
+        let (alignment, backlog) = (alignment.clone(), Arc::clone(backlog));
         Self { group, number, alignment, backlog, waits: false, next_update: EventTime::MIN }
     }
 
@@ -99,4 +103,59 @@ fn find(name: &str, job: &Arc<Configuration>) -> Arc<Group> {
         groups.push(Arc::downgrade(&group));
         group
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Subtask {
+        member: Member,
+        backlog: Arc<Backlog>,
+    }
+
+    fn subtask(group: &str, job: &Arc<Configuration>) -> Subtask {
+        let alignment = WatermarkAlignment { group: group.to_owned(), max_drift_ms: 100, update_interval_ms: 10 };
+        let backlog = Arc::new(Backlog::default());
+        Subtask { member: Member::of_job(&alignment, job, &backlog), backlog }
+    }
+
+    impl Subtask {
+        fn waits(&mut self, watermark: impl Into<Option<EventTime>>, now: EventTime) -> bool {
+            self.member.update(watermark.into(), now);
+            !self.backlog.is_empty()
+        }
+    }
+
+    #[test]
+    fn who_is_ahead_by_more_than_the_drift_waits_until_the_slowest_has_come_after() {
+        let job = Arc::default();
+        let (mut fast, mut slow) = (subtask("all", &job), subtask("all", &job));
+        assert!(!fast.waits(500, 0), "nobody else has said anything yet");
+        assert!(!slow.waits(300, 0));
+        assert!(!fast.waits(500, 9), "asked again too early");
+        assert!(fast.waits(500, 10));
+        assert!(!slow.waits(400, 10));
+        assert!(!fast.waits(500, 20), "exactly the drift is allowed");
+        assert!(fast.waits(501, 30));
+    }
+
+    #[test]
+    fn nobody_waits_for_the_idle_the_finished_other_groups_and_other_jobs() {
+        let (job, other_job) = (Arc::default(), Arc::default());
+        let (mut fast, mut idle) = (subtask("a", &job), subtask("a", &job));
+        let mut strangers = [subtask("b", &job), subtask("a", &other_job)];
+        strangers.iter_mut().for_each(|stranger| assert!(!stranger.waits(0, 0)));
+        assert!(!fast.waits(900, 0));
+        assert!(!idle.waits(0, 0));
+        assert!(fast.waits(900, 10));
+        assert!(!idle.waits(None, 10));
+        assert!(!fast.waits(900, 20));
+        let mut finished = idle;
+        assert!(!finished.waits(0, 30));
+        assert!(fast.waits(900, 30));
+        drop(finished);
+        assert!(!fast.waits(900, 40));
+        assert!(fast.backlog.is_empty());
+    }
 }
