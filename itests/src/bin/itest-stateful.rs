@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use flumen::files::{FileSink, SimpleStringEncoder};
+use flumen::files::{BasePathBucketAssigner, FileSink, SimpleStringEncoder};
 use flumen::windows::{Elements, TimeWindow, TumblingEventTimeWindows, WindowContext};
 use flumen::{
     AggregateFunction, Collector, EventTime, FunctionResult, KeyedContext, KeyedProcessFunction, OpenContext,
@@ -72,10 +72,8 @@ fn main() -> flumen::Result<()> {
         .aggregate_with(SumOfValues, window_row)
         .uid("windows");
     let totals = events.key_by_ref(|event: &Event| &event.0).process(Totals).uid("totals");
-    windows
-        .union(totals)
-        .sink_to(FileSink::for_row_format(arguments.output.clone(), SimpleStringEncoder::new()))
-        .uid("rows");
+    let files = FileSink::for_row_format(arguments.output.clone(), SimpleStringEncoder::new());
+    windows.union(totals).sink_to(files.with_bucket_assigner(BasePathBucketAssigner)).uid("rows");
     env.execute("itest-stateful")?;
     Ok(())
 }
