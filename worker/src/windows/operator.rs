@@ -249,10 +249,10 @@ where
         let Self { trigger_context, event_timers, processing_timers, .. } = self;
         for request in trigger_context.asked.drain(..) {
             match request {
-                TimerRequest::RegisterEventTime(time) => event_timers.register(time, key, window)?,
-                TimerRequest::DeleteEventTime(time) => event_timers.delete(time, key, window)?,
-                TimerRequest::RegisterProcessingTime(time) => processing_timers.register(time, key, window)?,
-                TimerRequest::DeleteProcessingTime(time) => processing_timers.delete(time, key, window)?,
+                TimerRequest::RegisterEvent(time) => event_timers.register(time, key, window)?,
+                TimerRequest::DeleteEvent(time) => event_timers.delete(time, key, window)?,
+                TimerRequest::RegisterProcessing(time) => processing_timers.register(time, key, window)?,
+                TimerRequest::DeleteProcessing(time) => processing_timers.delete(time, key, window)?,
             };
         }
         Ok(())
@@ -382,9 +382,10 @@ where
     fn signal(&mut self, mut signal: Signal<'_>) -> TaskResult {
         let panes = &mut self.panes;
         match &mut signal {
-            Signal::Watermark(time) => {
+            // Senders say again after a restore what they said before: that is no new time.
+            Signal::Watermark(time) if *time > panes.firing.watermark => {
                 panes.firing.look_at_clock();
-                panes.firing.watermark = panes.firing.watermark.max(*time);
+                panes.firing.watermark = *time;
                 while let Some((at, key, window)) = panes.event_timers.pop_due(panes.firing.watermark)? {
                     panes.on_timer(at, &key, &window, true)?;
                 }

@@ -100,10 +100,10 @@ pub struct TriggerContext {
 /// What a trigger asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TimerRequest {
-    RegisterEventTime(EventTime),
-    DeleteEventTime(EventTime),
-    RegisterProcessingTime(EventTime),
-    DeleteProcessingTime(EventTime),
+    RegisterEvent(EventTime),
+    DeleteEvent(EventTime),
+    RegisterProcessing(EventTime),
+    DeleteProcessing(EventTime),
 }
 
 impl TriggerContext {
@@ -127,24 +127,24 @@ impl TriggerContext {
     /// Calls `on_event_time` when the watermark has come to that time; with the next watermark, if it has already.
     #[inline]
     pub fn register_event_time_timer(&mut self, time: EventTime) {
-        self.asked.push(TimerRequest::RegisterEventTime(time));
+        self.asked.push(TimerRequest::RegisterEvent(time));
     }
 
     /// Takes back a timer.
     #[inline]
     pub fn delete_event_time_timer(&mut self, time: EventTime) {
-        self.asked.push(TimerRequest::DeleteEventTime(time));
+        self.asked.push(TimerRequest::DeleteEvent(time));
     }
 
     /// Calls `on_processing_time` when that time is over.
     #[inline]
     pub fn register_processing_time_timer(&mut self, time: EventTime) {
-        self.asked.push(TimerRequest::RegisterProcessingTime(time));
+        self.asked.push(TimerRequest::RegisterProcessing(time));
     }
 
     /// Takes back a timer.
     #[inline]
     pub fn delete_processing_time_timer(&mut self, time: EventTime) {
-        self.asked.push(TimerRequest::DeleteProcessingTime(time));
+        self.asked.push(TimerRequest::DeleteProcessing(time));
     }
 }

@@ -68,15 +68,13 @@ impl<A> OpenSlices<A> {
         taken.extend(self.other.take_if(|(end, _)| *end <= upto));
         if !self.more.is_empty() {
             let old = self.more.partition_point(|(end, _)| *end <= upto);
-            let mut rest = self.more.drain(..);
-            taken.extend(rest.by_ref().take(old));
-            // The next ones are those that get records.
+            taken.extend(self.more.drain(..old));
+            // The next ones are those that get records. The list keeps its room: it is filled again with the next slice.
             for place in [&mut self.one, &mut self.other] {
-                if place.is_none() {
-                    *place = rest.next();
+                if place.is_none() && !self.more.is_empty() {
+                    *place = Some(self.more.remove(0));
                 }
             }
-            self.more = rest.collect();
         }
         if taken.len() > 1 {
             taken.sort_unstable_by_key(|(end, _)| *end);

@@ -1,9 +1,11 @@
 //! The slices of a key that a window which has fired had in it, and which later windows have in them, too.
 //!
 //! What the slices of the next window come to is known at any time, and costs two combinations per slice in the mean,
-//! however many slices a window has (the queue out of two stacks): `older` has, for each of the older slices, what it and all newer
-//! ones among the older come to; of `newer`, the sum is known. The window loses its oldest slice: the top of `older` is
-//! thrown away. When there is none left, the newer ones become the older ones.
+//! however many slices a window has (the queue out of two stacks): each of the older slices is kept as what it and all newer ones
+//! among the older come to; of the newer ones, the sum is known. The window loses its oldest slice: the first one is thrown
+//! away. When there is no older one left, the newer ones become the older ones, where they are.
+
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +17,11 @@ use super::shape::Slicing;
 /// See the module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct PastSlices<A> {
-    /// Ends of slices, the oldest last, each with what it and those before it in this list come to.
-    older: Vec<(EventTime, A)>,
-    /// Ends of slices, the oldest first, each with its own accumulator.
-    newer: Vec<(EventTime, A)>,
-    /// What `newer` comes to.
+    /// Ends of slices, the oldest first. Of the first [`Self::summed`], each has what it and those up to there come to; the
+    /// newer ones have their own accumulators.
+    slices: VecDeque<(EventTime, A)>,
+    summed: usize,
+    /// What the newer ones come to.
     newer_sum: Option<A>,
     /// With allowed lateness: every slice of which a window may fire again, the oldest first.
     kept: Vec<(EventTime, A)>,
@@ -27,7 +29,7 @@ pub(super) struct PastSlices<A> {
 
 impl<A> Default for PastSlices<A> {
     fn default() -> Self {
-        Self { older: Vec::new(), newer: Vec::new(), newer_sum: None, kept: Vec::new() }
+        Self { slices: VecDeque::new(), summed: 0, newer_sum: None, kept: Vec::new() }
     }
 }
 
@@ -53,7 +55,7 @@ impl<A: Clone> PastSlices<A> {
         for (end, acc) in slices.drain(..) {
             self.append(end, acc, fold);
         }
-        match (self.older.last(), &self.newer_sum) {
+        match (self.slices.front().filter(|_| self.summed > 0), &self.newer_sum) {
             (Some((_, older)), Some(newer)) => Some(fold.merge(older.clone(), newer.clone())),
             (Some((_, sum)), None) | (None, Some(sum)) => Some(sum.clone()),
             (None, None) => None,
@@ -70,29 +72,38 @@ impl<A: Clone> PastSlices<A> {
             Some(sum) => fold.merge(sum, acc.clone()),
             None => acc.clone(),
         });
-        self.newer.push((end, acc));
+        self.slices.push_back((end, acc));
     }
 
     /// The end of the newest slice of the next window.
     fn newest(&self) -> Option<EventTime> {
-        self.newer.last().or(self.older.first()).map(|(end, _)| *end)
+        self.slices.back().map(|(end, _)| *end)
     }
 
     /// Drops the slices that end by then.
     fn drop_upto<T, F: Fold<T, Acc = A>>(&mut self, upto: EventTime, fold: &mut F) {
-        while self.older.pop_if(|(end, _)| *end <= upto).is_some() {}
-        if !self.older.is_empty() || self.newer.first().is_none_or(|(end, _)| *end > upto) {
-            return;
+        loop {
+            if self.slices.front().is_none_or(|(end, _)| *end > upto) {
+                return;
+            }
+            if self.summed == 0 {
+                self.sum_all(fold);
+            }
+            self.slices.pop_front();
+            self.summed -= 1;
         }
+    }
+
+    /// Makes older ones of the newer ones, when there are no others.
+    fn sum_all<T, F: Fold<T, Acc = A>>(&mut self, fold: &mut F) {
         let mut sum: Option<A> = None;
-        for (end, acc) in self.newer.drain(..).rev().take_while(|(end, _)| *end > upto) {
-            let with_newer = match sum.take() {
-                Some(newer) => fold.merge(acc, newer),
-                None => acc,
-            };
-            sum = Some(with_newer.clone());
-            self.older.push((end, with_newer));
+        for (_, acc) in self.slices.iter_mut().rev() {
+            if let Some(newer) = sum {
+                *acc = fold.merge(acc.clone(), newer);
+            }
+            sum = Some(acc.clone());
         }
+        self.summed = self.slices.len();
         self.newer_sum = None;
     }
 
@@ -118,22 +129,27 @@ impl<A: Clone> PastSlices<A> {
 
     /// Adds to a slice that may be anywhere.
     fn insert<T, F: Fold<T, Acc = A>>(&mut self, slice_end: EventTime, acc: A, fold: &mut F) {
-        if self.older.first().is_none_or(|(newest, _)| slice_end > *newest) {
-            keep(&mut self.newer, slice_end, acc.clone(), fold);
+        let found = self.slices.binary_search_by_key(&slice_end, |(end, _)| *end);
+        let (Ok(at) | Err(at)) = found;
+        if at >= self.summed {
+            match found {
+                Ok(at) => self.slices[at].1 = fold.merge(self.slices[at].1.clone(), acc.clone()),
+                Err(at) => self.slices.insert(at, (slice_end, acc.clone())),
+            }
             self.newer_sum = Some(match self.newer_sum.take() {
                 Some(sum) => fold.merge(sum, acc),
                 None => acc,
             });
             return;
         }
-        let newer_than_it = self.older.partition_point(|(end, _)| *end > slice_end);
-        for (_, sum) in &mut self.older[newer_than_it..] {
+        let with_it = if found.is_ok() { at + 1 } else { at };
+        for (_, sum) in self.slices.range_mut(..with_it) {
             *sum = fold.merge(sum.clone(), acc.clone());
         }
-        if self.older.get(newer_than_it).is_none_or(|(end, _)| *end < slice_end) {
-            // At least one is newer: the first one.
-            let newer_sum = self.older[newer_than_it - 1].1.clone();
-            self.older.insert(newer_than_it, (slice_end, fold.merge(acc, newer_sum)));
+        if found.is_err() {
+            let newer = self.slices[at].1.clone();
+            self.slices.insert(at, (slice_end, fold.merge(acc, newer)));
+            self.summed += 1;
         }
     }
 
@@ -154,8 +170,8 @@ impl<A: Clone> PastSlices<A> {
         if self.newest().is_some_and(|newest| newest > next.saturating_sub(slicing.size)) {
             return Some(next);
         }
-        self.older.clear();
-        self.newer.clear();
+        self.slices.clear();
+        self.summed = 0;
         self.newer_sum = None;
         self.kept.last().map(|(slice, _)| slicing.forgotten_at(*slice))
     }
