@@ -67,9 +67,13 @@ impl TaskState {
 
     /// Fires timers that are due, and lets running snapshots go on.
     pub(crate) fn between_batches<T>(&mut self, head: &mut dyn Push<T>) -> TaskResult {
-        let mut clock = Clock { now: self.context.worker.time.now(), next: None };
-        head.signal(Signal::Time(&mut clock))?;
-        self.next_time = clock.next;
+        // Behind the end of the data, and behind the barrier that stopped the subtask, nothing may be emitted any more.
+        self.next_time = None;
+        if self.stage == Stage::Running {
+            let mut clock = Clock { now: self.context.worker.time.now(), next: None };
+            head.signal(Signal::Time(&mut clock))?;
+            self.next_time = clock.next;
+        }
         if self.background {
             self.background = false;
             head.signal(Signal::Background(&mut self.background))?;
