@@ -142,7 +142,7 @@ fn tables_tell_namespaces_apart(backend: &impl Backend) {
     assert_eq!(table.take(&1, &(10, 20)).unwrap(), Some(vec![2]));
     assert_eq!(table.take(&1, &(10, 20)).unwrap(), None);
     table.remove(&2, &(0, 10)).unwrap();
-    assert_eq!(table.with(&2, &(0, 10), |bytes| bytes.is_some()).unwrap(), false);
+    assert!(table.with(&2, &(0, 10), |bytes| bytes.is_none()).unwrap());
 }
 
 fn timers_come_once_and_in_order(backend: &impl Backend) {

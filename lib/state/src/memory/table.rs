@@ -95,6 +95,17 @@ impl<K: Key, N: Namespace, S: Shape> Entries<K, N, S> {
         }
     }
 
+    /// Adds what was not there. Out of line, so that changing what is there takes few instructions: the processor then waits
+    /// for the memory of several records at once.
+    #[cold]
+    #[inline(never)]
+    fn insert(&mut self, hash: u64, key: &K, namespace: &N, stored: S::Stored) {
+        let version = self.context.latest.get();
+        if let Slot::Vacant(slot) = self.slot(hash, key, namespace) {
+            slot.insert(Entry { key: key.clone(), namespace: namespace.clone(), stored, version });
+        }
+    }
+
     /// Makes room, which moves all entries: a walk has to begin anew. What it had written is not written again.
     #[cold]
     fn grow(&mut self) {
@@ -156,12 +167,9 @@ impl<K: Key, N: Namespace, S: Shape> MemoryTable<K, N, S> {
         if let Some(entry) = table.find_mut(hash, key, namespace) {
             return f(&mut entry.stored);
         }
-        let version = table.context.latest.get();
         let mut stored = initial();
         let result = f(&mut stored);
-        if let Slot::Vacant(slot) = table.slot(hash, key, namespace) {
-            slot.insert(Entry { key: key.clone(), namespace: namespace.clone(), stored, version });
-        }
+        table.insert(hash, key, namespace, stored);
         result
     }
 

@@ -80,10 +80,10 @@ impl MadeUp {
 }
 
 /// How deep the smallest value is; `None` when there is none.
-fn depth(schema: &Schema, known: &[Option<usize>], format: &Format) -> Option<usize> {
+fn depth(known: &[Option<usize>], format: &Format) -> Option<usize> {
     match format {
         Format::Leaf(_) | Format::Opaque(_) | Format::Option(_) | Format::Seq(_) | Format::Map(_) => Some(0),
-        Format::Tuple(parts) => deepest(parts.iter().map(|part| depth(schema, known, part))),
+        Format::Tuple(parts) => deepest(parts.iter().map(|part| depth(known, part))),
         Format::Type(at) => known[*at],
     }
 }
@@ -97,15 +97,15 @@ fn smallest(schema: &Schema, variants: &[Variant]) -> usize {
     let mut known = vec![None; schema.types.len()];
     for _ in 0..schema.types.len() {
         for (at, named) in schema.types.iter().enumerate() {
-            let content = |variant: &Variant| deepest(variant.content.formats().map(|f| depth(schema, &known, f)));
+            let content = |variant: &Variant| deepest(variant.content.formats().map(|f| depth(&known, f)));
             let found = match &named.body {
-                Body::Struct(fields) => deepest(fields.iter().map(|field| depth(schema, &known, &field.format))),
+                Body::Struct(fields) => deepest(fields.iter().map(|field| depth(&known, &field.format))),
                 Body::Enum(variants) => variants.iter().filter_map(content).min(),
             };
             known[at] = known[at].or(found.map(|depth| depth + 1));
         }
     }
-    let content = |variant: &Variant| deepest(variant.content.formats().map(|f| depth(schema, &known, f)));
+    let content = |variant: &Variant| deepest(variant.content.formats().map(|f| depth(&known, f)));
     let depths = variants.iter().enumerate().filter_map(|(number, variant)| Some((content(variant)?, number)));
     depths.min().map_or(0, |(_, number)| number)
 }

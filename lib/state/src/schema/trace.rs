@@ -344,9 +344,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
             return Err(self.find_real_name(id, unsure, visitor));
         }
         let (value, parts) = self.positions(visitor, names.len());
-        if value.is_err() {
-            return value;
-        }
+        let value = value?;
         let mut graph = self.graph.borrow_mut();
         if let Node::Struct(node) = &mut graph.nodes[id] {
             node.fields.resize(parts.len(), None);
@@ -355,7 +353,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
             node.fields.iter_mut().zip(parts).for_each(|(field, part)| *field = part.or(*field));
             graph.progress |= noticed;
         }
-        value
+        Ok(value)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
