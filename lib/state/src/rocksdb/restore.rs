@@ -127,13 +127,18 @@ impl Target {
 
     fn take_canonical(&mut self, piece: &mut RestoredKeyed) -> Result<(), StateError> {
         let (reader, source) = Reader::of(piece, self.max_parallelism)?;
-        let states: Vec<_> =
-            reader.header().states.iter().map(|meta| self.state(meta)).collect::<Result<_, StateError>>()?;
+        // A state that has no rows may have the name of another one, which took them.
+        let mut states = vec![None; reader.header().states.len()];
         let (mut bytes, mut key) = (Vec::new(), Vec::new());
         let mut batch = WriteBatch::default();
-        for chunk in reader.chunks().iter().filter(|chunk| self.groups.contains(chunk.group)) {
+        let groups = self.groups;
+        for chunk in reader.chunks().iter().filter(|chunk| groups.contains(chunk.group)) {
             reader.read(source, chunk, &mut bytes)?;
-            let state = states[chunk.state as usize];
+            let number = chunk.state as usize;
+            let state = match states[number] {
+                Some(state) => state,
+                None => *states[number].insert(self.state(&reader.header().states[number])?),
+            };
             let kind = self.states[state].kind;
             let family = self.instance.family(state)?;
             for row in canonical::rows(&bytes) {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "test helper")]
 
+mod conformance;
+mod fixture;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -10,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use flumen_model::checkpoint::{KeyGroupRange, KeyedState, SnapshotKind, StateHandle, StateLocation};
+use flumen_model::checkpoint::{KeyGroupRange, KeyedFormat, KeyedState, SnapshotKind, StateHandle, StateLocation};
 
 use super::{SharedRocksDb, open};
 use crate::meta::{StateKind, StateMeta};
@@ -20,6 +23,11 @@ use crate::rows::RowStore;
 use crate::snapshot::{PendingSnapshot, SnapshotBytes};
 
 const ALL: KeyGroupRange = KeyGroupRange { start: 0, end: 128 };
+
+/// In memory if there is such a place: RocksDB waits for the disk again and again.
+fn local_directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
 
 fn options(directory: &Path) -> BackendOptions {
     BackendOptions {
@@ -87,7 +95,7 @@ impl SnapshotReader for StoredParts {
 
 impl Storage {
     fn path(&mut self) -> std::path::PathBuf {
-        self.directory.get_or_insert_with(|| tempfile::tempdir().unwrap()).path().to_owned()
+        self.directory.get_or_insert_with(local_directory).path().to_owned()
     }
 
     /// Copies what is not there yet.
@@ -150,7 +158,7 @@ fn filled(options: &BackendOptions) -> (Rc<dyn RowStore>, BTreeMap<Vec<u8>, Vec<
 
 #[test]
 fn rows_are_read_back_from_memory_and_from_disk() {
-    let local = tempfile::tempdir().unwrap();
+    let local = local_directory();
     let (store, expected) = filled(&options(local.path()));
     let mut value = Vec::new();
     for key in 0..20_000 {
@@ -168,7 +176,7 @@ fn rows_are_read_back_from_memory_and_from_disk() {
 
 #[test]
 fn a_checkpoint_is_what_was_there_and_the_next_one_copies_only_what_is_new() {
-    let local = tempfile::tempdir().unwrap();
+    let local = local_directory();
     let options = options(local.path());
     let (store, mut expected) = filled(&options);
     let mut storage = Storage::default();
@@ -198,7 +206,7 @@ fn a_checkpoint_is_what_was_there_and_the_next_one_copies_only_what_is_new() {
 
 #[test]
 fn a_full_checkpoint_shares_nothing() {
-    let local = tempfile::tempdir().unwrap();
+    let local = local_directory();
     let (store, _) = filled(&options(local.path()));
     let pending = store.snapshot(SnapshotKind::FullCheckpoint).unwrap();
     let SnapshotBytes::Files(mut source) = pending.source else { panic!("not files") };
@@ -207,7 +215,7 @@ fn a_full_checkpoint_shares_nothing() {
 
 #[test]
 fn the_local_directory_is_empty_when_store_and_snapshots_are_gone() {
-    let local = tempfile::tempdir().unwrap();
+    let local = local_directory();
     let (store, _) = filled(&options(local.path()));
     let mut pending = store.snapshot(SnapshotKind::Checkpoint).unwrap();
     drop(store);
@@ -221,7 +229,7 @@ fn the_local_directory_is_empty_when_store_and_snapshots_are_gone() {
 
 /// Splits into three subtasks and joins into two.
 fn rescaled(kind: SnapshotKind) {
-    let local = tempfile::tempdir().unwrap();
+    let local = local_directory();
     let options = options(local.path());
     let (store, expected) = filled(&options);
     let list = all(&*store, 1);
@@ -262,7 +270,7 @@ fn a_savepoint_is_rescaled() {
 
 #[test]
 fn timers_come_in_order_from_memory_and_from_disk() {
-    let local = tempfile::tempdir().unwrap();
+    let local = local_directory();
     let options = options(local.path());
     let store = open(&options, ALL, 128, vec![]).unwrap();
     let state = store.create(meta("timers", StateKind::Timers)).unwrap();
@@ -290,7 +298,7 @@ fn timers_come_in_order_from_memory_and_from_disk() {
 
 #[test]
 fn a_damaged_part_is_named() {
-    let local = tempfile::tempdir().unwrap();
+    let local = local_directory();
     let options = options(local.path());
     let (store, _) = filled(&options);
     let mut storage = Storage::default();
@@ -302,7 +310,7 @@ fn a_damaged_part_is_named() {
 
 #[test]
 fn all_stores_together_keep_to_the_memory_they_share() {
-    let local = tempfile::tempdir().unwrap();
+    let local = local_directory();
     let options = options(local.path());
     let shared = options.rocksdb.clone().unwrap();
     let stores: Vec<_> = (0..3).map(|_| open(&options, ALL, 128, vec![]).unwrap()).collect();
