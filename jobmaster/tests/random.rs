@@ -3,7 +3,8 @@
 
 mod world;
 
-use flumen_jobmaster::Event;
+use flumen_jobmaster::{Event, RequestId, SnapshotRequest, SnapshotWish};
+use flumen_model::checkpoint::CheckpointId;
 use flumen_model::failure::Blame;
 use flumen_model::ids::{ExecutionAttempt, ExecutorId};
 use flumen_model::status::ExecutionState;
@@ -41,7 +42,7 @@ fn chance() -> impl Strategy<Value = Chance> {
         6 => (0u8..5, 0u32..4).prop_map(|(name, slots)| Chance::Register(name, slots)),
         2 => (0u8..5).prop_map(Chance::Lose),
         2 => (0u8..5).prop_map(Chance::KillWorker),
-        6 => (0u8..5, 0u32..4, 0u32..4, 0u32..3, 0u8..12).prop_map(|(executor, instance, attempt, index, kind)| {
+        6 => (0u8..5, 0u32..4, 0u32..4, 0u32..3, 0u8..16).prop_map(|(executor, instance, attempt, index, kind)| {
             Chance::Noise { executor, instance, attempt, index, kind }
         }),
         2 => Just(Chance::Tick),
@@ -75,6 +76,20 @@ fn noise(attempt: u32, index: u32, kind: u8) -> FromWorker {
         8 => FromWorker::Io { attempt, subtasks: vec![(id, SubtaskIo::default())] },
         9 => failed(Blame::Outside),
         10 => failed(Blame::Peer),
+        12 => FromWorker::EndOfData { attempt, subtask: id },
+        13 => FromWorker::CheckpointAck {
+            attempt,
+            subtask: id,
+            checkpoint: CheckpointId(index.into()),
+            snapshot: Box::default(),
+            times: Default::default(),
+        },
+        14 => FromWorker::CheckpointDeclined {
+            attempt,
+            subtask: id,
+            checkpoint: CheckpointId(index.into()),
+            failure: failure(Blame::Outside, "noise"),
+        },
         _ => failed(Blame::User),
     }
 }
@@ -133,6 +148,18 @@ fn live(world: &mut World, chances: Vec<Chance>) {
             Chance::Rare(2) => {
                 let failure = failure(Blame::Outside, "disk full");
                 world.tell(Event::OutputsCommitted(Err(failure)));
+            }
+            Chance::Rare(kind @ 3..=8) => {
+                let wish = match kind {
+                    3..=5 => SnapshotWish::Savepoint { target: Some("/s".into()) },
+                    6 => SnapshotWish::Checkpoint { full: true },
+                    _ => SnapshotWish::Stop { target: Some("/s".into()), drain: kind == 8 },
+                };
+                world.tell(Event::Snapshot(SnapshotRequest { request: RequestId(kind.into()), wish }));
+            }
+            Chance::Rare(kind @ 9..=14) => {
+                let result = if kind % 2 == 0 { Ok(()) } else { Err(failure(Blame::Outside, "disk full")) };
+                world.tell(Event::CheckpointStored { checkpoint: CheckpointId(kind as u64 - 8), result });
             }
             Chance::Rare(_) => {}
         }

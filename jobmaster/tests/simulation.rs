@@ -5,7 +5,7 @@
 //!
 //! `FLUMEN_SIM_SEED=<n> cargo test -p flumen-jobmaster --test simulation -- --nocapture` replays one seed, with all that
 //! happens; `FLUMEN_SIM_SEEDS=<n>` tries so many.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test, whose failing seed is printed")]
 
 mod sim;
 

@@ -76,8 +76,6 @@ pub struct Sim {
     committed: BTreeMap<String, Vec<(u64, u64)>>,
     /// Checkpoints whose metadata is in place.
     stored: BTreeMap<CheckpointId, CompletedCheckpoint>,
-    /// The newest that workers were told of.
-    newest: Option<CheckpointId>,
     last_trigger: CheckpointId,
     asked: BTreeSet<RequestId>,
     stop_request: Option<RequestId>,
@@ -139,7 +137,6 @@ impl Sim {
             files: BTreeMap::new(),
             committed: BTreeMap::new(),
             stored: BTreeMap::new(),
-            newest: None,
             last_trigger: CheckpointId(0),
             asked: BTreeSet::new(),
             stop_request: None,
@@ -167,7 +164,6 @@ impl Sim {
         self.asked.clear();
         self.stop_request = None;
         self.result = None;
-        self.newest = None;
         self.graph = self.plan.graph(self.plan.rescaled);
         let settings = Settings::read(&self.plan.configuration(), &self.graph).expect("valid options");
         let start = Start { from: Some(self.stored[&savepoint].clone()), ..Start::default() };
@@ -326,7 +322,6 @@ impl Sim {
         match message {
             ToWorker::CheckpointCompleted { checkpoint, .. } => {
                 assert!(self.stored.contains_key(checkpoint), "CC-2: {checkpoint} is told but not stored");
-                self.newest = Some(*checkpoint);
             }
             ToWorker::TriggerCheckpoint { barrier, .. } if barrier.checkpoint != self.last_trigger => {
                 assert!(barrier.checkpoint > self.last_trigger, "CC-3: {} again", barrier.checkpoint);
@@ -351,8 +346,11 @@ impl Sim {
         for path in paths {
             self.files.retain(|file, _| file != path && !file.starts_with(&format!("{path}/")));
         }
-        let kept =
-            |checkpoint: &&CompletedCheckpoint| checkpoint.kind.is_savepoint() || Some(checkpoint.id) == self.newest;
+        // The newest is what the JobMaster counts as such; that it is the right one shows at the next restore.
+        let statistics = self.master.checkpoints();
+        let newest =
+            statistics.latest_completed.into_iter().chain(statistics.latest_savepoint).map(|entry| entry.id).max();
+        let kept = |checkpoint: &&CompletedCheckpoint| checkpoint.kind.is_savepoint() || Some(checkpoint.id) == newest;
         if !self.master.status().is_terminal() {
             self.stored.values().filter(kept).for_each(|checkpoint| self.check_files(checkpoint));
         }

@@ -338,10 +338,11 @@ impl Task {
 
     /// A trigger may come before the last element of the input that the JobMaster knows to be over.
     fn take_trigger(&mut self, out: &mut Vec<Out>) {
-        if self.running && self.inputs.values().all(|input| input.closed) {
-            if let Some(barrier) = self.triggered.take().filter(|barrier| barrier.checkpoint > self.last) {
-                self.snapshot(barrier, out);
-            }
+        if self.running
+            && self.inputs.values().all(|input| input.closed)
+            && let Some(barrier) = self.triggered.take().filter(|barrier| barrier.checkpoint > self.last)
+        {
+            self.snapshot(barrier, out);
         }
     }
 

@@ -54,7 +54,12 @@ fn checkpoint(graph: &JobGraph) -> CompletedCheckpoint {
         operators: vertex
             .operators
             .iter()
-            .map(|o| OperatorDescription { id: o.id, name: o.name.clone(), uid: o.uid.clone(), states: BTreeMap::new() })
+            .map(|o| OperatorDescription {
+                id: o.id,
+                name: o.name.clone(),
+                uid: o.uid.clone(),
+                states: BTreeMap::new(),
+            })
             .collect(),
         subtasks: vec![SubtaskSnapshot::default(); vertex.parallelism as usize],
         source: None,
