@@ -94,7 +94,7 @@ impl<A: Data, B: Data, S: KeySelector<A>> BroadcastConnectedKeyedStream<A, B, S>
             )?;
             Ok(AnyPush::of::<Either<A, B>>(Box::new(operator)))
         });
-        self.both.with_sides("Co-Process-Broadcast-Keyed", Keeps::State, make)
+        self.both.with_sides("Co-Process-Broadcast-Keyed", Keeps::KeyedState, make)
     }
 }
 

@@ -192,7 +192,7 @@ where
                 open_keyed_co_process(context, operator, selectors.clone(), function.clone(), sides, output)?;
             Ok(AnyPush::of::<Either<A, B>>(Box::new(operator)))
         });
-        self.both.with_sides("Co-Keyed-Process", Keeps::State, make)
+        self.both.with_sides("Co-Keyed-Process", Keeps::KeyedState, make)
     }
 }
 

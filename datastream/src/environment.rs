@@ -11,15 +11,16 @@ use flumen_model::checkpoint::CompletedCheckpoint;
 use flumen_model::config::{ConfigOption, Configuration};
 use flumen_model::ids::JobId;
 use flumen_model::job_graph::RuntimeMode;
-use flumen_model::options::{checkpointing, execution};
+use flumen_model::options::{checkpointing, execution, memory};
 use flumen_wire::control::{PlanReply, ProgramSetup};
 use flumen_wire::frame;
 use flumen_worker::deployment::Program;
 use flumen_worker::files::file_systems;
-use flumen_worker::process;
+use flumen_worker::process::{self, worker_context};
 
 use crate::embedded;
 use crate::error::{Error, Result};
+use crate::graph::declare::declare;
 use crate::graph::job::{self, Built};
 use crate::graph::node::{Node, NodeId};
 use crate::graph::restore;
@@ -208,15 +209,25 @@ impl StreamExecutionEnvironment {
         if let Some((_, snapshot)) = &snapshot {
             settings.former = Former::of_checkpoint(snapshot);
         }
-        let Built { program, without_uid } = job::build(name, written.nodes, &settings)?;
+        let Built { mut program, without_uid, nodes, operators } = job::build(name, written.nodes, &settings)?;
+        let state_matters = self.state_matters(&program, configuration)?;
+        let mut problems = Vec::new();
+        if state_matters {
+            let runtime = runtime()?;
+            let memory = configuration.get(&memory::TASKMANAGER_PROCESS)?.0;
+            let worker = worker_context(&setup, &program.graph, runtime.handle().clone(), memory, 1, &[]);
+            let worker = worker.map_err(|error| Error::Embedded(error.into()))?;
+            let from = snapshot.as_ref().map(|(_, snapshot)| snapshot);
+            problems = declare(&mut program.graph, &nodes, &operators, &worker, from);
+            warn_of_missing_uids(&without_uid);
+        }
         if let Some((path, snapshot)) = snapshot {
             let ignore_unclaimed = configuration.get(&checkpointing::IGNORE_UNCLAIMED)?;
-            let problems = restore::check(&program.graph, &snapshot, ignore_unclaimed);
+            problems.extend(restore::check(&program.graph, &snapshot, ignore_unclaimed));
             if !problems.is_empty() {
                 return Err(Error::Restore { path, problems });
             }
         }
-        self.warn_of_missing_uids(&program, &without_uid, configuration)?;
         Ok(program)
     }
 
@@ -232,33 +243,17 @@ impl StreamExecutionEnvironment {
         Ok(Some((path, snapshot)))
     }
 
-    /// Once for each job whose state could be wanted again.
-    fn warn_of_missing_uids(
-        &self,
-        program: &Program,
-        without_uid: &[String],
-        configuration: &Configuration,
-    ) -> Result<()> {
+    /// Whether the job's state could be wanted again.
+    fn state_matters(&self, program: &Program, configuration: &Configuration) -> Result<bool> {
         let submitted = matches!(self.start.role, Role::Plan(_));
         let periodic = configuration.find(&checkpointing::INTERVAL)?.is_some_and(|interval| !interval.is_zero());
         let wanted = submitted || periodic || configuration.is_set(&checkpointing::SAVEPOINT_PATH);
-        if program.graph.mode == RuntimeMode::Streaming && wanted && !without_uid.is_empty() {
-            let names = without_uid.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            tracing::warn!(
-                "operators with state and without uid: {names}. Their ids follow from their places in the program: when operators are added or removed before them, a savepoint's state is not found again. Give each a uid: `.uid(\"…\")`"
-            );
-        }
-        Ok(())
+        Ok(wanted && program.graph.mode == RuntimeMode::Streaming)
     }
 
     /// Runs a future to its end in a runtime of its own.
     fn block_on<F: Future>(&self, future: F) -> Result<F::Output> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(|error| Error::Embedded(error.into()))?;
-        Ok(runtime.block_on(future))
+        Ok(runtime()?.block_on(future))
     }
 
     pub(crate) fn set_property<T>(&self, option: &ConfigOption<T>, value: impl Display) {
@@ -278,6 +273,21 @@ impl StreamExecutionEnvironment {
     /// Remembers the first mistake; `execute` reports it.
     pub(crate) fn mistake(&self, text: String) {
         self.program.borrow_mut().mistake.get_or_insert(text);
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(|error| Error::Embedded(error.into()))
+}
+
+/// Once for each job.
+fn warn_of_missing_uids(operators: &[String]) {
+    if !operators.is_empty() {
+        let names = operators.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        tracing::warn!(
+            "operators with state and without uid: {names}. Their ids follow from their places in the program: when operators are added or removed before them, a savepoint's state is not found again. Give each a uid: `.uid(\"…\")`"
+        );
     }
 }
 

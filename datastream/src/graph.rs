@@ -2,6 +2,7 @@
 //! a JobGraph and something that can run.
 
 pub(crate) mod chain;
+pub(crate) mod declare;
 pub(crate) mod job;
 pub(crate) mod node;
 pub(crate) mod records;
@@ -9,5 +10,7 @@ pub(crate) mod resolve;
 pub(crate) mod restore;
 pub(crate) mod settings;
 
+#[cfg(test)]
+mod restore_tests;
 #[cfg(test)]
 mod tests;

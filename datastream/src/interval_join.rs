@@ -119,6 +119,6 @@ where
             )?;
             Ok(AnyPush::of::<Either<A, B>>(Box::new(operator)))
         });
-        both.both.with_sides("Interval Join", Keeps::State, make)
+        both.both.with_sides("Interval Join", Keeps::KeyedState, make)
     }
 }

@@ -102,7 +102,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
             let operator = KeyedProcess::open(making.context, making.operator, selector, function, sides, output)?;
             Ok(AnyPush::of::<T>(Box::new(operator)))
         });
-        stream.with_sides("Keyed Process", Keeps::State, make)
+        stream.with_sides("Keyed Process", Keeps::KeyedState, make)
     }
 
     fn aggregate(self, name: &str, reduce: impl Reduce<T>) -> DataStream<T> {
@@ -123,7 +123,6 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         for input in &mut stream.inputs {
             input.partition = Partition::Keyed(Arc::clone(&writer));
         }
-        let keeps = Keeps::State;
         let make: MakeOperator = Arc::new(move |making, output| {
             let (selector, reduce, output) = (selector.clone(), reduce.clone(), output.typed::<T>());
             let worker = &making.context.worker;
@@ -137,7 +136,7 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
                 }
             }))
         });
-        stream.stateful(name, keeps, make)
+        stream.stateful(name, Keeps::KeyedState, make)
     }
 }
 

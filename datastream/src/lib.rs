@@ -125,4 +125,16 @@ mod user_guide {
 
     #[doc = include_str!("../../docs/user-guide/coming-from-flink.md")]
     struct ComingFromFlink;
+
+    #[doc = include_str!("../../docs/user-guide/state.md")]
+    struct State;
+
+    #[doc = include_str!("../../docs/user-guide/time.md")]
+    struct Time;
+
+    #[doc = include_str!("../../docs/user-guide/windows.md")]
+    struct Windows;
+
+    #[doc = include_str!("../../docs/user-guide/checkpoints.md")]
+    struct Checkpoints;
 }

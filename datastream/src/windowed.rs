@@ -154,7 +154,7 @@ where
             };
             Ok(AnyPush::of::<T>(open(windowing.clone(), parts)?))
         });
-        let stream = stream.with_sides(name, Keeps::State, make);
+        let stream = stream.with_sides(name, Keeps::KeyedState, make);
         if single { stream.in_one_subtask() } else { stream }
     }
 }

@@ -82,7 +82,7 @@ fn sums(directory: &Path, options: &[(&str, &str)], fail: bool) -> (Result<(), E
         .map(move |(key, sum)| {
             if sum % 64 == 0
                 && failing.load(Ordering::Relaxed)
-                && completed(&watched).len() >= 1
+                && !completed(&watched).is_empty()
                 && newest(&watched) > 2
             {
                 failing.store(false, Ordering::Relaxed);

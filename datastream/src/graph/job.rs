@@ -28,6 +28,9 @@ pub(crate) struct Built {
     pub(crate) program: Program,
     /// Names of the operators with state whose ids follow from their place in the program.
     pub(crate) without_uid: Vec<String>,
+    pub(crate) nodes: Arc<Vec<Node>>,
+    /// By node.
+    pub(crate) operators: Arc<Vec<OperatorId>>,
 }
 
 /// Makes the graph and what runs it.
@@ -67,7 +70,12 @@ pub(crate) fn build(name: &str, nodes: Vec<Node>, settings: &GraphSettings) -> R
     };
     let heads = (0..nodes.len()).filter(|id| resolved[*id].head == *id);
     let vertices = heads.map(|head| (vertex_id(head), chain(head))).collect();
-    Ok(Built { program: Program { graph, vertices }, without_uid })
+    Ok(Built {
+        program: Program { graph, vertices },
+        without_uid,
+        nodes: Arc::clone(&nodes),
+        operators: Arc::clone(&operators),
+    })
 }
 
 fn connect(nodes: &[Node], resolved: &[Resolved]) -> Result<(Vec<Edge>, Consumers)> {
@@ -142,7 +150,7 @@ impl Node {
     /// Whether a snapshot holds something of it. A source's position is state, too.
     fn keeps_state(&self) -> bool {
         match self.keeps {
-            Keeps::State => true,
+            Keeps::State | Keeps::KeyedState => true,
             Keeps::Nothing | Keeps::MaybeOperatorState | Keeps::Watermarks => false,
         }
     }

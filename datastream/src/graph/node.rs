@@ -94,8 +94,10 @@ pub(crate) enum Keeps {
     MaybeOperatorState,
     /// Only how far the watermarks were: a program that doesn't find it again begins anew.
     Watermarks,
-    /// State.
+    /// State that is known only when it runs.
     State,
+    /// Keyed state, which can be asked for before it runs.
+    KeyedState,
 }
 
 /// A side output that somebody reads.

@@ -5,11 +5,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use flumen_model::job_graph::Partitioner;
+use flumen_worker::checkpoint::Snapshot;
 use flumen_worker::deployment::AnyGate;
 use flumen_worker::exchange::channels::{ChannelTarget, Channels, OutputChannel};
 use flumen_worker::exchange::gate::{ChannelOrigin, Gate};
 use flumen_worker::exchange::writer::{BroadcastWriter, Forward, Rebalance, RoutingWriter, Shuffle};
-use flumen_worker::operator::{Data, Discard, Push, Tee};
+use flumen_worker::operator::{Data, Discard, Push, Signal, TaskResult, Tee};
 use flumen_worker::operators::side_output::{OutputTag, SideOutputs};
 use flumen_worker::subtask::{SubtaskContext, SubtaskHandle};
 use flumen_worker::task::{self, SubtaskBody};
@@ -71,6 +72,8 @@ pub(crate) trait Records: Send + Sync {
     ) -> AnyPush;
     /// A gate for them.
     fn gate(&self, origins: &[ChannelOrigin], credit: u32, receiver: Arc<SubtaskHandle>) -> AnyGate;
+    /// Takes the snapshot of an operator that takes them, and throws the operator away.
+    fn snapshot(&self, push: AnyPush, snapshot: &mut Snapshot) -> TaskResult;
     /// The body of a subtask that takes them from its gate.
     fn receiving(&self, context: SubtaskContext, gate: &AnyGate, head: AnyPush) -> SubtaskBody;
 }
@@ -142,6 +145,16 @@ impl<T: Data> Records for RecordsOf<T> {
 
     fn gate(&self, origins: &[ChannelOrigin], credit: u32, receiver: Arc<SubtaskHandle>) -> AnyGate {
         AnyGate::of(Gate::<T>::new(origins, credit, receiver))
+    }
+
+    fn snapshot(&self, push: AnyPush, snapshot: &mut Snapshot) -> TaskResult {
+        let mut operator = push.typed::<T>();
+        operator.signal(Signal::Barrier(snapshot))?;
+        let mut more = true;
+        while std::mem::take(&mut more) {
+            operator.signal(Signal::Background(&mut more))?;
+        }
+        Ok(())
     }
 
     fn receiving(&self, context: SubtaskContext, gate: &AnyGate, head: AnyPush) -> SubtaskBody {

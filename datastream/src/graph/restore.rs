@@ -6,7 +6,7 @@ use flumen_checkpoint::CheckpointError;
 use flumen_fs::FileSystems;
 use flumen_model::checkpoint::{CompletedCheckpoint, OperatorDescription, VertexSnapshot};
 use flumen_model::ids::{OperatorId, VertexId};
-use flumen_model::job_graph::{JobGraph, JobVertex, OperatorInfo};
+use flumen_model::job_graph::{JobGraph, JobVertex};
 
 /// Reads the snapshot at a path: its directory or its metadata file.
 ///
@@ -22,21 +22,21 @@ pub(crate) async fn load(files: &FileSystems, path: &str) -> Result<CompletedChe
 /// `ignore_unclaimed`: state of operators that the program doesn't have is left behind.
 pub(crate) fn check(graph: &JobGraph, from: &CompletedCheckpoint, ignore_unclaimed: bool) -> Vec<String> {
     let mut problems = Vec::new();
-    let operators: BTreeMap<OperatorId, (&JobVertex, &OperatorInfo)> = graph
+    let operators: BTreeMap<OperatorId, &JobVertex> = graph
         .vertices
         .iter()
-        .flat_map(|vertex| vertex.operators.iter().map(move |operator| (operator.id, (vertex, operator))))
+        .flat_map(|vertex| vertex.operators.iter().map(move |operator| (operator.id, vertex)))
         .collect();
     for former in &from.vertices {
         for operator in former.operators.iter().filter(|operator| has_state(former, operator.id)) {
             match operators.get(&operator.id) {
                 None if ignore_unclaimed => {}
                 None => problems.push(unclaimed(operator)),
-                Some((vertex, _)) if vertex.max_parallelism != former.max_parallelism => problems.push(format!(
+                Some(vertex) if vertex.max_parallelism != former.max_parallelism => problems.push(format!(
                     "`{}` has the maximum parallelism {} and had {}: state can't be divided anew; leave it unset, or set it to {}",
                     vertex.name, vertex.max_parallelism, former.max_parallelism, former.max_parallelism
                 )),
-                Some((_, now)) => problems.extend(incompatible(operator, now)),
+                Some(_) => {}
             }
         }
     }
@@ -62,12 +62,6 @@ fn unclaimed(operator: &OperatorDescription) -> String {
     )
 }
 
-fn incompatible(former: &OperatorDescription, now: &OperatorInfo) -> Vec<String> {
-    let pairs = now.states.iter().filter_map(|(name, new)| Some((name, former.states.get(name)?, new)));
-    let refused = pairs.filter_map(|(name, old, new)| check_compatible(name, old, new).err());
-    refused.map(|problem| format!("`{}`: {problem}", now.name)).collect()
-}
-
 /// Records that were on their way belong to edges, which have no names that survive a changed program.
 fn in_flight(graph: &JobGraph, from: &CompletedCheckpoint) -> Option<String> {
     let overtaken = from.vertices.iter().flat_map(|vertex| &vertex.subtasks).any(|s| !s.in_flight.is_empty());
@@ -76,9 +70,4 @@ fn in_flight(graph: &JobGraph, from: &CompletedCheckpoint) -> Option<String> {
     (overtaken && now != then).then(|| {
         "it is an unaligned checkpoint with records that were on their way, and the program has other vertices now: start from a savepoint".to_owned()
     })
-}
-
-/// To be replaced by the comparison of schemas.
-fn check_compatible(state: &str, old: &str, new: &str) -> Result<(), String> {
-    if old == new { Ok(()) } else { Err(format!("state `{state}` was written as {old} and is now {new}")) }
 }

@@ -57,12 +57,13 @@ impl KeyedProcessFunction<u64, (u64, i64), (u64, i64, u64)> for CountBursts {
 fn a_function_counts_what_comes_until_its_timer_fires() {
     for parallelism in [1, 4] {
         let env = env(parallelism);
-        // Bursts of four records, 10 ms apart, every 100 ms, for each of three keys.
-        let record = |i: u64| (i % 3, (i / 12 * 100 + i / 3 % 4 * 10) as i64);
-        let bursts = one_by_one(&env, (0..360).map(record).collect())
-            .key_by_ref(|(key, _)| key)
-            .process(CountBursts { quiet: 15 });
-        let expected: Vec<_> = (0..3).flat_map(|key| (0..30).map(move |n| (key, n * 100 + 45, 4))).collect();
+        // Bursts of four records, 10 ms apart, every 100 ms, for each of three keys; after each, one record of another key,
+        // which lets the watermark pass the timers.
+        let burst = |n: i64| (0..12).map(move |i| (i as u64 % 3, n * 100 + i / 3 * 10));
+        let records = (0..30).flat_map(|n| burst(n).chain([(9, n * 100 + 60)])).collect();
+        let bursts = one_by_one(&env, records).key_by_ref(|(key, _)| key).process(CountBursts { quiet: 15 });
+        let mut expected: Vec<_> = (0..3).flat_map(|key| (0..30).map(move |n| (key, n * 100 + 45, 4))).collect();
+        expected.extend((0..30).map(|n| (9, n * 100 + 75, 1)));
         assert_eq!(run(&env, bursts).unwrap(), expected);
     }
 }

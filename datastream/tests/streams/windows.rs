@@ -17,7 +17,7 @@ fn ms(millis: u64) -> Duration {
 
 /// Key and event time of record `i`: a little out of order.
 fn record(i: u64) -> (u64, i64) {
-    (i % 7, i as i64 * 3 + i64::from(i % 2 == 0) * 20)
+    (i % 7, i as i64 * 3 + i64::from(i.is_multiple_of(2)) * 20)
 }
 
 const N: u64 = 3000;

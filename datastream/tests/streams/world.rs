@@ -44,10 +44,10 @@ pub(crate) fn sorted<T: Ord>(seen: &Mutex<Vec<T>>) -> Vec<T> {
     seen
 }
 
+type TimeOf<A> = fn(&(A, i64), i64) -> i64;
+
 /// Event times are the second field; no record comes later than `bound` milliseconds.
-pub(crate) fn second_field<A: 'static>(
-    bound: u64,
-) -> WatermarkStrategy<(A, i64), BoundedOutOfOrderness, impl Fn(&(A, i64), i64) -> i64 + Clone + Send + Sync> {
+pub(crate) fn second_field<A: 'static>(bound: u64) -> WatermarkStrategy<(A, i64), BoundedOutOfOrderness, TimeOf<A>> {
     WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_millis(bound))
         .with_timestamp_assigner(|record: &(A, i64), _| record.1)
 }

@@ -10,8 +10,8 @@
 use std::time::Duration;
 
 use clap::Parser;
-use flumen::windows::{Elements, EventTimeSessionWindows, TimeWindow};
-use flumen::{Collector, StreamExecutionEnvironment, WatermarkStrategy};
+use flumen::windows::EventTimeSessionWindows;
+use flumen::{StreamExecutionEnvironment, WatermarkStrategy};
 
 #[derive(Parser)]
 struct Arguments {
@@ -36,7 +36,8 @@ fn main() -> flumen::Result<()> {
         .assign_timestamps_and_watermarks(times)
         .key_by_ref(|(user, _)| user)
         .window(EventTimeSessionWindows::with_gap(Duration::from_millis(arguments.gap_ms)))
-        .apply(session)
+        // User, begin, end, number of actions.
+        .apply(|user, window, actions, out| out.collect((user.clone(), window.start, window.end, actions.len())))
         .uid("sessions");
     match &arguments.output {
         Some(output) => sessions.write_as_text(output),
@@ -44,14 +45,4 @@ fn main() -> flumen::Result<()> {
     };
     env.execute("Session Windowing")?;
     Ok(())
-}
-
-/// User, begin, end, number of actions.
-fn session(
-    user: &String,
-    window: &TimeWindow,
-    actions: Elements<'_, Action>,
-    out: &mut Collector<(String, i64, i64, usize)>,
-) {
-    out.collect((user.clone(), window.start, window.end, actions.len()));
 }

@@ -5,7 +5,20 @@ use crate::metadata::{PACKAGES, members};
 /// Which of our crates each of our crates may link. What isn't here isn't allowed.
 const ARROWS: &[(&str, &[&str])] = &[
     ("flumen-examples", &["flumen"]),
-    ("flumen", &["flumen-worker", "flumen-jobmaster", "flumen-checkpoint", "flumen-fs", "flumen-wire", "flumen-model"]),
+    ("flumen-nexmark", &["flumen"]),
+    (
+        "flumen",
+        // The state for its descriptors, which users name, and to compare a program's states with a snapshot's.
+        &[
+            "flumen-worker",
+            "flumen-jobmaster",
+            "flumen-state",
+            "flumen-checkpoint",
+            "flumen-fs",
+            "flumen-wire",
+            "flumen-model",
+        ],
+    ),
     (
         "flumen-worker",
         // The testkit for tests alone: it links the worker, so that cargo refuses anything else.
@@ -18,7 +31,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("flumen-yarn-client", &["flumen-checkpoint", "flumen-fs", "flumen-hadoop", "flumen-wire", "flumen-model"]),
     (
         "flumen-appmaster",
-        &["flumen-jobmaster", "flumen-checkpoint", "flumen-fs", "flumen-hadoop", "flumen-wire", "flumen-model", "flumen-log"],
+        &[
+            "flumen-jobmaster",
+            "flumen-checkpoint",
+            "flumen-fs",
+            "flumen-hadoop",
+            "flumen-wire",
+            "flumen-model",
+            "flumen-log",
+        ],
     ),
     ("flumen-taskexecutor", &["flumen-wire", "flumen-model", "flumen-log"]),
     ("flumen-fs", &["flumen-hadoop", "flumen-model"]),
