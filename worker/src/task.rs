@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use flumen_model::checkpoint::Barrier;
 use flumen_model::failure::Blame;
 use flumen_model::ids::OperatorId;
 
@@ -33,19 +34,25 @@ pub fn receiving<T: Data>(context: SubtaskContext, gate: Arc<Gate<T>>, mut head:
         let mut input = Input::new(gate, Arc::clone(&context.io));
         let mut state = TaskState::new(context.clone());
         let mut batch = Batch::with_capacity(BATCH_RECORDS);
+        // Asked for by the JobMaster, because all senders have finished: what they sent last may still be on its way.
+        let mut triggered: Option<Barrier> = None;
         head.signal(Signal::Resume)?;
         while state.stage != Stage::Over {
             context.handle.check()?;
             while let Some(mail) = context.mailbox.take() {
                 match mail {
-                    Mail::Trigger(barrier) => state.barrier(&mut *head, Arc::new(barrier), None)?,
+                    Mail::Trigger(barrier) => triggered = Some(barrier),
                     Mail::Completed(checkpoint) => state.completed(&mut *head, checkpoint)?,
                     Mail::Aborted(checkpoint) => {
+                        triggered.take_if(|barrier| barrier.checkpoint <= checkpoint);
                         input.abort(checkpoint);
                         state.aborted(&mut *head, checkpoint)?;
                     }
                     Mail::Split(_) | Mail::Drain => {}
                 }
+            }
+            if let Some(barrier) = triggered.take_if(|_| input.is_closed()) {
+                state.barrier(&mut *head, Arc::new(barrier), None)?;
             }
             if let Some((checkpoint, overtaken)) = input.take_overtaken() {
                 state.overtaken(checkpoint, overtaken);

@@ -205,6 +205,11 @@ impl<T: Data> Input<T> {
         }
     }
 
+    /// Whether nothing follows on any channel, and everything has been taken.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.close_told
+    }
+
     /// Whether all channels have said that no records follow.
     pub(crate) fn has_ended(&self) -> bool {
         self.channels.iter().all(|channel| channel.ended)
