@@ -81,46 +81,46 @@ impl Job {
 }
 
 /// Kills something of a job and says what.
-fn kill(cluster: &mut HadoopCluster, job: &Job, others: &[Job], random: &mut Random) -> Option<String> {
+fn kill(cluster: &mut HadoopCluster, job: &Job, all: &[Job], random: &mut Random) -> String {
     match random.below(5) {
-        0 | 1 => {
-            let workers = job.processes(WORKER);
-            let victim = workers.get(random.index(workers.len())?)?;
-            victim.kill().unwrap();
-            Some(format!("worker {} of {}", victim.pid, job.backend))
-        }
-        2 | 3 => {
-            let executors = job.processes(TASKEXECUTOR);
-            let victim = executors.get(random.index(executors.len())?)?;
-            victim.kill().unwrap();
-            Some(format!("TaskExecutor {} of {}", victim.pid, job.backend))
-        }
+        0 | 1 => format!("worker {} of {}", kill_one(job, WORKER, random), job.backend),
+        2 | 3 => format!("TaskExecutor {} of {}", kill_one(job, TASKEXECUTOR, random), job.backend),
         _ => {
-            let masters: Vec<usize> = others.iter().filter_map(|job| job.master_node(cluster)).collect();
+            let masters: Vec<usize> = all.iter().filter_map(|job| job.master_node(cluster)).collect();
             let free: Vec<usize> = (1..=cluster.nodes()).filter(|node| !masters.contains(node)).collect();
-            let node = *free.get(random.index(free.len())?)?;
+            let node = free[random.index(free.len()).expect("two masters leave one of three nodes")];
             cluster.kill(Daemon::NodeManager(node)).unwrap();
             // The node is gone with all that ran on it, not only its NodeManager.
-            for job in others {
-                for (_, container) in containers_of_node(cluster, &job.application, node) {
-                    process::of_container(&container).iter().for_each(|process| process.kill().unwrap());
-                }
+            for container in all.iter().flat_map(|job| lost_containers(cluster, &job.application)) {
+                process::of_container(&container).iter().for_each(|process| process.kill().unwrap());
             }
             cluster.restart(Daemon::NodeManager(node)).unwrap();
-            Some(format!("node {node}"))
+            format!("node {node}")
         }
     }
 }
 
-/// Read from the processes themselves: a killed NodeManager gives no answer any more.
-fn containers_of_node(cluster: &HadoopCluster, application: &str, node: usize) -> Vec<(usize, String)> {
+/// Kills one of a job's processes as soon as there is one, and gives its number.
+fn kill_one(job: &Job, program: &str, random: &mut Random) -> u32 {
+    let running = || {
+        let running = job.processes(program);
+        random.index(running.len()).map(|index| running[index].clone())
+    };
+    let victim = wait::until(&format!("a {program} of {}", job.backend), LIMIT, running).unwrap();
+    victim.kill().unwrap();
+    victim.pid
+}
+
+/// The containers of an application that run on a node whose NodeManager does not answer, without its master: read from the
+/// processes themselves.
+fn lost_containers(cluster: &HadoopCluster, application: &str) -> Vec<String> {
     let elsewhere: Vec<String> =
         containers(cluster, application).unwrap_or_default().into_iter().map(|(_, container)| container).collect();
     let mut here: Vec<String> = process::of_application(application).into_iter().map(|p| p.container).collect();
     here.sort();
     here.dedup();
     here.retain(|container| !elsewhere.contains(container) && !container.ends_with("_000001"));
-    here.into_iter().map(|container| (node, container)).collect()
+    here
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -136,13 +136,13 @@ fn what_jobs_write_is_exactly_right_whatever_is_killed() {
     let mut random = Random::new(seed);
     let mut cluster = HadoopCluster::builder().nodes(3).node_resources(4096, 8).start().unwrap();
     let gate = Gate::closed().unwrap();
-    let backends: &[&str] = if cfg!(feature = "rocksdb") { &["hashmap", "rocksdb"] } else { &["hashmap"] };
+    let backends: &[&'static str] = if cfg!(feature = "rocksdb") { &["hashmap", "rocksdb"] } else { &["hashmap"] };
     let mut jobs: Vec<Job> = backends.iter().map(|backend| start(&cluster, backend, &gate)).collect();
     jobs.iter().for_each(|job| job.wait_progress(&cluster));
 
     for number in 1..=kills {
         let victim = random.index(jobs.len()).unwrap();
-        let Some(what) = kill(&mut cluster, &jobs[victim], &jobs, &mut random) else { continue };
+        let what = kill(&mut cluster, &jobs[victim], &jobs, &mut random);
         eprintln!("kill {number} of {kills}: {what}");
         // Now and then the next blow falls while the last one is still being recovered from.
         if random.below(3) > 0 {
