@@ -89,10 +89,12 @@ fn kill(cluster: &mut HadoopCluster, job: &Job, all: &[Job], random: &mut Random
             let masters: Vec<usize> = all.iter().filter_map(|job| job.master_node(cluster)).collect();
             let free: Vec<usize> = (1..=cluster.nodes()).filter(|node| !masters.contains(node)).collect();
             let node = free[random.index(free.len()).expect("two masters leave one of three nodes")];
+            let all = all.iter().flat_map(|job| containers(cluster, &job.application).unwrap());
+            let lost: Vec<String> = all.filter(|(on, _)| *on == node).map(|(_, container)| container).collect();
             cluster.kill(Daemon::NodeManager(node)).unwrap();
             // The node is gone with all that ran on it, not only its NodeManager.
-            for container in all.iter().flat_map(|job| lost_containers(cluster, &job.application)) {
-                process::of_container(&container).iter().for_each(|process| process.kill().unwrap());
+            for process in lost.iter().flat_map(|container| process::of_container(container)) {
+                process.kill().unwrap();
             }
             cluster.restart(Daemon::NodeManager(node)).unwrap();
             format!("node {node}")
@@ -109,18 +111,6 @@ fn kill_one(job: &Job, program: &str, random: &mut Random) -> u32 {
     let victim = wait::until(&format!("a {program} of {}", job.backend), LIMIT, running).unwrap();
     victim.kill().unwrap();
     victim.pid
-}
-
-/// The containers of an application that run on a node whose NodeManager does not answer, without its master: read from the
-/// processes themselves.
-fn lost_containers(cluster: &HadoopCluster, application: &str) -> Vec<String> {
-    let elsewhere: Vec<String> =
-        containers(cluster, application).unwrap_or_default().into_iter().map(|(_, container)| container).collect();
-    let mut here: Vec<String> = process::of_application(application).into_iter().map(|p| p.container).collect();
-    here.sort();
-    here.dedup();
-    here.retain(|container| !elsewhere.contains(container) && !container.ends_with("_000001"));
-    here
 }
 
 fn number(variable: &str) -> Option<u64> {
