@@ -1,6 +1,6 @@
 //! Which states the operators of a program have, found out before it runs: each operator that may have keyed state is made
-//! once, with state in memory, and asked for a snapshot, which says what is in it. Made over the states of an earlier snapshot,
-//! without their contents, it says whether it can read them.
+//! once, with state in memory, and asked for a snapshot, which says what is in it. Made over each state of an earlier
+//! snapshot, without its contents, it says whether it can read it.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -58,10 +58,12 @@ pub(crate) fn declare(
                 continue;
             }
         };
-        if let Some(former) = former.get(id).filter(|former| !former.is_empty())
-            && let Err(error) = opened(node, *id, &worker, graph.mode, Some(former))
-        {
-            problems.push(format!("`{}`: {}", node.name, message(error)));
+        for (name, written) in former.get(id).copied().into_iter().flatten() {
+            let one = States::from([(name.clone(), written.clone())]);
+            // That the made-up row can't be read says nothing: the types have been compared by then.
+            if let Err(TaskError::Failed { message, .. }) = opened(node, *id, &worker, graph.mode, Some(&one)) {
+                problems.push(format!("`{}`: {message}", node.name));
+            }
         }
         let info = graph.vertices.iter_mut().flat_map(|vertex| &mut vertex.operators).find(|info| info.id == *id);
         if let Some(info) = info {
@@ -69,13 +71,6 @@ pub(crate) fn declare(
         }
     }
     problems
-}
-
-fn message(error: TaskError) -> String {
-    match error {
-        TaskError::Failed { message, .. } => message,
-        other => format!("{other:?}"),
-    }
 }
 
 /// Makes the operator of a node, over former states if there are any, and looks at its states.
@@ -118,11 +113,13 @@ fn states_in(snapshot: &OperatorSnapshot) -> States {
     states
 }
 
-/// Former states without contents, to begin with.
+/// Former states to begin with, each with a row that is none: a state without rows is not looked at.
 fn restore(operator: OperatorId, max_parallelism: u32, former: &States, subtask: SubtaskId) -> SubtaskRestore {
     let metas: Vec<StateMeta> = former.values().filter_map(|text| serde_json::from_str(text).ok()).collect();
     let groups = KeyGroupRange { start: 0, end: max_parallelism };
+    let states = metas.len();
     let mut writer = Writer::new(metas, groups, max_parallelism);
+    (0..states).for_each(|state| writer.row(state, 0, &[], &[], &[], &[]));
     writer.finish();
     let bytes: Vec<u8> = std::iter::from_fn(|| writer.pop()).flatten().collect();
     let handle =
@@ -162,7 +159,8 @@ fn barrier() -> Barrier {
         kind: SnapshotKind::Savepoint,
         alignment: Alignment::Aligned,
         triggered_ms: 0,
-        directory: String::new(),
-        shared_directory: String::new(),
+        // Everything is few bytes, and those stay in the snapshot itself: nothing is written.
+        directory: "file:///".to_owned(),
+        shared_directory: "file:///".to_owned(),
     }
 }
