@@ -15,7 +15,7 @@ use flumen_itests::process::{self, ContainerProcess};
 use flumen_itests::random::Random;
 use flumen_itests::stateful::{differences, expected_rows};
 use flumen_itests::traces::{containers, wait_nothing_left};
-use flumen_itests::wait;
+use flumen_itests::{say, wait};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const EVENTS: u64 = 400_000;
@@ -122,7 +122,7 @@ fn what_jobs_write_is_exactly_right_whatever_is_killed() {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     let seed = number("FLUMEN_CHAOS_SEED").unwrap_or(clock);
     let kills = number("FLUMEN_CHAOS_KILLS").unwrap_or(12);
-    eprintln!("FLUMEN_CHAOS_SEED={seed}");
+    say(&format!("FLUMEN_CHAOS_SEED={seed}"));
     let mut random = Random::new(seed);
     let mut cluster = HadoopCluster::builder().nodes(3).node_resources(4096, 8).start().unwrap();
     let gate = Gate::closed().unwrap();
@@ -133,7 +133,7 @@ fn what_jobs_write_is_exactly_right_whatever_is_killed() {
     for number in 1..=kills {
         let victim = random.index(jobs.len()).unwrap();
         let what = kill(&mut cluster, &jobs[victim], &jobs, &mut random);
-        eprintln!("kill {number} of {kills}: {what}");
+        say(&format!("kill {number} of {kills}: {what}"));
         // Now and then the next blow falls while the last one is still being recovered from.
         if random.below(3) > 0 {
             jobs.iter().for_each(|job| job.wait_progress(&cluster));

@@ -77,7 +77,7 @@ fn a_job_is_stopped_with_a_savepoint_and_goes_on_from_it_with_another_parallelis
     let disposed = flink(&format!("savepoint -d {taken}")).succeeded();
     assert!(disposed.printed().contains("disposed."), "{}", disposed.printed());
     assert!(!CLUSTER.hdfs().exists(within(&taken)).unwrap());
-    flink(&format!("savepoint -d {taken}")).failed_with(&[&taken]);
+    let _ = flink(&format!("savepoint -d {taken}")).failed_with(&[&taken]);
 
     let stopped = path_of(&flink(&format!("stop {job}")).succeeded());
     assert!(stopped.starts_with(&format!("{hdfs}/savepoints/savepoint-")), "{stopped}");
@@ -89,5 +89,5 @@ fn a_job_is_stopped_with_a_savepoint_and_goes_on_from_it_with_another_parallelis
 
     keyed_sum(&format!("-s {stopped} -p 1"), &second);
     assert_eq!(before + records(&second), EVENTS);
-    flink(&format!("stop {job}")).failed_with(&["none of the", &job]);
+    let _ = flink(&format!("stop {job}")).failed_with(&["none of the", &job]);
 }

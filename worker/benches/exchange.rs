@@ -233,7 +233,6 @@ async fn receive() {
     while let Some(report) = worker.reports.recv().await {
         match report {
             FromWorker::Deployed { .. } => println!("DEPLOYED"),
-            FromWorker::CheckpointAck { times, .. } => eprintln!("checkpoint {times:?}"),
             FromWorker::State { state, failure, .. } if state.is_terminal() => {
                 assert_eq!(failure, None);
                 return;

@@ -160,7 +160,8 @@ fn bytes_in(out: &Path) -> u64 {
 
 fn report(name: &str, bytes: u64, records: u64, reference: &[Cost], sink: &[Cost]) {
     let best = |costs: &[Cost], of: fn(&Cost) -> Duration| costs.iter().map(of).min().unwrap().as_secs_f64();
-    let (wall, cpu): (fn(&Cost) -> Duration, fn(&Cost) -> Duration) = (|cost| cost.wall, |cost| cost.cpu);
+    let wall: fn(&Cost) -> Duration = |cost| cost.wall;
+    let cpu: fn(&Cost) -> Duration = |cost| cost.cpu;
     println!(
         "{name}: {} MB, {records} records; std::fs {:.2} s wall {:.2} s cpu; sink {:.2} s wall {:.2} s cpu; \
          ratio of throughput {:.2}, of cpu {:.2}; sink {:.1} ns of cpu a record",

@@ -25,12 +25,12 @@ mod upload;
 pub mod exchange;
 
 pub mod functions;
-pub mod windows;
 pub mod keyed;
 pub mod operators;
 pub mod sinks;
 pub mod sources;
 pub mod spill;
+pub mod windows;
 
 pub mod deployment;
 pub mod files;

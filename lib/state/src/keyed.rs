@@ -13,7 +13,7 @@ use crate::descriptor::{
     AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor, TableDescriptor,
     ValueStateDescriptor,
 };
-use crate::error::{StateError, StateErrorKind};
+use crate::error::StateError;
 use crate::handles::{
     AggregatingState, ListInner, ListState, MapInner, MapState, ReducingState, ValueInner, ValueState,
 };
@@ -65,7 +65,7 @@ impl<K: Key> Keyed<K> {
                 Ok(Self::over(store, options, groups, max_parallelism))
             }
             #[cfg(not(feature = "rocksdb"))]
-            BackendKind::RocksDb => Err(StateErrorKind::NotBuiltIn("rocksdb").into()),
+            BackendKind::RocksDb => Err(crate::error::StateErrorKind::NotBuiltIn("rocksdb").into()),
         }
     }
 

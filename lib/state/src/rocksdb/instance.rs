@@ -54,12 +54,15 @@ impl Drop for Directory {
     }
 }
 
+/// A clock, and what expires by it: one entry for each state.
+type Expiries = (fn() -> i64, Mutex<Vec<Expiry>>);
+
 /// An open instance. State number `n` is the column family `n`.
 pub(super) struct Instance {
     db: Db,
     shared: SharedRocksDb,
     /// The clock of expiring state, and when it expires, by state; none in an instance for reading.
-    expiry: Option<(fn() -> i64, Mutex<Vec<Expiry>>)>,
+    expiry: Option<Expiries>,
     directory: Arc<Directory>,
 }
 
