@@ -92,6 +92,11 @@ impl Restored {
         self.keyed.get(&operator).map_or(&[], Vec::as_slice)
     }
 
+    /// The keyed state of all operators.
+    pub(crate) fn all_keyed(&self) -> impl Iterator<Item = (OperatorId, &KeyedState)> {
+        self.keyed.iter().flat_map(|(operator, states)| states.iter().map(|state| (*operator, state)))
+    }
+
     pub(crate) fn take_in_flight(&self, edge: u32) -> Vec<(InFlight, Bytes)> {
         let mut all = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         let (wanted, rest) = std::mem::take(&mut *all).into_iter().partition(|(flight, _)| flight.edge == edge);

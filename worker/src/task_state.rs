@@ -47,13 +47,13 @@ pub(crate) struct TaskState {
 impl TaskState {
     pub(crate) fn new(context: SubtaskContext) -> Self {
         Self {
+            uploaded: Uploaded::restored(&context.restored),
             context,
             stage: Stage::Running,
             first_after_end: None,
             background: false,
             next_time: None,
             overtaking: None,
-            uploaded: Uploaded::default(),
         }
     }
 

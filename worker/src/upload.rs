@@ -20,6 +20,7 @@ use tokio::io::AsyncReadExt as _;
 use crate::checkpoint::{ListPart, Overtaken, Snapshot};
 use crate::local_copies::LocalCopies;
 use crate::operator::{TaskError, TaskResult};
+use crate::restore::Restored;
 use crate::sources::file_failure;
 use crate::subtask::SubtaskContext;
 
@@ -52,6 +53,18 @@ struct UploadedFiles {
 }
 
 impl Uploaded {
+    /// What the checkpoint has that a subtask starts from: a backend that goes on with those files has them under the
+    /// names of their parts.
+    pub(crate) fn restored(restored: &Restored) -> Self {
+        let is_shared = |handle: &&StateHandle| matches!(handle.location, StateLocation::File { shared: true, .. });
+        let parts = restored.all_keyed().flat_map(|(operator, state)| {
+            let shared = state.parts.iter().filter(move |(_, handle)| is_shared(handle));
+            shared.map(move |(name, handle)| ((operator, name.clone()), handle.clone()))
+        });
+        let files = UploadedFiles { complete: parts.collect(), ..UploadedFiles::default() };
+        Self(Arc::new(Mutex::new(files)))
+    }
+
     /// A checkpoint is complete: its files stay, and those of older ones may go.
     pub(crate) fn completed(&self, checkpoint: CheckpointId, local: Option<LocalCopies>) {
         let mut files = self.lock();

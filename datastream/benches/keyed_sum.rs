@@ -1,0 +1,166 @@
+//! A running sum per key through the public API, beside a hand-written loop over batches with the same hash map, in the same
+//! invocation; with and without checkpoints, and in RocksDB where it is built in.
+//!
+//! ```text
+//! cargo bench -p flumen --bench keyed_sum -- [--events 20000000] [--keys 1000000] [--runs 3]
+//! cargo bench -p flumen --features rocksdb --bench keyed_sum
+//! ```
+//!
+//! Event `i` has the key `splitmix64(i) mod K` and the value `i`; a pair (key, sum) comes out for every event. One subtask of
+//! each operator, so that the speeds are those of two threads at most; the ratio that counts is that of CPU times.
+
+#![allow(clippy::print_stdout, reason = "a benchmark reports on its standard output")]
+
+#[path = "shared/own_process.rs"]
+mod own_process;
+
+use std::hash::BuildHasher as _;
+use std::path::Path;
+use std::time::Duration;
+
+use flumen::{
+    CheckpointingMode, Collector, Configuration, FunctionResult, KeyedContext, KeyedProcessFunction, OpenContext,
+    RuntimeContext, SinkContext, SinkFunction, StreamExecutionEnvironment, ValueState, ValueStateDescriptor,
+};
+use own_process::Task;
+
+const BATCH: usize = 1024;
+
+fn main() {
+    if let Some(task) = own_process::task() {
+        return own_process::run(|| run(&task));
+    }
+    let arguments: Vec<String> = std::env::args().collect();
+    let value = |name: &str, default: u64| {
+        arguments.iter().position(|a| a == name).map_or(default, |at| arguments[at + 1].parse().expect("a number"))
+    };
+    let (events, keys, runs) = (value("--events", 20_000_000), value("--keys", 1_000_000), value("--runs", 3));
+    println!("{:.1} M events, {:.1} M keys, best of {runs} runs", events as f64 / 1e6, keys as f64 / 1e6);
+    println!("{:<44} {:>10} {:>13} {:>12}", "", "M events/s", "CPU µs/event", "ratio of CPU");
+    let input = format!("{events}-{keys}");
+    let mut variants = vec!["hand", "hashmap", "hashmap with a checkpoint each second"];
+    if cfg!(feature = "rocksdb") {
+        variants.extend(["rocksdb", "rocksdb with a checkpoint each second"]);
+    }
+    let mut reference = None;
+    for what in variants {
+        let all = (0..runs).map(|_| own_process::measure(what, Path::new(&input), 1));
+        let best = all.min_by_key(|one| one.cpu).expect("at least one run");
+        let cpu = best.cpu.as_secs_f64() * 1e6 / events as f64;
+        let ratio = *reference.get_or_insert(cpu) / cpu;
+        let speed = events as f64 / best.wall.as_secs_f64() / 1e6;
+        let name = if what == "hand" { "hand-written loop" } else { what };
+        println!("{name:<44} {speed:>10.2} {cpu:>13.3} {ratio:>12.2}");
+    }
+}
+
+fn run(task: &Task) {
+    let input = task.input.to_str().and_then(|text| text.split_once('-')).expect("events and keys");
+    let (events, keys) = (input.0.parse().expect("a number"), input.1.parse().expect("a number"));
+    match task.what.as_str() {
+        "hand" => hand(events, keys),
+        what => flumen(events, keys, what),
+    }
+}
+
+fn splitmix64(i: u64) -> u64 {
+    let z = i.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Batches of events, folded into a hash map of the kind that Flumen's state has, and batches of sums that somebody looks at.
+fn hand(events: u64, keys: u64) {
+    let hasher = foldhash::fast::RandomState::default();
+    let mut sums: hashbrown::HashTable<(u64, u64)> = hashbrown::HashTable::new();
+    let (mut batch, mut out) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+    let mut seen = 0u64;
+    let mut next = 0;
+    while next < events {
+        let end = events.min(next + BATCH as u64);
+        batch.extend((next..end).map(|i| (splitmix64(i) % keys, i)));
+        next = end;
+        for (key, value) in batch.drain(..) {
+            let entry = sums.entry(hasher.hash_one(key), |(k, _)| *k == key, |(k, _)| hasher.hash_one(k));
+            let sum = &mut entry.or_insert((key, 0)).into_mut().1;
+            *sum = sum.wrapping_add(value);
+            out.push((key, *sum));
+        }
+        seen += std::hint::black_box(&out).len() as u64;
+        out.clear();
+    }
+    assert_eq!(seen, events);
+}
+
+#[derive(Clone)]
+struct RunningSum;
+
+impl KeyedProcessFunction<u64, (u64, u64), (u64, u64)> for RunningSum {
+    type State = ValueState<u64, u64>;
+
+    fn open(&self, context: &mut OpenContext<'_, u64>) -> FunctionResult<Self::State> {
+        Ok(context.value_state(ValueStateDescriptor::new("sum"))?)
+    }
+
+    #[inline]
+    fn process_element(
+        &mut self,
+        (key, value): (u64, u64),
+        sum: &Self::State,
+        _: &mut KeyedContext<'_, u64>,
+        out: &mut Collector<(u64, u64)>,
+    ) -> FunctionResult {
+        let sum = sum.upsert(u64::default, |sum| {
+            *sum = sum.wrapping_add(value);
+            *sum
+        })?;
+        out.collect((key, sum));
+        Ok(())
+    }
+}
+
+/// Counts what it is given.
+#[derive(Clone)]
+struct Count(u64);
+
+impl SinkFunction<(u64, u64)> for Count {
+    type State = u64;
+
+    fn open(&self, _: &RuntimeContext) -> FunctionResult<u64> {
+        Ok(0)
+    }
+
+    #[inline]
+    fn invoke(&mut self, sum: (u64, u64), seen: &mut u64, _: &SinkContext) -> FunctionResult {
+        std::hint::black_box(sum);
+        *seen += 1;
+        Ok(())
+    }
+
+    fn finish(&mut self, seen: &mut u64) -> FunctionResult {
+        assert_eq!(*seen, self.0, "every event comes out");
+        Ok(())
+    }
+}
+
+fn flumen(events: u64, keys: u64, what: &str) {
+    let directory = std::env::temp_dir().join(format!("flumen-keyed-sum-{}", std::process::id()));
+    let mut options = Configuration::new();
+    options.set("state.backend.type", what.split(' ').next().unwrap_or(what));
+    options.set("execution.checkpointing.dir", &format!("file://{}", directory.display()));
+    let env = StreamExecutionEnvironment::get_with(&options).expect("an environment");
+    env.set_parallelism(1);
+    if what.contains("checkpoint") {
+        env.enable_checkpointing(Duration::from_secs(1), CheckpointingMode::ExactlyOnce);
+    }
+    env.generate(events, None, move |i| (splitmix64(i) % keys, i))
+        .uid("events")
+        .key_by_ref(|(key, _)| key)
+        .process(RunningSum)
+        .uid("sum")
+        .add_sink(Count(events));
+    env.execute("keyed-sum").expect("the job finishes");
+    // There is none without checkpoints.
+    let _ = std::fs::remove_dir_all(directory);
+}
