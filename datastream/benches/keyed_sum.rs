@@ -59,7 +59,7 @@ fn run(task: &Task) {
     let (events, keys) = (input.0.parse().expect("a number"), input.1.parse().expect("a number"));
     match task.what.as_str() {
         "hand" => hand(events, keys),
-        what => flumen(events, keys, what),
+        what => flumen(events, keys, what, task.parallelism),
     }
 }
 
@@ -144,13 +144,13 @@ impl SinkFunction<(u64, u64)> for Count {
     }
 }
 
-fn flumen(events: u64, keys: u64, what: &str) {
+fn flumen(events: u64, keys: u64, what: &str, parallelism: u32) {
     let directory = std::env::temp_dir().join(format!("flumen-keyed-sum-{}", std::process::id()));
     let mut options = Configuration::new();
     options.set("state.backend.type", what.split(' ').next().unwrap_or(what));
-    options.set("execution.checkpointing.dir", &format!("file://{}", directory.display()));
+    options.set("execution.checkpointing.dir", format!("file://{}", directory.display()));
     let env = StreamExecutionEnvironment::get_with(&options).expect("an environment");
-    env.set_parallelism(1);
+    env.set_parallelism(parallelism);
     if what.contains("checkpoint") {
         env.enable_checkpointing(Duration::from_secs(1), CheckpointingMode::ExactlyOnce);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use flumen_model::job_graph::Partitioner;
+use flumen_worker::deployment::typed_channels;
 use flumen_worker::exchange::writer::RoutingWriter;
 use flumen_worker::functions::{BroadcastProcessFunction, KeyedBroadcastProcessFunction};
 use flumen_worker::keyed::{ByKeyGroup, KeySelector};
@@ -14,7 +15,7 @@ use flumen_worker::operators::process::open_broadcast_process;
 
 use crate::connected::either;
 use crate::graph::node::{Keeps, MakeOperator, MakeWriter, Partition};
-use crate::graph::records::{AnyPush, typed_channels};
+use crate::graph::records::AnyPush;
 use crate::keyed::KeyedStream;
 use crate::stream::DataStream;
 

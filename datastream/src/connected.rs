@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use flumen_worker::deployment::typed_channels;
 use flumen_worker::exchange::writer::RoutingWriter;
 use flumen_worker::functions::{CoProcessFunction, KeyedCoProcessFunction};
 use flumen_worker::keyed::{ByKeyGroup, Key, KeySelector, OwnedKey};
@@ -14,7 +15,7 @@ use flumen_worker::operators::{Collector, FlatMap, Map};
 
 use crate::broadcast::BroadcastStream;
 use crate::graph::node::{Adapt, Input, Keeps, MakeOperator, MakeWriter, Partition};
-use crate::graph::records::{AnyPush, typed_channels};
+use crate::graph::records::AnyPush;
 use crate::keyed::KeyedStream;
 use crate::stream::DataStream;
 

@@ -4,6 +4,7 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 
 use flumen_model::job_graph::RuntimeMode;
+use flumen_worker::deployment::typed_channels;
 use flumen_worker::exchange::writer::RoutingWriter;
 use flumen_worker::functions::KeyedProcessFunction;
 use flumen_worker::keyed::{ByKeyGroup, KeySelector};
@@ -15,7 +16,7 @@ use flumen_worker::operators::reduce::{Reduce, StreamingReduce};
 use flumen_worker::spill::SpillDirectories;
 
 use crate::graph::node::{Keeps, MakeOperator, MakeWriter, Partition};
-use crate::graph::records::{AnyPush, typed_channels};
+use crate::graph::records::AnyPush;
 use crate::stream::DataStream;
 
 /// A stream whose records are grouped by key, as Flink's `KeyedStream`.

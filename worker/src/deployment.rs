@@ -12,7 +12,7 @@ use flumen_wire::control::{Deployment, FromWorker, VertexPlacement};
 use flumen_wire::data::ChannelId;
 use tokio::sync::mpsc;
 
-use crate::exchange::channels::{ChannelTarget, OutputChannel};
+use crate::exchange::channels::{ChannelTarget, Channels, OutputChannel};
 use crate::exchange::connection::{Hello, InboundChannel, Outbound};
 use crate::exchange::credit::Credit;
 use crate::exchange::gate::{ChannelOrigin, CreditReturn, Gate, RemoteGate};
@@ -43,6 +43,20 @@ impl AnyGate {
     pub fn typed<T: Data>(&self) -> Arc<Gate<T>> {
         Arc::clone(&self.typed).downcast().expect("both ends of an edge have the type of its stream")
     }
+}
+
+/// The channels of an output with the type of its records.
+pub fn typed_channels<T: Data>(channels: Vec<OutputChannel<AnyGate>>, context: &SubtaskContext) -> Channels<T> {
+    let typed = |output: OutputChannel<AnyGate>| OutputChannel::<Arc<Gate<T>>> {
+        edge: output.edge,
+        subtask: output.subtask,
+        target: match output.target {
+            ChannelTarget::Local { gate, channel } => ChannelTarget::Local { gate: gate.typed(), channel },
+            ChannelTarget::Remote { connection, channel } => ChannelTarget::Remote { connection, channel },
+        },
+        credit: output.credit,
+    };
+    Channels::new(channels.into_iter().map(typed).collect(), context)
 }
 
 /// Makes the subtasks of one vertex. Implemented by the typed API, which alone knows the records' types.

@@ -31,6 +31,7 @@ impl StateSettings {
     ///
     /// # Errors
     /// An option has a wrong value.
+    #[cfg_attr(not(feature = "rocksdb"), expect(unused_variables, reason = "nothing else divides the memory"))]
     pub fn read(configuration: &Configuration, directories: &[PathBuf], memory: u64) -> Result<Self, BadConfiguration> {
         let name = configuration.get(&checkpointing::STATE_BACKEND)?;
         // Flink's spellings, old and new.
@@ -55,26 +56,26 @@ impl StateSettings {
         };
         let local_copies =
             if configuration.get(&checkpointing::LOCAL_RECOVERY)? { directories.first().cloned() } else { None };
-        let memory = configuration.find(&checkpointing::ROCKSDB_MEMORY)?.map_or(memory, |size| size.0);
         Ok(Self {
             backend: BackendOptions {
                 kind,
                 directories,
                 incremental: configuration.get(&checkpointing::INCREMENTAL)?,
                 #[cfg(feature = "rocksdb")]
-                rocksdb: (kind == BackendKind::RocksDb)
-                    .then(|| flumen_state::rocksdb::SharedRocksDb::new(usize::try_from(memory).unwrap_or(usize::MAX))),
-                ..with_budget(memory)
+                rocksdb: match kind {
+                    BackendKind::HashMap => None,
+                    BackendKind::RocksDb => {
+                        let own = configuration.find(&checkpointing::ROCKSDB_MEMORY)?;
+                        let bytes = own.map_or(memory, |size| size.0);
+                        Some(flumen_state::rocksdb::SharedRocksDb::new(usize::try_from(bytes).unwrap_or(usize::MAX)))
+                    }
+                },
+                ..BackendOptions::default()
             },
             inline_below: configuration.get(&checkpointing::MEMORY_THRESHOLD)?.0,
             local_copies,
         })
     }
-}
-
-/// Without RocksDB there is nothing to divide the memory among.
-fn with_budget(_: u64) -> BackendOptions {
-    BackendOptions::default()
 }
 
 impl SubtaskContext {

@@ -57,7 +57,7 @@ impl TaskState {
         }
     }
 
-    /// Whether the subtask may not take input: its writers wait for credit, or it is stopped.
+    /// Whether the subtask may not take input, because its writers wait for credit.
     pub(crate) fn is_blocked<T>(&mut self, head: &mut dyn Push<T>) -> TaskResult<bool> {
         if !self.context.backlog.is_empty() {
             head.signal(Signal::Resume)?;

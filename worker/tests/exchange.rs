@@ -16,8 +16,8 @@ use flumen_wire::certificate::application_pem;
 use flumen_wire::control::{Deployment, FromWorker, ToWorker, VertexPlacement, WorkerAddress};
 use flumen_wire::tls::InternalTls;
 use flumen_worker::batch::Batch;
-use flumen_worker::deployment::{AnyGate, Program, VertexFactory};
-use flumen_worker::exchange::channels::{ChannelTarget, Channels, OutputChannel};
+use flumen_worker::deployment::{AnyGate, Program, VertexFactory, typed_channels};
+use flumen_worker::exchange::channels::OutputChannel;
 use flumen_worker::exchange::gate::{ChannelOrigin, Gate};
 use flumen_worker::exchange::network::Network;
 use flumen_worker::exchange::writer::RoutingWriter;
@@ -61,16 +61,7 @@ impl VertexFactory for Generator {
         _: Option<AnyGate>,
         mut outputs: Vec<Vec<OutputChannel<AnyGate>>>,
     ) -> TaskResult<SubtaskBody> {
-        let typed = |output: OutputChannel<AnyGate>| OutputChannel::<Arc<Gate<Record>>> {
-            edge: output.edge,
-            subtask: output.subtask,
-            target: match output.target {
-                ChannelTarget::Local { gate, channel } => ChannelTarget::Local { gate: gate.typed(), channel },
-                ChannelTarget::Remote { connection, channel } => ChannelTarget::Remote { connection, channel },
-            },
-            credit: output.credit,
-        };
-        let channels = Channels::new(outputs.remove(0).into_iter().map(typed).collect(), &context);
+        let channels = typed_channels(outputs.remove(0), &context);
         let route = ByKeyGroup::new(BorrowedKey::<_, String>::new(|t: &Record| &t.1), 128);
         let seen = Arc::clone(&self.seen);
         let generate = move |i| {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use flumen_model::job_graph::Partitioner;
 use flumen_worker::checkpoint::Snapshot;
-use flumen_worker::deployment::AnyGate;
-use flumen_worker::exchange::channels::{ChannelTarget, Channels, OutputChannel};
+use flumen_worker::deployment::{AnyGate, typed_channels};
+use flumen_worker::exchange::channels::OutputChannel;
 use flumen_worker::exchange::gate::{ChannelOrigin, Gate};
 use flumen_worker::exchange::writer::{BroadcastWriter, Forward, Rebalance, RoutingWriter, Shuffle};
 use flumen_worker::operator::{Data, Discard, Push, Signal, TaskResult, Tee};
@@ -85,20 +85,6 @@ impl<T: Data> RecordsOf<T> {
     pub(crate) fn shared() -> Arc<dyn Records> {
         Arc::new(Self(PhantomData))
     }
-}
-
-/// The channels with their type.
-pub(crate) fn typed_channels<T: Data>(channels: Vec<OutputChannel<AnyGate>>, context: &SubtaskContext) -> Channels<T> {
-    let typed = |output: OutputChannel<AnyGate>| OutputChannel::<Arc<Gate<T>>> {
-        edge: output.edge,
-        subtask: output.subtask,
-        target: match output.target {
-            ChannelTarget::Local { gate, channel } => ChannelTarget::Local { gate: gate.typed(), channel },
-            ChannelTarget::Remote { connection, channel } => ChannelTarget::Remote { connection, channel },
-        },
-        credit: output.credit,
-    };
-    Channels::new(channels.into_iter().map(typed).collect(), context)
 }
 
 impl<T: Data> Records for RecordsOf<T> {

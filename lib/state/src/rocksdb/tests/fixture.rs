@@ -70,8 +70,25 @@ fn stored() -> RestoredKeyed {
     RestoredKeyed { state, reader: Box::new(parts) }
 }
 
+/// How the files were made: `FLUMEN_WRITE_FIXTURES=1 cargo test -p flumen-state --features rocksdb fixture`. Never for a
+/// released version.
+fn write() {
+    let local = local_directory();
+    let mut keyed = Keyed::open(&options(local.path()), ALL, 128, vec![]).unwrap();
+    fill(&mut keyed);
+    let pending = keyed.snapshot(SnapshotKind::FullCheckpoint).unwrap();
+    let SnapshotBytes::Files(mut source) = pending.source else { panic!("not files") };
+    std::fs::create_dir_all(directory()).unwrap();
+    for file in source.files().unwrap() {
+        std::fs::copy(&file.path, directory().join(&file.name)).unwrap();
+    }
+}
+
 #[test]
 fn a_snapshot_of_version_1_is_read() {
+    if std::env::var_os("FLUMEN_WRITE_FIXTURES").is_some() {
+        write();
+    }
     let local = local_directory();
     let options = options(local.path());
     check(&mut Keyed::open(&options, ALL, 128, vec![stored()]).unwrap(), |_| true);
@@ -83,19 +100,5 @@ fn a_snapshot_of_version_1_is_read() {
             groups.contains(flumen_model::key_group::key_group(flumen_model::key_group::key_hash(&bytes), 128))
         };
         check(&mut Keyed::open(&options, groups, 128, vec![stored()]).unwrap(), own);
-    }
-}
-
-#[test]
-#[ignore = "writes the fixture: for a new version of the format only"]
-fn write_the_fixture() {
-    let local = local_directory();
-    let mut keyed = Keyed::open(&options(local.path()), ALL, 128, vec![]).unwrap();
-    fill(&mut keyed);
-    let pending = keyed.snapshot(SnapshotKind::FullCheckpoint).unwrap();
-    let SnapshotBytes::Files(mut source) = pending.source else { panic!("not files") };
-    std::fs::create_dir_all(directory()).unwrap();
-    for file in source.files().unwrap() {
-        std::fs::copy(&file.path, directory().join(&file.name)).unwrap();
     }
 }

@@ -1,0 +1,109 @@
+//! What a receiving subtask does with the mails of the control plane.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use flumen_fs::{FileSystems, FsOptions};
+use flumen_model::checkpoint::{Alignment, Barrier, CheckpointId, SnapshotKind};
+use flumen_model::ids::{ExecutionAttempt, SubtaskId, VertexId};
+use flumen_wire::control::FromWorker;
+use flumen_worker::batch::Batch;
+use flumen_worker::exchange::gate::{ChannelOrigin, Control, Gate, Item};
+use flumen_worker::operator::{Push, Signal, TaskResult};
+use flumen_worker::sources::SplitRequests;
+use flumen_worker::subtask::{Mail, Mailbox, SubtaskContext, SubtaskHandle, WorkerContext};
+use flumen_worker::task;
+use tokio::sync::mpsc;
+
+/// Writes down what it is given, and completes a checkpoint as soon as its barrier comes.
+struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Push<u64> for Log {
+    fn push(&mut self, batch: &mut Batch<u64>) -> TaskResult {
+        let records: Vec<u64> = batch.drain().map(|(record, _)| record).collect();
+        self.lines.lock().unwrap().push(format!("{records:?}"));
+        Ok(())
+    }
+
+    fn signal(&mut self, signal: Signal<'_>) -> TaskResult {
+        let line = match signal {
+            Signal::Barrier(snapshot) => {
+                self.mailbox.put(Mail::Completed(snapshot.barrier().checkpoint));
+                "barrier"
+            }
+            Signal::End => "end",
+            Signal::Close => "close",
+            _ => return Ok(()),
+        };
+        let mut lines = self.lines.lock().unwrap();
+        // Else the subtask would wait for another checkpoint, for ever.
+        assert!(line != "end" || !lines.contains(&"barrier".to_owned()), "the barrier came before the end: {lines:?}");
+        lines.push(line.to_owned());
+        Ok(())
+    }
+}
+
+fn context(runtime: &tokio::runtime::Runtime, reports: mpsc::Sender<FromWorker>) -> SubtaskContext {
+    let id = SubtaskId { vertex: VertexId(1), index: 0 };
+    let handle = Arc::new(SubtaskHandle::default());
+    handle.attach_current_thread();
+    SubtaskContext {
+        id,
+        vertex_name: "sink".into(),
+        parallelism: 1,
+        max_parallelism: 1,
+        attempt: ExecutionAttempt(0),
+        handle,
+        io: Arc::default(),
+        splits: SplitRequests::new(id, ExecutionAttempt(0), reports.clone()),
+        mailbox: Arc::default(),
+        backlog: Arc::default(),
+        restored: Arc::default(),
+        reports,
+        worker: WorkerContext {
+            configuration: Arc::default(),
+            files: FileSystems::new(FsOptions::default()).unwrap(),
+            runtime: runtime.handle().clone(),
+            operator_memory: 1 << 20,
+            tmp_dirs: Arc::new([]),
+            buffer_timeout: Duration::from_millis(100),
+            segment_bytes: 32 << 10,
+            checkpointing: true,
+            state: Default::default(),
+            time: Default::default(),
+        },
+    }
+}
+
+#[test]
+fn a_triggered_snapshot_holds_everything_that_the_finished_senders_sent() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (reports, mut reported) = mpsc::channel(16);
+    let context = context(&runtime, reports);
+    let gate = Arc::new(Gate::<u64>::new(&[ChannelOrigin { edge: 0, source: 0 }], 4, Arc::clone(&context.handle)));
+    let directory = tempfile::tempdir().unwrap();
+    let barrier = Barrier {
+        checkpoint: CheckpointId(1),
+        kind: SnapshotKind::Checkpoint,
+        alignment: Alignment::Aligned,
+        triggered_ms: 0,
+        directory: format!("file://{}", directory.path().display()),
+        shared_directory: format!("file://{}", directory.path().display()),
+    };
+    // The JobMaster knows that the sender has finished before its last records have been taken.
+    context.mailbox.put(Mail::Trigger(barrier));
+    gate.put(0, Item::Batch(vec![1, 2].into()));
+    gate.put(0, Item::Control(Control::EndOfData));
+    gate.put(0, Item::Control(Control::Close));
+    let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = Log { lines: Arc::clone(&lines), mailbox: Arc::clone(&context.mailbox) };
+    assert_eq!(task::receiving(context, gate, Box::new(log))(), Ok(()));
+    assert_eq!(*lines.lock().unwrap(), ["[1, 2]", "end", "barrier", "close"]);
+    assert!(matches!(reported.blocking_recv(), Some(FromWorker::EndOfData { .. })));
+    assert!(matches!(reported.blocking_recv(), Some(FromWorker::CheckpointAck { checkpoint: CheckpointId(1), .. })));
+}
