@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, bail};
 
@@ -31,7 +33,7 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Ports that were free a moment ago.
+    /// Ports that were free a moment ago, and that no other cluster of this process got.
     pub(super) fn free(nodes: usize) -> Result<Ports> {
         let mut free = free_ports(7 + 7 * nodes)?.into_iter();
         let mut next = || free.next().expect("as many ports as were asked for");
@@ -68,36 +70,79 @@ fn candidates() -> Range<u16> {
     if lowest_ephemeral > 14_000 { 10_000..lowest_ephemeral } else { 33_000..60_000 }
 }
 
-/// `count` different free ports, chosen from a place that differs between processes.
+/// `count` ports that are free now and that this process never got before.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let range = candidates();
-    let width = usize::from(range.end - range.start);
-    let offset = std::process::id() as usize * 101 % width;
-    let mut held = Vec::with_capacity(count);
-    for step in 0..width {
-        let port = range.start + u16::try_from((offset + step) % width).expect("width is a u16");
-        // Bound on all addresses: nodes live on 127.0.0.1, 127.0.0.2, … Held until all are found, so that all differ.
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
-            held.push((port, listener));
-        }
-        if held.len() == count {
-            return Ok(held.into_iter().map(|(port, _)| port).collect());
-        }
+    static WALK: OnceLock<Walk> = OnceLock::new();
+    // Starts at a place that differs between processes that run at the same time.
+    WALK.get_or_init(|| Walk::new(candidates(), std::process::id() as usize * 101)).take(count)
+}
+
+/// Walks once around a range of ports. A port that was handed out is bound by its daemon only later; so whoever asks
+/// next, on whatever thread, goes on behind it and doesn't look at it again.
+struct Walk {
+    range: Range<u16>,
+    offset: usize,
+    steps: AtomicUsize,
+}
+
+impl Walk {
+    fn new(range: Range<u16>, offset: usize) -> Walk {
+        Walk { range, offset, steps: AtomicUsize::new(0) }
     }
-    bail!("only {} free ports between {} and {}, {count} are needed", held.len(), range.start, range.end)
+
+    /// The next port, free or not; none when the walk is over.
+    fn next(&self) -> Option<u16> {
+        let step = self.steps.fetch_add(1, Ordering::Relaxed);
+        let place = (self.offset + step) % self.range.len();
+        (step < self.range.len()).then(|| self.range.start + u16::try_from(place).expect("within a range of u16"))
+    }
+
+    fn take(&self, count: usize) -> Result<Vec<u16>> {
+        let mut found = Vec::with_capacity(count);
+        while found.len() < count {
+            let Some(port) = self.next() else {
+                let Range { start, end } = self.range;
+                bail!("{} ports between {start} and {end} are free and not taken yet, {count} are needed", found.len());
+            };
+            // Asked for on all addresses: nodes live on 127.0.0.1, 127.0.0.2, …
+            if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+                found.push(port);
+            }
+        }
+        Ok(found)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
+    // That a port is still free a moment later can't be asserted: other processes may take it.
+
     #[test]
-    fn ports_are_free_and_all_different() {
-        let ports = free_ports(40).unwrap();
-        let different: std::collections::BTreeSet<_> = ports.iter().collect();
-        assert_eq!(different.len(), 40);
-        for port in ports {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-        }
+    fn no_port_is_handed_out_twice_whichever_threads_ask() {
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(|| [free_ports(20), free_ports(20)])).collect();
+        let answers = threads.into_iter().flat_map(|thread| thread.join().unwrap());
+        let ports: Vec<u16> = answers.flat_map(Result::unwrap).collect();
+        let different: BTreeSet<_> = ports.iter().copied().collect();
+        assert_eq!((ports.len(), different.len()), (160, 160));
+        assert!(ports.iter().all(|port| candidates().contains(port)), "{ports:?} are not all in {:?}", candidates());
+    }
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_left_out() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let taken = listener.local_addr().unwrap().port();
+        assert!(Walk::new(taken..taken + 1, 0).take(1).is_err());
+    }
+
+    #[test]
+    fn a_walk_passes_each_port_once_and_ends() {
+        let walk = Walk::new(10_000..10_005, 13);
+        let passed: Vec<u16> = std::iter::from_fn(|| walk.next()).collect();
+        assert_eq!(passed, [10_003, 10_004, 10_000, 10_001, 10_002]);
+        assert!(walk.take(1).is_err());
     }
 }
