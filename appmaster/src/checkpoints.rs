@@ -9,7 +9,7 @@ use flumen_model::checkpoint::CompletedCheckpoint;
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::Epoch;
 use flumen_model::options::checkpointing;
-use flumen_wire::application::Application;
+use flumen_wire::application::{Application, JobSubmission};
 
 use crate::job::{Event, OperationState, TriggerId};
 use crate::setup::SetupError;
@@ -33,6 +33,7 @@ impl Checkpoints {
     pub async fn begin(
         files: &FileSystems,
         application: &Application,
+        submission: &JobSubmission,
         epoch: Epoch,
         settings: &mut CheckpointSettings,
     ) -> Result<(Self, Start), SetupError> {
@@ -43,12 +44,12 @@ impl Checkpoints {
         let places = Places {
             checkpoints: Some(settings.directory.take().unwrap_or_else(staging)).filter(|_| !settings.batch),
             savepoints: settings.savepoint_directory.take(),
-            from: application.configuration.find(&checkpointing::SAVEPOINT_PATH)?,
+            from: submission.configuration.find(&checkpointing::SAVEPOINT_PATH)?,
         }
         .resolved(files)?;
         settings.directory.clone_from(&places.checkpoints);
         settings.savepoint_directory.clone_from(&places.savepoints);
-        let origin = Origin { job: application.job, epoch };
+        let origin = Origin { job: submission.job, epoch };
         let (keeper, beginning) = Keeper::begin(files.clone(), origin, &places).await?;
         let Beginning { from, inherited, directory } = beginning;
         Ok((Self { keeper: Arc::new(keeper), files: files.clone() }, Start { from, inherited, directory }))

@@ -8,7 +8,7 @@ use flumen_jobmaster::{Action, Event as JobEvent, JobMaster, JobResult, Settings
 use flumen_model::checkpoint::{CheckpointId, CompletedCheckpoint};
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
-use flumen_wire::application::Application;
+use flumen_wire::application::JobSubmission;
 use flumen_wire::control::{ExecutorCommand, ExecutorInfo, ExecutorReport, StartWorker};
 
 use crate::client_watch::ClientWatch;
@@ -115,8 +115,7 @@ pub enum Effect {
 /// See the module.
 pub struct JobDriver {
     job: JobId,
-    program: String,
-    arguments: Vec<String>,
+    submission: JobSubmission,
     master: JobMaster,
     resources: ResourceManager,
     executors: Executors,
@@ -131,22 +130,21 @@ pub struct JobDriver {
 }
 
 impl JobDriver {
-    /// Accepts the application's job. The effects are the first to carry out.
+    /// Accepts a job. The effects are the first to carry out.
     pub fn new(
-        application: &Application,
+        submission: JobSubmission,
         settings: Settings,
         start: Start,
         resources: ResourceManager,
         watch: ClientWatch,
         now: Moment,
     ) -> (Self, Vec<Effect>) {
-        let graph = application.graph.clone();
+        let graph = submission.graph.clone();
         let has_savepoint_directory = settings.checkpoints.savepoint_directory.is_some();
-        let (master, actions) = JobMaster::new(application.job, graph, settings, start, now.timestamp);
+        let (master, actions) = JobMaster::new(submission.job, graph, settings, start, now.timestamp);
         let mut driver = Self {
-            job: application.job,
-            program: application.program.clone(),
-            arguments: application.arguments.clone(),
+            job: submission.job,
+            submission,
             master,
             resources,
             executors: Executors::default(),
@@ -321,9 +319,11 @@ impl JobDriver {
         let start = StartWorker {
             job: self.job,
             instance,
-            program: self.program.clone(),
-            arguments: self.arguments.clone(),
+            program: self.submission.program.clone(),
+            arguments: self.submission.arguments.clone(),
             graph: self.master.worker_graph().clone(),
+            configuration: self.submission.configuration.clone(),
+            slots: self.executors.info(&executor).map_or(1, |info| info.slots),
         };
         if let Some(container) = self.executors.worker_started(&executor, instance) {
             self.resource_event(now, manager::Event::Busy { id: container, busy: true }, effects);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flumen_hadoop::yarn::{AllocateResponse, AmError, ApplicationMasterClient};
 use flumen_jobmaster::JobResult;
-use flumen_wire::application::Application;
+use flumen_wire::application::{Application, JobSubmission};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -89,6 +89,7 @@ impl MainLoop {
     pub async fn begin(
         parts: Parts,
         application: &Application,
+        submission: &JobSubmission,
         client: ApplicationMasterClient,
         outputs: Outputs,
     ) -> Result<Self, AmError> {
@@ -114,7 +115,7 @@ impl MainLoop {
             node_label: profile.node_label.clone(),
         };
         let resources = ResourceManager::new(profile, registered.maximum_capability, registered.queue);
-        let (driver, effects) = JobDriver::new(application, settings, start, resources, watch, clock::now());
+        let (driver, effects) = JobDriver::new(submission.clone(), settings, start, resources, watch, clock::now());
         let front = Front { executors, requests };
         let mut main = Self { driver, yarn, cluster, outputs, checkpoints, front, files: JoinSet::new(), end: None };
         main.carry_out(effects);

@@ -45,7 +45,8 @@ pub async fn run() -> anyhow::Result<()> {
     let credentials = Credentials::from_file(&environment.token_file)?;
     let files = setup::files(&application)?;
     let staging = setup::staging(&application, &files)?;
-    let outputs = setup::outputs(&application, &files);
+    let submission = setup::submission(&application)?;
+    let outputs = setup::outputs(submission, &files);
     let claimed = outputs.as_ref().ok().cloned();
 
     let work = async {
@@ -54,11 +55,11 @@ pub async fn run() -> anyhow::Result<()> {
         let client = ApplicationMasterClient::new(addresses, token, AmOptions::default())?;
         let parts = async {
             reconfigure(&logging, &application)?;
-            Box::pin(setup::parts(&environment, &application, &credentials, &files)).await
+            Box::pin(setup::parts(&environment, &application, submission, &credentials, &files)).await
         };
         match (parts.await, outputs) {
             (Ok(parts), Ok(outputs)) => {
-                let main = Box::pin(MainLoop::begin(parts, &application, client, outputs)).await?;
+                let main = Box::pin(MainLoop::begin(parts, &application, submission, client, outputs)).await?;
                 Box::pin(until_the_end(main, &staging)).await
             }
             (Err(error), _) | (_, Err(error)) => Box::pin(refuse(&error, client, &staging)).await,

@@ -10,7 +10,7 @@ use flumen_hadoop::yarn::{LaunchContext, LaunchError, RegistrationRequest, Resou
 use flumen_jobmaster::{Settings, Start};
 use flumen_model::config::{BadConfiguration, Configuration};
 use flumen_model::options::{deployment, execution, memory, yarn};
-use flumen_wire::application::{APPLICATION_FILE, Application};
+use flumen_wire::application::{APPLICATION_FILE, Application, JobSubmission, Purpose};
 use flumen_wire::control::PROTOCOL_VERSION;
 use flumen_wire::tls::{InternalTls, SECURITY_FILE, SecurityError};
 use tokio::net::TcpListener;
@@ -60,6 +60,9 @@ pub enum SetupError {
     /// What the job is to start from can't be used.
     #[error("the job can't start from its checkpoint or savepoint")]
     Checkpoint(#[from] CheckpointError),
+    /// It is for something that this version does not do.
+    #[error("this ApplicationMaster runs applications of one job only")]
+    Purpose,
     /// The log can't be kept as configured.
     #[error(transparent)]
     Log(#[from] flumen_log::LogError),
@@ -105,6 +108,17 @@ pub fn application() -> Result<Application, SetupError> {
     Ok(application)
 }
 
+/// The application's job.
+///
+/// # Errors
+/// [`SetupError::Purpose`].
+pub fn submission(application: &Application) -> Result<&JobSubmission, SetupError> {
+    match &application.purpose {
+        Purpose::Job(submission) => Ok(submission),
+        Purpose::Session | Purpose::Program(_) => Err(SetupError::Purpose),
+    }
+}
+
 /// The file systems as the application's user sees them.
 ///
 /// # Errors
@@ -131,8 +145,8 @@ pub fn staging(application: &Application, files: &FileSystems) -> Result<Staging
 ///
 /// # Errors
 /// [`SetupError`].
-pub fn outputs(application: &Application, files: &FileSystems) -> Result<Outputs, SetupError> {
-    Ok(Outputs::new(files.clone(), &application.graph.outputs, application.job)?)
+pub fn outputs(submission: &JobSubmission, files: &FileSystems) -> Result<Outputs, SetupError> {
+    Ok(Outputs::new(files.clone(), &submission.graph.outputs, submission.job)?)
 }
 
 /// Binds the ports and reads all options. Nothing is told to YARN yet.
@@ -142,13 +156,14 @@ pub fn outputs(application: &Application, files: &FileSystems) -> Result<Outputs
 pub async fn parts(
     environment: &Environment,
     application: &Application,
+    submission: &JobSubmission,
     credentials: &Credentials,
     files: &FileSystems,
 ) -> Result<Parts, SetupError> {
     let conf = &application.configuration;
-    let mut settings = Settings::read(conf, &application.graph)?;
+    let mut settings = Settings::read(&submission.configuration, &submission.graph)?;
     let (checkpoints, start) =
-        Checkpoints::begin(files, application, environment.epoch(), &mut settings.checkpoints).await?;
+        Checkpoints::begin(files, application, submission, environment.epoch(), &mut settings.checkpoints).await?;
     let profile = profile(conf, &application.user)?;
     let intervals = Intervals {
         awaiting: conf.get(&yarn::CONTAINER_REQUEST_HEARTBEAT)?,
@@ -170,7 +185,7 @@ pub async fn parts(
         tls: conf.get(&deployment::INTERNAL_SSL)?,
     };
     let context = launch::context(application, &executor, credentials)?;
-    let watch = match application.client_heartbeat {
+    let watch = match submission.client_heartbeat {
         true => ClientWatch::until(clock::timestamp().after(conf.get(&deployment::CLIENT_HEARTBEAT_TIMEOUT)?)),
         false => ClientWatch::off(),
     };

@@ -3,7 +3,7 @@
 use flumen_model::config::Configuration;
 use flumen_model::ids::{JobId, VertexId};
 use flumen_model::job_graph::{JobGraph, JobVertex, RuntimeMode};
-use flumen_wire::application::Application;
+use flumen_wire::application::{Application, JobSubmission, Program, Purpose};
 use flumen_wire::control::PROTOCOL_VERSION;
 
 /// A job of one vertex with two subtasks.
@@ -16,7 +16,7 @@ pub(crate) fn application() -> Application {
         max_parallelism: 128,
         source: None,
     };
-    Application {
+    let job = JobSubmission {
         protocol: PROTOCOL_VERSION,
         job: JobId(7),
         graph: JobGraph {
@@ -27,14 +27,19 @@ pub(crate) fn application() -> Application {
             outputs: vec!["/out".into()],
             properties: Default::default(),
         },
-        program: "program".into(),
+        program: Program::localized("program"),
         arguments: vec!["--input".into(), "x".into()],
+        configuration: Configuration::new(),
+        client_heartbeat: false,
+    };
+    Application {
+        protocol: PROTOCOL_VERSION,
+        purpose: Purpose::Job(Box::new(job)),
         configuration: Configuration::new(),
         hadoop: Default::default(),
         user: "alice".into(),
         staging: "file:///staging".into(),
         resources: vec![],
         rest_token: "secret".into(),
-        client_heartbeat: false,
     }
 }

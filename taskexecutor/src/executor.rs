@@ -114,7 +114,6 @@ pub async fn run(options: Options, terminate: impl Future<Output = ()>) -> Resul
             directory: options.directory,
             log_dir: options.log_dir,
             settings,
-            configuration,
             hadoop,
         }),
     };

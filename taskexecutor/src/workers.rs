@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flumen_log::{RollingFile, SharedFile};
-use flumen_model::config::Configuration;
 use flumen_model::failure::Failure;
 use flumen_model::ids::JobId;
 use flumen_wire::control::{
@@ -44,8 +43,6 @@ pub struct Common {
     pub log_dir: PathBuf,
     /// Limits.
     pub settings: Settings,
-    /// The application's configuration.
-    pub configuration: Configuration,
     /// Expanded Hadoop properties.
     pub hadoop: BTreeMap<String, String>,
 }
@@ -137,7 +134,7 @@ impl Workers {
     }
 
     fn launch(&self, start: StartWorker, tmp_dirs: PrivateDirs) -> Launch {
-        let Common { info, security, directory, log_dir, settings, configuration, hadoop } = &self.common;
+        let Common { info, security, directory, log_dir, settings, hadoop } = &self.common;
         let log_file = log_dir.join(format!("worker-{}.log", start.job));
         let setup = WorkerSetup {
             job: start.job,
@@ -150,12 +147,12 @@ impl Workers {
         };
         Launch {
             key: WorkerKey { job: start.job, instance: start.instance },
-            program: directory.join(start.program),
+            program: directory.join(start.program.name),
             arguments: start.arguments,
             directory: directory.clone(),
             setup: ProgramSetup {
                 protocol: PROTOCOL_VERSION,
-                configuration: configuration.clone(),
+                configuration: start.configuration,
                 hadoop: hadoop.clone(),
                 worker: Some(setup),
             },

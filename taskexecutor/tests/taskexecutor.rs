@@ -63,7 +63,7 @@ fn a_worker_is_told_what_it_may_use() {
     let out = container.log("taskmanager.out");
     let setup = out.lines().find_map(|line| line.split_once("setup ")).unwrap().1;
     let setup: ProgramSetup = serde_json::from_str(setup).unwrap();
-    assert_eq!(setup.configuration.raw("some.key"), Some("some value"));
+    assert_eq!(setup.configuration.raw("some.key"), Some("the job's"));
     assert_eq!(setup.hadoop.get("fs.defaultFS").map(String::as_str), Some("hdfs://nn:9000"));
     let worker = setup.worker.unwrap();
     assert_eq!((worker.job, worker.memory, worker.slots), (JOB, 64 << 20, 2));

@@ -56,11 +56,11 @@ impl Search<'_> {
                         place.base
                     );
                 };
-                anyhow::ensure!(
-                    described.job == job,
-                    "application {id} runs job {}, not {job}: look for the id that `flink run` has shown",
-                    described.job
-                );
+                if let Some(other) = described.purpose.job().filter(|other| *other != job) {
+                    anyhow::bail!(
+                        "application {id} runs job {other}, not {job}: look for the id that `flink run` has shown"
+                    );
+                }
                 (id.to_owned(), report, described)
             }
             None => self.any(&cluster, &place, &user, job).await?,
@@ -85,7 +85,7 @@ impl Search<'_> {
         let looked_at = running.len();
         for (id, report) in running {
             if let Some(described) = describe(place, &id).await?
-                && described.job == job
+                && described.purpose.job() == Some(job)
             {
                 return Ok((id, report, described));
             }

@@ -7,6 +7,7 @@ use flumen_hadoop::yarn::Resource;
 use flumen_jobmaster::{SnapshotWish, Timestamp};
 use flumen_model::ids::{SubtaskId, VertexId};
 use flumen_model::status::{ExecutionState, JobStatus};
+use flumen_wire::application::Purpose;
 use flumen_wire::control::{FromWorker, PROTOCOL_VERSION, SubtaskIo, ToWorker, WorkerAddress};
 
 use tokio::sync::oneshot;
@@ -31,8 +32,8 @@ impl World {
 
     fn watched(watch: ClientWatch) -> Self {
         let now = clock::now();
-        let application = application();
-        let settings = Settings::read(&application.configuration, &application.graph).unwrap();
+        let Purpose::Job(submission) = application().purpose else { unreachable!("a job") };
+        let settings = Settings::read(&submission.configuration, &submission.graph).unwrap();
         let profile = Profile {
             container: Resource::new(1024, 1),
             slots: NonZeroU32::MIN,
@@ -44,7 +45,7 @@ impl World {
             user: "alice".into(),
         };
         let resources = ResourceManager::new(profile, Resource::new(8192, 8), "root.default".into());
-        let (driver, effects) = JobDriver::new(&application, settings, Start::default(), resources, watch, now);
+        let (driver, effects) = JobDriver::new(*submission, settings, Start::default(), resources, watch, now);
         Self { driver, now, effects }
     }
 
@@ -135,7 +136,7 @@ fn brief(effect: &Effect) -> String {
     match effect {
         Effect::ToExecutor { id, command } => {
             let command = match command {
-                ExecutorCommand::StartWorker(start) => format!("start {} {:?}", start.program, start.arguments),
+                ExecutorCommand::StartWorker(start) => format!("start {} {:?}", start.program.name, start.arguments),
                 ExecutorCommand::StopWorker { .. } => "stop".into(),
                 ExecutorCommand::Worker { message: ToWorker::Cancel { .. }, .. } => "cancel".into(),
                 ExecutorCommand::Worker { .. } => "worker".into(),

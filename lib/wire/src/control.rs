@@ -15,8 +15,10 @@ use flumen_model::job_graph::JobGraph;
 use flumen_model::status::ExecutionState;
 use serde::{Deserialize, Serialize};
 
+use crate::application::Program;
+
 /// Version of these messages. Sides with different versions refuse each other when they meet.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Environment variable that tells a program its role: `plan` or `worker`. Not set: run the job right here. The other end
 /// of a socket is then the program's standard input.
@@ -122,12 +124,16 @@ pub struct StartWorker {
     pub job: JobId,
     /// Counts the workers that a job had on this TaskExecutor.
     pub instance: u32,
-    /// The program's file, relative to the container's working directory.
-    pub program: String,
+    /// What is started.
+    pub program: Program,
     /// Its arguments.
     pub arguments: Vec<String>,
     /// The submitted graph, without splits.
     pub graph: JobGraph,
+    /// The job's configuration.
+    pub configuration: Configuration,
+    /// Slots of the TaskExecutor that the job has: the worker gets their share of the memory.
+    pub slots: u32,
 }
 
 /// From a TaskExecutor to the JobManager.

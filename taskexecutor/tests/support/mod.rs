@@ -11,6 +11,7 @@ use flumen_model::config::Configuration;
 use flumen_model::failure::Failure;
 use flumen_model::ids::{Epoch, JobId};
 use flumen_model::job_graph::{JobGraph, RuntimeMode};
+use flumen_wire::application::Program;
 use flumen_wire::control::{
     ExecutorCommand, ExecutorInfo, ExecutorReport, FromExecutor, FromWorker, StartWorker, ToExecutor, ToWorker,
 };
@@ -192,7 +193,17 @@ pub fn start_worker(instance: u32, script: &str, program: &str) -> ExecutorComma
         properties: Default::default(),
     };
     let arguments = fake_worker::ARGUMENTS.iter().map(|argument| (*argument).to_owned()).collect();
-    let start = StartWorker { job: JOB, instance, program: program.to_owned(), arguments, graph };
+    let mut configuration = Configuration::new();
+    configuration.set("some.key", "the job's");
+    let start = StartWorker {
+        job: JOB,
+        instance,
+        program: Program::localized(program),
+        arguments,
+        graph,
+        configuration,
+        slots: 1,
+    };
     ExecutorCommand::StartWorker(Box::new(start))
 }
 

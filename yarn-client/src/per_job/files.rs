@@ -4,7 +4,9 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use flumen_fs::FsPath;
 use flumen_model::options::{deployment, yarn};
-use flumen_wire::application::{APPLICATION_FILE, APPMASTER_FILE, Application, StagedFile, TASKEXECUTOR_FILE};
+use flumen_wire::application::{
+    APPLICATION_FILE, APPMASTER_FILE, Application, JobSubmission, Program, Purpose, StagedFile, TASKEXECUTOR_FILE,
+};
 use flumen_wire::certificate::application_pem;
 use flumen_wire::control::PROTOCOL_VERSION;
 use flumen_wire::tls::SECURITY_FILE;
@@ -127,19 +129,24 @@ impl Submitter<'_> {
     }
 
     fn application(&self, job: &Job, id: &str, resources: Vec<StagedFile>) -> Application {
-        Application {
+        let submission = JobSubmission {
             protocol: PROTOCOL_VERSION,
             job: job.id,
             graph: job.graph.clone(),
-            program: job.program.clone(),
+            program: Program::localized(&job.program),
             arguments: self.run.arguments.clone(),
+            configuration: self.run.configuration.clone(),
+            client_heartbeat: self.run.shutdown_on_exit,
+        };
+        Application {
+            protocol: PROTOCOL_VERSION,
+            purpose: Purpose::Job(Box::new(submission)),
             configuration: self.run.configuration.clone(),
             hadoop: self.hadoop.expanded(),
             user: self.user.clone(),
             staging: self.staging.application_dir(id).to_string(),
             resources,
             rest_token: job.token.clone(),
-            client_heartbeat: self.run.shutdown_on_exit,
         }
     }
 }
