@@ -7,6 +7,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flumen_fs::{FileSystems, FsError, FsOptions};
 use flumen_log::Logging;
 use flumen_model::config::Configuration;
 use flumen_model::ids::Epoch;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::connection::{self, ConnectError, Connection, Registered};
 use crate::memory;
+use crate::programs::Programs;
 use crate::settings::{Settings, SettingsError};
 use crate::worker_process::{WorkerEvent, WorkerKey};
 use crate::workers::{Common, Workers};
@@ -67,6 +69,9 @@ pub enum ExecutorError {
     /// The configuration is of no use.
     #[error("the application's configuration can't be used")]
     Settings(#[from] SettingsError),
+    /// The file systems of the application can't be set up.
+    #[error("the file systems can't be set up")]
+    Files(#[source] FsError),
     /// The log can't be set up.
     #[error(transparent)]
     Log(#[from] flumen_log::LogError),
@@ -104,6 +109,9 @@ pub async fn run(options: Options, terminate: impl Future<Output = ()>) -> Resul
     if let Some(logging) = &options.logging {
         logging.reconfigure(&settings.log_level, settings.log_limits)?;
     }
+    let files = FsOptions { hadoop: (!hadoop.is_empty()).then(|| hadoop.clone()), ..FsOptions::default() };
+    let files = FileSystems::new(files).map_err(ExecutorError::Files)?;
+    let programs = Programs::new(options.directory.clone(), files, settings.worker_start_timeout);
     let mut executor = Executor {
         epoch,
         last_heard: Instant::now(),
@@ -112,6 +120,7 @@ pub async fn run(options: Options, terminate: impl Future<Output = ()>) -> Resul
             info: options.info,
             security: options.security,
             directory: options.directory,
+            programs,
             log_dir: options.log_dir,
             settings,
             hadoop,

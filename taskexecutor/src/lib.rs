@@ -14,6 +14,7 @@ pub mod settings;
 pub mod slots;
 pub mod workers;
 
+pub mod programs;
 pub mod worker_process;
 
 pub mod exit;

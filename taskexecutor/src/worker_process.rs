@@ -6,8 +6,9 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use flumen_log::SharedFile;
@@ -54,8 +55,6 @@ impl fmt::Display for WorkerKey {
 pub struct Launch {
     /// Which worker.
     pub key: WorkerKey,
-    /// The executable.
-    pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
     /// Its working directory.
@@ -73,6 +72,8 @@ pub struct Launch {
 /// What happens to a worker.
 #[derive(Debug)]
 pub enum WorkerEvent {
+    /// Its program was fetched, and it was started.
+    Started,
     /// It says something.
     Said(FromWorker),
     /// It is gone: reaped, its last messages delivered, its directories removed. The last event of a worker.
@@ -90,6 +91,12 @@ pub struct Ending {
     pub stderr: String,
 }
 
+impl Ending {
+    fn without_process(reason: String) -> Self {
+        Self { exit: Err(reason), killed: None, stderr: String::new() }
+    }
+}
+
 /// The worker did not take its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it did not take its messages: {MESSAGES_MAX} were waiting")]
@@ -98,20 +105,20 @@ pub struct NotTaken;
 /// A started worker. Dropping it kills the process.
 #[derive(Debug)]
 pub struct WorkerProcess {
-    pid: Option<u32>,
+    pid: Arc<OnceLock<u32>>,
     outbox: mpsc::Sender<ToWorker>,
     kill: Option<oneshot::Sender<()>>,
 }
 
 impl WorkerProcess {
     /// Starts the worker. Whatever becomes of it, also that it can't be started, is told through `events`.
-    pub fn start(launch: Launch, events: mpsc::Sender<(WorkerKey, WorkerEvent)>) -> Self {
+    pub fn start(launch: Launch, program: &Path, events: mpsc::Sender<(WorkerKey, WorkerEvent)>) -> Self {
         let (outbox, messages) = mpsc::channel(MESSAGES_MAX);
         let (kill, killed) = oneshot::channel();
         let key = launch.key;
-        match spawn(launch, messages, &events) {
+        match spawn(launch, program, messages, &events) {
             Ok(running) => {
-                let pid = running.child.id();
+                let pid = running.child.id().map_or_else(OnceLock::new, OnceLock::from).into();
                 tokio::spawn(async move {
                     let ending = running.watch(killed).await;
                     let _ = events.send((key, WorkerEvent::Ended(ending))).await;
@@ -122,17 +129,47 @@ impl WorkerProcess {
         }
     }
 
-    /// A worker that could not even be tried to start, for this reason; [`WorkerEvent::Ended`] says so.
-    pub fn not_started(key: WorkerKey, reason: String, events: mpsc::Sender<(WorkerKey, WorkerEvent)>) -> Self {
-        let ending = Ending { exit: Err(reason), killed: None, stderr: String::new() };
-        tokio::spawn(async move { events.send((key, WorkerEvent::Ended(ending))).await });
-        let (outbox, _) = mpsc::channel(1);
-        Self { pid: None, outbox, kill: None }
+    /// Starts the worker when its program is there, and says so with [`WorkerEvent::Started`].
+    pub fn start_after(
+        launch: Launch,
+        program: impl Future<Output = Result<PathBuf, String>> + Send + 'static,
+        events: mpsc::Sender<(WorkerKey, WorkerEvent)>,
+    ) -> Self {
+        let (outbox, messages) = mpsc::channel(MESSAGES_MAX);
+        let (kill, mut killed) = oneshot::channel();
+        let pid = Arc::new(OnceLock::new());
+        let process = Self { pid: pid.clone(), outbox, kill: Some(kill) };
+        let key = launch.key;
+        let begun = async move |events: &mpsc::Sender<_>| {
+            let program = tokio::select! {
+                program = program => program.map_err(|error| format!("could not be started: {error}"))?,
+                _ = &mut killed => return Err("was stopped before its program was there".to_owned()),
+            };
+            let running = spawn(launch, &program, messages, events)?;
+            if let Some(id) = running.child.id() {
+                let _ = pid.set(id);
+            }
+            let _ = events.send((key, WorkerEvent::Started)).await;
+            Ok(running.watch(killed).await)
+        };
+        tokio::spawn(async move {
+            let ending = begun(&events).await.unwrap_or_else(Ending::without_process);
+            let _ = events.send((key, WorkerEvent::Ended(ending))).await;
+        });
+        process
     }
 
-    /// Its process, `None` when it could not be started.
+    /// A worker that could not even be tried to start, for this reason; [`WorkerEvent::Ended`] says so.
+    pub fn not_started(key: WorkerKey, reason: String, events: mpsc::Sender<(WorkerKey, WorkerEvent)>) -> Self {
+        let ending = Ending::without_process(reason);
+        tokio::spawn(async move { events.send((key, WorkerEvent::Ended(ending))).await });
+        let (outbox, _) = mpsc::channel(1);
+        Self { pid: Arc::default(), outbox, kill: None }
+    }
+
+    /// Its process, `None` when it could not be started or its program is not there yet.
     pub fn pid(&self) -> Option<u32> {
-        self.pid
+        self.pid.get().copied()
     }
 
     /// Hands a message to the worker; nothing happens when it is just ending.
@@ -166,13 +203,14 @@ struct Running {
 
 fn spawn(
     launch: Launch,
+    program: &Path,
     messages: mpsc::Receiver<ToWorker>,
     events: &mpsc::Sender<(WorkerKey, WorkerEvent)>,
 ) -> Result<Running, String> {
     let setup = frame::encode(&launch.setup).map_err(|error| format!("could not be started: {error}"))?;
     let (ours, its) = socket_pair().map_err(|error| format!("could not be started: no control socket: {error}"))?;
     // It stays in this process's group: that is what the NodeManager kills when the container has to go.
-    let mut child = Command::new(&launch.program)
+    let mut child = Command::new(program)
         .args(&launch.arguments)
         .current_dir(&launch.directory)
         .env(ROLE_VARIABLE, "worker")
@@ -181,7 +219,7 @@ fn spawn(
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| format!("could not be started: `{}`: {error}", launch.program.display()))?;
+        .map_err(|error| format!("could not be started: `{}`: {error}", program.display()))?;
     let tail = Tail::default();
     let mut outputs = Vec::new();
     if let Some(stdout) = child.stdout.take() {

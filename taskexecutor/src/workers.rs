@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::exit::{self, Cause, Phase};
 use crate::memory;
+use crate::programs::Programs;
 use crate::settings::Settings;
 use crate::slots::{StartDecision, on_start};
 use crate::tmp_dirs::PrivateDirs;
@@ -39,6 +40,8 @@ pub struct Common {
     pub security: Option<String>,
     /// The working directory.
     pub directory: PathBuf,
+    /// The jobs' executables.
+    pub programs: Programs,
     /// Where their output goes.
     pub log_dir: PathBuf,
     /// Limits.
@@ -71,8 +74,10 @@ struct Worker {
     instance: u32,
     process: WorkerProcess,
     phase: Phase,
-    /// When it must have said something.
-    due: Instant,
+    /// When it must have said something; `None` while its program is being fetched.
+    due: Option<Instant>,
+    /// Bytes that it may use when the others use theirs.
+    share: u64,
     fate: Fate,
 }
 
@@ -120,34 +125,43 @@ impl Workers {
         let (job, instance) = (start.job, start.instance);
         let key = WorkerKey { job, instance };
         let events = self.events.clone();
+        let programs = &self.common.programs;
+        let share = memory::share(self.common.settings.worker_memory, start.slots, self.common.info.slots);
+        let mut due = Some(Instant::now() + self.common.settings.worker_start_timeout);
         let process = match PrivateDirs::make(&self.common.settings.tmp_parents) {
-            Ok(tmp_dirs) => WorkerProcess::start(self.launch(start, tmp_dirs), events),
+            Ok(tmp_dirs) => match programs.localized(&start.program) {
+                Some(program) => WorkerProcess::start(self.launch(start, share, tmp_dirs), &program, events),
+                None => {
+                    due = None;
+                    let (programs, program) = (programs.clone(), start.program.clone());
+                    let fetched = async move { programs.fetched(&program).await.map_err(|error| with_causes(&error)) };
+                    WorkerProcess::start_after(self.launch(start, share, tmp_dirs), fetched, events)
+                }
+            },
             Err(error) => {
                 let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
                 WorkerProcess::not_started(key, format!("could not be started: {error}{cause}"), events)
             }
         };
         tracing::info!(%key, pid = process.pid(), "started");
-        let due = Instant::now() + self.common.settings.worker_start_timeout;
-        let worker = Worker { instance, process, phase: Phase::Starting, due, fate: Fate::Own };
+        let worker = Worker { instance, process, phase: Phase::Starting, due, share, fate: Fate::Own };
         self.jobs.insert(job, JobPlace { greatest: instance, live: Some(worker), next: None });
     }
 
-    fn launch(&self, start: StartWorker, tmp_dirs: PrivateDirs) -> Launch {
-        let Common { info, security, directory, log_dir, settings, hadoop } = &self.common;
+    fn launch(&self, start: StartWorker, share: u64, tmp_dirs: PrivateDirs) -> Launch {
+        let Common { info, security, directory, log_dir, settings, hadoop, .. } = &self.common;
         let log_file = log_dir.join(format!("worker-{}.log", start.job));
         let setup = WorkerSetup {
             job: start.job,
             graph: start.graph,
             host: info.host.clone(),
             security: security.clone(),
-            memory: settings.worker_memory,
-            slots: info.slots,
+            memory: share,
+            slots: start.slots,
             tmp_dirs: tmp_dirs.paths().iter().map(|dir| dir.to_string_lossy().into_owned()).collect(),
         };
         Launch {
             key: WorkerKey { job: start.job, instance: start.instance },
-            program: directory.join(start.program.name),
             arguments: start.arguments,
             directory: directory.clone(),
             setup: ProgramSetup {
@@ -201,6 +215,13 @@ impl Workers {
     pub fn on_event(&mut self, key: WorkerKey, event: WorkerEvent) -> Option<ExecutorReport> {
         let WorkerKey { job, instance } = key;
         match event {
+            WorkerEvent::Started => {
+                let due = Instant::now() + self.common.settings.worker_start_timeout;
+                let worker = self.worker(key)?;
+                tracing::info!(%key, pid = worker.process.pid(), "program fetched, started");
+                worker.due = Some(due);
+                None
+            }
             WorkerEvent::Said(message) => {
                 // One that was told to stop is no longer listened to.
                 let worker = self.worker(key).filter(|worker| worker.fate == Fate::Own)?;
@@ -240,13 +261,14 @@ impl Workers {
         self.live().next().map(|_| self.last_watch + WATCH_INTERVAL)
     }
 
-    /// Kills workers that are late to say something, and the largest one when all together use more memory than they may.
+    /// Kills workers that are late to say something, and the one furthest above its share when all together use more
+    /// memory than they may.
     pub fn watch(&mut self, now: Instant) {
         self.last_watch = now;
         let settings = &self.common.settings;
         let mut watched: Vec<(&mut Worker, u64)> = Vec::new();
         for worker in self.jobs.values_mut().filter_map(|place| place.live.as_mut()) {
-            if worker.phase == Phase::Starting && now >= worker.due {
+            if worker.phase == Phase::Starting && worker.due.is_some_and(|due| now >= due) {
                 let seconds = settings.worker_start_timeout.as_secs_f32();
                 let reason = format!("the program did not call `execute` within {seconds} s (worker.start.timeout)");
                 worker.stop(Fate::Killed(reason));
@@ -255,10 +277,11 @@ impl Workers {
             watched.push((worker, resident));
         }
         let budget = settings.worker_memory;
-        let resident: Vec<u64> = watched.iter().map(|(_, resident)| *resident).collect();
-        let victim = memory::over_budget(budget, &resident);
+        let used: Vec<_> = watched.iter().map(|(worker, resident)| (*resident, worker.share)).collect();
+        let victim = memory::over_budget(budget, &used);
         if let Some((worker, used)) = victim.and_then(|victim| watched.get_mut(victim)) {
-            worker.stop(Fate::Killed(memory::over_budget_message(*used, budget, self.common.info.memory)));
+            let reason = memory::over_budget_message(*used, worker.share, budget, self.common.info.memory);
+            worker.stop(Fate::Killed(reason));
         }
     }
 
@@ -311,6 +334,16 @@ impl Worker {
     fn resident(&self) -> u64 {
         self.process.pid().and_then(|pid| memory::resident(pid).ok()).unwrap_or(0)
     }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
 }
 
 fn failure_of(key: WorkerKey, worker: Worker, ending: Ending) -> Option<Failure> {

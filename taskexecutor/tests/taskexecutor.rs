@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use flumen_model::failure::Blame;
 use flumen_model::ids::{Epoch, ExecutionAttempt};
+use flumen_wire::application::{Artifact, Program};
 use flumen_wire::certificate::application_pem;
 use flumen_wire::control::{
     ExecutorCommand, ExecutorReport, FromExecutor, FromWorker, PROTOCOL_VERSION, ProgramSetup, ToExecutor, ToWorker,
 };
 use flumen_wire::frame::{self, read, write};
 use flumen_wire::tls::{InternalTls, SECURITY_FILE};
+use sha2::{Digest as _, Sha256};
 use support::{Container, EPOCH, JOB, TaskExecutor, alive, fake_worker, wait_until};
 use tempfile::TempDir;
 
@@ -123,6 +125,26 @@ fn a_program_that_is_no_job_or_not_there_is_reported_as_such() {
     container.start_program(1, "echo", "nowhere");
     let failure = container.hear_exit(1);
     assert!(failure.message.contains("could not be started: `") && failure.message.contains("nowhere`"), "{failure}");
+    assert!(container.tmp_dirs().is_empty());
+}
+
+#[test]
+fn a_program_that_came_later_is_fetched_and_one_that_was_altered_is_refused() {
+    let mut container = Container::start(&[]);
+    let program = std::env::current_exe().unwrap();
+    let content = fs::read(&program).unwrap();
+    let sha256: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let artifact = Artifact { url: format!("file://{}", program.display()), size: content.len() as u64, sha256 };
+    let fetched = Program { name: "job".to_owned(), artifact: Some(artifact.clone()) };
+    container.say(support::start_worker_of(0, "exit 3", fetched.clone()));
+    let pid = container.hear_ready(0);
+    let failure = container.hear_exit(0);
+    assert!(failure.message.contains(&format!("(pid {pid}) ended with exit code 3")), "{failure}");
+
+    let altered = Artifact { size: artifact.size - 1, sha256: "0".repeat(64), ..artifact };
+    container.say(support::start_worker_of(1, "echo", Program { artifact: Some(altered), ..fetched }));
+    let failure = container.hear_exit(1);
+    assert!(failure.message.contains("is not what was submitted"), "{failure}");
     assert!(container.tmp_dirs().is_empty());
 }
 

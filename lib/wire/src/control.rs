@@ -53,7 +53,7 @@ pub struct WorkerSetup {
     pub security: Option<String>,
     /// Bytes of memory that this worker may use.
     pub memory: u64,
-    /// Slots of its TaskExecutor.
+    /// Slots that the job has on its TaskExecutor.
     pub slots: u32,
     /// Directories for spilled data and sockets; at least one.
     pub tmp_dirs: Vec<String>,

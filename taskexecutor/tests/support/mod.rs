@@ -184,6 +184,11 @@ impl Container {
 
 /// The command to start this program, which plays this script if it is the usual one.
 pub fn start_worker(instance: u32, script: &str, program: &str) -> ExecutorCommand {
+    start_worker_of(instance, script, Program::localized(program))
+}
+
+/// The same with a program that may have to be fetched.
+pub fn start_worker_of(instance: u32, script: &str, program: Program) -> ExecutorCommand {
     let graph = JobGraph {
         name: script.to_owned(),
         mode: RuntimeMode::Batch,
@@ -195,15 +200,7 @@ pub fn start_worker(instance: u32, script: &str, program: &str) -> ExecutorComma
     let arguments = fake_worker::ARGUMENTS.iter().map(|argument| (*argument).to_owned()).collect();
     let mut configuration = Configuration::new();
     configuration.set("some.key", "the job's");
-    let start = StartWorker {
-        job: JOB,
-        instance,
-        program: Program::localized(program),
-        arguments,
-        graph,
-        configuration,
-        slots: 1,
-    };
+    let start = StartWorker { job: JOB, instance, program, arguments, graph, configuration, slots: 2 };
     ExecutorCommand::StartWorker(Box::new(start))
 }
 
