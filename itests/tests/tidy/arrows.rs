@@ -41,7 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "flumen-log",
         ],
     ),
-    ("flumen-taskexecutor", &["flumen-wire", "flumen-model", "flumen-log"]),
+    ("flumen-taskexecutor", &["flumen-wire", "flumen-model", "flumen-fs", "flumen-log"]),
     ("flumen-fs", &["flumen-hadoop", "flumen-model"]),
     ("flumen-checkpoint", &["flumen-fs", "flumen-model"]),
     ("flumen-wire", &["flumen-model"]),
