@@ -1,5 +1,5 @@
-//! Checkpoints and failover under a simulated network and clock, by seed: subtasks really align barriers, keep state and
-//! commit by checkpoint; workers and executors die, connections break, storage refuses, users take savepoints and stop the
+//! Checkpoints and failover under a simulated network and clock, by seed: subtasks really align barriers or let them overtake
+//! records, keep state and commit by checkpoint; workers and executors die, connections break, storage refuses, users take savepoints and stop the
 //! job, which then goes on from its savepoint with another parallelism. Whatever happens, the output is that of a run in
 //! which nothing did.
 //!
@@ -23,12 +23,13 @@ fn the_output_is_exactly_once_whatever_happens() {
         println!("{:?}", sim::run(seed, true));
         return;
     }
-    let (mut completed, mut restarts, mut stopped) = (0, 0, 0);
+    let (mut completed, mut restarts, mut resent, mut stopped) = (0, 0, 0, 0);
     for seed in 0..number("FLUMEN_SIM_SEEDS").unwrap_or(SEEDS) {
         match catch_unwind(AssertUnwindSafe(|| sim::run(seed, false))) {
             Ok(outcome) => {
                 completed += outcome.completed;
                 restarts += u64::from(outcome.restarts);
+                resent += outcome.resent;
                 stopped += u64::from(outcome.stopped);
             }
             Err(panic) => {
@@ -37,8 +38,11 @@ fn the_output_is_exactly_once_whatever_happens() {
             }
         }
     }
-    println!("{completed} checkpoints, {restarts} restarts, {stopped} jobs stopped with a savepoint and resumed");
-    assert!(completed > 0 && restarts > 0 && stopped > 0, "the simulation has not tried much");
+    println!(
+        "{completed} checkpoints, {restarts} restarts, {resent} records in flight sent again, {stopped} jobs stopped with a \
+         savepoint and resumed"
+    );
+    assert!(completed > 0 && restarts > 0 && resent > 0 && stopped > 0, "the simulation has not tried much");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use flumen_model::checkpoint::{Barrier, Redistribution, SubtaskSnapshot};
 use flumen_model::ids::OperatorId;
 use flumen_state::PendingSnapshot;
+use tokio::sync::oneshot;
 
 use crate::batch::{Batch, EventTime};
 use crate::exchange::codec;
@@ -33,6 +34,8 @@ pub(crate) struct SnapshotParts {
     pub(crate) lists: BTreeMap<(OperatorId, String), ListPart>,
     pub(crate) keyed: Vec<(OperatorId, PendingSnapshot)>,
     pub(crate) overtaken: Overtaken,
+    /// What barriers may still overtake that wait behind records in a writer.
+    pub(crate) later: Vec<oneshot::Receiver<Overtaken>>,
     pub(crate) before_ack: Vec<BeforeAck>,
 }
 
@@ -104,6 +107,12 @@ impl Snapshot {
     /// Adds records that the barrier overtook.
     pub(crate) fn overtaken(&mut self, overtaken: Overtaken) {
         self.parts.overtaken.append(overtaken);
+    }
+
+    /// Adds records that the barrier may still overtake: the snapshot waits until it is known which. One whose sender is
+    /// gone will never be complete.
+    pub(crate) fn overtaken_later(&mut self, overtaken: oneshot::Receiver<Overtaken>) {
+        self.parts.later.push(overtaken);
     }
 
     pub(crate) fn into_parts(self) -> (Barrier, SnapshotParts) {

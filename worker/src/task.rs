@@ -41,6 +41,11 @@ pub fn receiving<T: Data>(context: SubtaskContext, gate: Arc<Gate<T>>, mut head:
             context.handle.check()?;
             while let Some(mail) = context.mailbox.take() {
                 match mail {
+                    Mail::Trigger(barrier) if barrier.alignment.may_overtake() && !input.is_closed() => {
+                        if let Some(older) = input.trigger(barrier) {
+                            state.overrun(older);
+                        }
+                    }
                     Mail::Trigger(barrier) => triggered = Some(barrier),
                     Mail::Completed(checkpoint) => state.completed(&mut *head, checkpoint)?,
                     Mail::Aborted(checkpoint) => {

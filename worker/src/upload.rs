@@ -124,15 +124,15 @@ pub(crate) fn start(context: &SubtaskContext, snapshot: Snapshot, timing: Timing
                 attempt,
                 subtask,
                 checkpoint,
-                snapshot: Box::new(snapshot),
                 times: SnapshotTimes {
                     start_delay_ms,
                     alignment_ms: (timing.begun - timing.first_barrier).as_millis() as u64,
                     sync_ms: timing.sync.as_millis() as u64,
                     async_ms: async_begun.elapsed().as_millis() as u64,
                     written_bytes,
-                    unaligned: timing.unaligned,
+                    unaligned: timing.unaligned || !snapshot.in_flight.is_empty(),
                 },
+                snapshot: Box::new(snapshot),
             },
             Err(error) => FromWorker::CheckpointDeclined { attempt, subtask, checkpoint, failure: failure(error) },
         };
@@ -176,7 +176,12 @@ pub(crate) async fn write(
             let snapshot: &mut OperatorSnapshot = written.operators.entry(operator).or_default();
             snapshot.lists.entry(name).or_default().push(state);
         }
-        written.in_flight = in_flight(parts.overtaken, context.id.index, &mut file).await.map_err(wrong)?;
+        let mut overtaken = parts.overtaken;
+        for later in parts.later {
+            // Its subtask has ended, or was told that the checkpoint is given up.
+            overtaken.append(later.await.map_err(|_| TaskError::Canceled)?);
+        }
+        written.in_flight = in_flight(overtaken, context.id.index, &mut file).await.map_err(wrong)?;
         Ok(())
     };
     if let Err(error) = result.await {

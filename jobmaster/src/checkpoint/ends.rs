@@ -42,7 +42,9 @@ impl Ends {
         let is_last = |c: &&CompletedCheckpoint| c.id >= begun && (said || c.kind == SnapshotKind::StopWithSavepoint);
         let snapshot = newest.filter(is_last).and_then(|checkpoint| {
             let vertex = checkpoint.vertices.iter().find(|vertex| vertex.vertex == subtask.vertex)?;
-            vertex.subtasks.get(subtask.index as usize).cloned().map(Arc::new)
+            // What was on its way out of it has arrived with its end.
+            let last = vertex.subtasks.get(subtask.index as usize)?;
+            Some(Arc::new(SubtaskSnapshot { operators: last.operators.clone(), in_flight: Vec::new() }))
         });
         self.finished.insert(subtask, snapshot);
     }
@@ -92,5 +94,44 @@ impl Ends {
     /// checkpoint that all of them can finish with.
     pub(crate) fn all_said(&self, total: usize) -> Option<CheckpointId> {
         (self.said.len() + self.finished.len() == total).then(|| self.said.values().max().copied()).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flumen_model::checkpoint::{InFlight, StateHandle, StateLocation, VertexSnapshot};
+    use flumen_model::ids::VertexId;
+
+    #[test]
+    fn the_last_snapshot_of_a_finished_subtask_has_no_records_on_their_way() {
+        let id = SubtaskId { vertex: VertexId(1), index: 0 };
+        let records = StateHandle { location: StateLocation::Inline(vec![1]), length: 1, checksum: 0 };
+        let last = SubtaskSnapshot {
+            operators: BTreeMap::from([(flumen_model::ids::OperatorId(1), Default::default())]),
+            in_flight: vec![InFlight { edge: 0, source: 0, target: 0, timed: false, records }],
+        };
+        let vertex = VertexSnapshot {
+            vertex: id.vertex,
+            name: "v".into(),
+            parallelism: 1,
+            max_parallelism: 1,
+            operators: vec![],
+            subtasks: vec![last.clone()],
+            source: None,
+        };
+        let checkpoint = CompletedCheckpoint {
+            id: CheckpointId(1),
+            kind: SnapshotKind::Checkpoint,
+            triggered_ms: 0,
+            completed_ms: 0,
+            directory: "/c/chk-1".into(),
+            vertices: vec![vertex],
+        };
+        let mut ends = Ends::default();
+        ends.end_of_data(id, CheckpointId(1));
+        ends.finish(id, Some(&checkpoint));
+        let kept = ends.last(id).flatten().unwrap();
+        assert_eq!((&kept.operators, kept.in_flight.len()), (&last.operators, 0));
     }
 }

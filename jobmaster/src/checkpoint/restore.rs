@@ -76,7 +76,12 @@ pub(crate) fn assign(
             assignment.sources.insert(vertex.id, progress.clone());
         }
     }
-    for (former, flight) in in_flight(checkpoint) {
+    // What a channel's receiver had is older than what its sender still held.
+    let at_receiver = |(former, flight): &(&VertexSnapshot, &InFlight)| {
+        graph.edges.get(flight.edge as usize).is_some_and(|edge| edge.target == former.vertex)
+    };
+    let (received, held): (Vec<_>, Vec<_>) = in_flight(checkpoint).partition(at_receiver);
+    for (former, flight) in received.into_iter().chain(held) {
         let flight = reroute(checkpoint, graph, former, flight)?;
         let edge = &graph.edges[flight.edge as usize];
         let sender = SubtaskId { vertex: edge.source, index: flight.source };

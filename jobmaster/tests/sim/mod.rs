@@ -83,6 +83,8 @@ pub struct Sim {
     result: Option<JobResult>,
     life: u32,
     restarts: u32,
+    /// Records in flight that were sent again.
+    resent: u64,
     trace: u64,
 }
 
@@ -93,6 +95,7 @@ pub struct Outcome {
     pub happenings: u64,
     pub completed: u64,
     pub restarts: u32,
+    pub resent: u64,
     pub stopped: bool,
 }
 
@@ -113,7 +116,8 @@ pub fn run(seed: u64, verbose: bool) -> Outcome {
         completed += sim.master.checkpoints().counts.completed;
     }
     sim.check_output();
-    Outcome { trace: sim.trace, happenings: sim.number, completed, restarts: sim.restarts, stopped: stopped.is_some() }
+    let Sim { trace, number: happenings, restarts, resent, .. } = sim;
+    Outcome { trace, happenings, completed, restarts, resent, stopped: stopped.is_some() }
 }
 
 impl Sim {
@@ -144,6 +148,7 @@ impl Sim {
             result: None,
             life: 0,
             restarts: 0,
+            resent: 0,
             trace: 0,
         };
         sim.say(|| format!("{:?}", sim_plan(&sim)));

@@ -39,6 +39,8 @@ pub struct Plan {
     /// How many of a hundred checkpoints can't be stored.
     pub storage_failures: u64,
     pub slots: u32,
+    /// Receivers take their time, so that records wait for barriers to overtake them.
+    pub slow: bool,
     /// Longest way of a message, milliseconds.
     pub latency: u64,
 }
@@ -68,6 +70,11 @@ impl Plan {
             option("execution.checkpointing.max-concurrent-checkpoints", random.between(1, 3).to_string()),
             option("execution.checkpointing.num-retained", random.between(1, 3).to_string()),
             option("execution.checkpointing.tolerable-failed-checkpoints", random.between(0, 3).to_string()),
+            option("execution.checkpointing.unaligned.enabled", random.percent(50).to_string()),
+            option(
+                "execution.checkpointing.aligned-checkpoint-timeout",
+                format!("{} ms", random.between(0, 1) * random.between(1, 100)),
+            ),
             option("jobmanager.execution.failover-strategy", if random.percent(75) { "region" } else { "full" }.into()),
             option("restart-strategy.type", "fixed-delay".into()),
             option("restart-strategy.fixed-delay.attempts", "1000000".into()),
@@ -94,6 +101,7 @@ impl Plan {
             stop: (wish, random.between(0, 900)),
             storage_failures: random.between(0, 1) * 20,
             slots: random.between(1, 3) as u32,
+            slow: random.percent(60),
             latency: random.between(1, 30),
         }
     }

@@ -1,15 +1,19 @@
-//! A subtask that really aligns barriers, keeps state and commits by checkpoint. It acts through `Out`.
+//! A subtask that really aligns barriers or lets them overtake, keeps state and commits by checkpoint. It acts through
+//! `Out`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use flumen_model::checkpoint::{
-    Barrier, CheckpointId, KeyGroupRange, KeyedFormat, KeyedState, ListState, OperatorSnapshot, Redistribution,
-    SnapshotKind, StateHandle, StateLocation, SubtaskRestore, SubtaskSnapshot,
+    Alignment, Barrier, CheckpointId, InFlight, KeyGroupRange, KeyedFormat, KeyedState, ListState, OperatorSnapshot,
+    Redistribution, SnapshotKind, StateHandle, StateLocation, SubtaskRestore, SubtaskSnapshot,
 };
 use flumen_model::ids::{ExecutionAttempt, OperatorId, SubtaskId};
 use flumen_model::key_group::{key_group, key_hash, subtask_of};
 
 use super::plan::{COUNT, MAX_PARALLELISM, SINK, SOURCE};
+use overtaking::Overtaking;
+
+mod overtaking;
 
 /// What flows between subtasks.
 #[derive(Debug, Clone)]
@@ -54,6 +58,13 @@ pub struct Task {
     outputs: Vec<SubtaskId>,
     aligning: Option<(Barrier, BTreeSet<SubtaskId>)>,
     triggered: Option<Barrier>,
+    overtaking: Option<Overtaking>,
+    /// A barrier that will overtake, and since when it waits.
+    seen: Option<(Barrier, Option<u64>)>,
+    /// What it sends again when it starts.
+    in_flight: Vec<InFlight>,
+    /// Works on what has come when it is told to, not at once.
+    slow: bool,
     /// Barriers up to this one are over.
     last: CheckpointId,
     ended: Option<Option<CheckpointId>>,
@@ -141,6 +152,10 @@ impl Task {
             outputs,
             aligning: None,
             triggered: None,
+            overtaking: None,
+            seen: None,
+            in_flight: Vec::new(),
+            slow: false,
             last: CheckpointId(0),
             ended: None,
             stopped: None,
@@ -159,6 +174,7 @@ impl Task {
     /// Takes its state over. `read` gives the content of a file, which must be there (CC-4).
     pub fn restore(&mut self, restore: &SubtaskRestore, read: impl Fn(&str) -> String, out: &mut Vec<Out>) {
         assert_eq!(restore.subtask, self.id);
+        self.restore_in_flight(restore);
         let Some(state) = restore.state.operators.get(&OperatorId(self.id.vertex.0)) else { return };
         let range = KeyGroupRange::of_subtask(self.id.index, self.parallelism, MAX_PARALLELISM);
         for piece in &state.keyed {
@@ -185,7 +201,8 @@ impl Task {
         }
     }
 
-    pub fn start(&mut self) {
+    pub fn start(&mut self, slow: bool) {
+        self.slow = slow;
         self.running = true;
         self.started = true;
     }
@@ -253,15 +270,31 @@ impl Task {
     }
 
     pub fn receive(&mut self, from: SubtaskId, element: Element, out: &mut Vec<Out>) {
+        self.arrived(from, &element, out);
         if let Some(input) = self.inputs.get_mut(&from) {
             input.queue.push_back(element);
         }
         self.pump(out);
     }
 
-    /// Processes what waits on channels that are not blocked.
+    /// A slow receiver works on a few of the things that wait.
+    pub fn work_on(&mut self, count: usize, now: u64, out: &mut Vec<Out>) {
+        if self.slow {
+            self.lose_patience(now, out);
+            self.pump_some(count, out);
+        }
+    }
+
+    /// Processes what waits on channels that are not blocked, unless it takes its time.
     pub fn pump(&mut self, out: &mut Vec<Out>) {
-        while self.running {
+        if !self.slow {
+            self.pump_some(usize::MAX, out);
+        }
+    }
+
+    fn pump_some(&mut self, mut count: usize, out: &mut Vec<Out>) {
+        while self.running && count > 0 {
+            count -= 1;
             let next = self.inputs.iter_mut().find(|(_, input)| !input.blocked && !input.queue.is_empty());
             let Some((from, element)) = next.and_then(|(from, input)| Some((*from, input.queue.pop_front()?))) else {
                 return;
@@ -332,6 +365,10 @@ impl Task {
     }
 
     pub fn trigger(&mut self, barrier: Barrier, out: &mut Vec<Out>) {
+        if barrier.alignment == Alignment::Unaligned && self.inputs.values().any(|input| !input.closed) {
+            self.overtake(barrier, out);
+            return self.overtaken(out);
+        }
         self.triggered = Some(barrier);
         self.take_trigger(out);
     }
@@ -347,6 +384,13 @@ impl Task {
     }
 
     fn snapshot(&mut self, barrier: Barrier, out: &mut Vec<Out>) {
+        let (state, files) = self.collect(&barrier, out);
+        let operators = BTreeMap::from([(OperatorId(self.id.vertex.0), state)]);
+        out.push(Out::Snapshot(barrier, SubtaskSnapshot { operators, in_flight: vec![] }, files));
+    }
+
+    /// Sends the barrier on; gives the state, and the files that are to be written for it.
+    fn collect(&mut self, barrier: &Barrier, out: &mut Vec<Out>) -> (OperatorSnapshot, Vec<(String, String)>) {
         let id = barrier.checkpoint;
         self.last = id;
         match &mut self.ended {
@@ -361,7 +405,7 @@ impl Task {
             let unread = self.reading.iter().filter(|(at, end)| at < end);
             state.lists.insert("splits".into(), vec![list(unread.map(|split| text([*split])).collect())]);
         } else if self.id.vertex == COUNT {
-            state.keyed.push(self.keyed(&barrier, &mut files));
+            state.keyed.push(self.keyed(barrier, &mut files));
         } else {
             assert_eq!(self.id.vertex, SINK);
             let name = format!("{}.{}.{}", self.life, self.id.index, id);
@@ -371,8 +415,7 @@ impl Task {
                 |(name, records): (&String, &Vec<(u64, u64)>)| format!("{name}={}", text(records.iter().copied()));
             state.lists.insert("prepared".into(), vec![list(transactions.map(item).collect())]);
         }
-        let operators = BTreeMap::from([(OperatorId(self.id.vertex.0), state)]);
-        out.push(Out::Snapshot(barrier, SubtaskSnapshot { operators, in_flight: vec![] }, files));
+        (state, files)
     }
 
     /// As an LSM tree does: new files for what has changed, references to those that are known to be kept.
@@ -430,6 +473,7 @@ impl Task {
 
     pub fn aborted(&mut self, id: CheckpointId, out: &mut Vec<Out>) {
         self.triggered.take_if(|barrier| barrier.checkpoint == id);
+        self.give_up_overtaking(id);
         if self.aligning.take_if(|(barrier, _)| barrier.checkpoint == id).is_some() {
             self.last = self.last.max(id);
             self.unblock();

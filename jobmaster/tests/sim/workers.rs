@@ -7,7 +7,7 @@ use flumen_wire::control::{Deployment, FromWorker, ToWorker, VertexPlacement, Wo
 
 use super::plan::SOURCE;
 use super::task::{Element, Out, Task};
-use super::{Happening, Place, Sim, Worker, Written};
+use super::{CALM, Happening, Place, Sim, Worker, Written};
 
 impl Sim {
     pub(super) fn start_worker(&mut self, executor: ExecutorId, instance: u32) {
@@ -130,20 +130,27 @@ impl Sim {
     }
 
     fn start(&mut self, place: &Place, attempt: ExecutionAttempt) {
+        let slow = self.plan.slow;
         let Some(worker) = self.workers.get_mut(place) else { return };
         let waiting = worker.tasks.values_mut().filter(|task| task.attempt == attempt && task.waits());
         let ids: Vec<SubtaskId> = waiting
             .map(|task| {
-                task.start();
+                task.start(slow && task.id.vertex != SOURCE);
                 task.id
             })
             .collect();
         for id in ids {
             self.report_state(place, attempt, id, (ExecutionState::Running, None));
-            if id.vertex == SOURCE {
+            if id.vertex == SOURCE || slow {
                 self.at(self.now, Happening::Work(place.clone(), attempt, id));
             }
-            self.with(place, attempt, id, |task, out| task.pump(out));
+            let mut resent = 0;
+            self.with(place, attempt, id, |task, out| {
+                task.resend(out);
+                resent = out.len() as u64;
+                task.pump(out);
+            });
+            self.resent += resent;
         }
     }
 
@@ -171,8 +178,14 @@ impl Sim {
     }
 
     pub(super) fn work(&mut self, place: &Place, attempt: ExecutionAttempt, id: SubtaskId) {
-        let (keys, keyed) = (self.plan.keys, self.plan.keyed);
-        if self.with(place, attempt, id, |task, out| task.work(keys, keyed, out)) {
+        let (keys, keyed, now) = (self.plan.keys, self.plan.keyed, self.now);
+        // In calm times nobody is so slow that no checkpoint ever completes.
+        let count = if now < CALM { self.random.between(1, 4) as usize } else { usize::MAX };
+        let does = |task: &mut Task, out: &mut Vec<Out>| {
+            task.work(keys, keyed, out);
+            task.work_on(count, now, out);
+        };
+        if self.with(place, attempt, id, does) {
             let at = self.now + self.random.between(1, 15);
             self.at(at, Happening::Work(place.clone(), attempt, id));
         }

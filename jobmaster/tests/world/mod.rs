@@ -97,13 +97,18 @@ struct Known {
 
 impl World {
     pub fn new(graph: JobGraph, options: &[(&str, &str)]) -> Self {
+        Self::starting(graph, options, Start::default())
+    }
+
+    /// A job that starts from something.
+    pub fn starting(graph: JobGraph, options: &[(&str, &str)], start: Start) -> Self {
         let mut conf = Configuration::new();
         for (key, value) in options {
             conf.set(*key, *value);
         }
         let settings = Settings::read(&conf, &graph).expect("the options are valid");
         let now = Timestamp(1_000_000);
-        let (master, actions) = JobMaster::new(JOB, graph.clone(), settings, Start::default(), now);
+        let (master, actions) = JobMaster::new(JOB, graph.clone(), settings, start, now);
         let mut world = Self {
             master,
             now,

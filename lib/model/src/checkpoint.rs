@@ -55,8 +55,16 @@ pub enum Alignment {
     Unblocked,
     /// The barrier overtakes records, which become part of the checkpoint.
     Unaligned,
-    /// Aligned, but unaligned in a subtask that has waited for so many milliseconds.
+    /// Aligned, but unaligned once the barrier has waited in a subtask, before or behind its exchange, for so many
+    /// milliseconds.
     AlignedUntil(u64),
+}
+
+impl Alignment {
+    /// Whether the barrier overtakes records, at once or when it has waited for too long.
+    pub fn may_overtake(self) -> bool {
+        matches!(self, Self::Unaligned | Self::AlignedUntil(_))
+    }
 }
 
 /// What travels with the records of a checkpoint: everything that a subtask has to know to take its part of it.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flumen_model::checkpoint::{Alignment, Barrier, InFlight};
 use flumen_model::failure::Blame;
 use flumen_wire::data::{ChannelId, FrameKind, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::{Batch, EventTime, NO_TIME};
 use crate::checkpoint::{Overtaken, Snapshot, decode_records, encode_batch};
@@ -76,6 +76,15 @@ struct Channel<T> {
     batch: Batch<T>,
     buffer: Buffer,
     waiting: VecDeque<Outgoing<T>>,
+    patience: Option<Patience>,
+}
+
+/// A barrier among what waits, that overtakes when it has waited for too long.
+struct Patience {
+    barrier: Arc<Barrier>,
+    until: Instant,
+    /// Where the snapshot waits for what it overtakes.
+    overtaken: oneshot::Sender<Overtaken>,
 }
 
 /// The buffers of all channels of one output.
@@ -106,6 +115,7 @@ impl<T: Data> Channels<T> {
             target: output.target,
             credit: output.credit,
             waiting: VecDeque::new(),
+            patience: None,
         };
         let channels: Vec<Channel<T>> = outputs.into_iter().map(channel).collect();
         let edge = channels.first().map(|channel| channel.edge);
@@ -189,9 +199,13 @@ impl<T: Data> Channels<T> {
                 }
                 Ok(())
             }
-            Signal::Split(_) | Signal::Completed(_) | Signal::Aborted(_) | Signal::Time(_) | Signal::Background(_) => {
+            Signal::Aborted(checkpoint) => {
+                for channel in &mut self.channels {
+                    channel.patience.take_if(|patience| patience.barrier.checkpoint <= checkpoint);
+                }
                 Ok(())
             }
+            Signal::Split(_) | Signal::Completed(_) | Signal::Time(_) | Signal::Background(_) => Ok(()),
         }
     }
 
@@ -237,7 +251,11 @@ impl<T: Data> Channels<T> {
     fn barrier(&mut self, snapshot: &mut Snapshot) -> TaskResult {
         let barrier = Arc::new(snapshot.barrier().clone());
         if barrier.alignment != Alignment::Unaligned {
-            return self.control(&Control::Barrier(barrier));
+            self.control(&Control::Barrier(Arc::clone(&barrier)))?;
+            if let Alignment::AlignedUntil(ms) = barrier.alignment {
+                self.be_patient(snapshot, &barrier, Instant::now() + Duration::from_millis(ms));
+            }
+            return Ok(());
         }
         for channel in 0..self.channels.len() {
             self.send(channel)?;
@@ -249,11 +267,41 @@ impl<T: Data> Channels<T> {
 
     /// Sends the barrier in front of all that waits for credit, which is copied into the snapshot.
     fn overtake(&mut self, channel: usize, snapshot: &mut Snapshot, barrier: &Arc<Barrier>) -> TaskResult {
+        snapshot.overtaken(self.copy_waiting(channel, usize::MAX)?);
+        self.deliver(channel, Outgoing::Control(Control::Barrier(Arc::clone(barrier))))
+    }
+
+    /// Notes on which channels the barrier waits behind records.
+    fn be_patient(&mut self, snapshot: &mut Snapshot, barrier: &Arc<Barrier>, until: Instant) {
+        for channel in self.channels.iter_mut().filter(|channel| !channel.waiting.is_empty()) {
+            let (overtaken, later) = oneshot::channel();
+            snapshot.overtaken_later(later);
+            channel.patience = Some(Patience { barrier: Arc::clone(barrier), until, overtaken });
+        }
+    }
+
+    /// Sends a barrier that has waited for too long in front of the records that it waits behind.
+    fn lose_patience(&mut self, index: usize) -> TaskResult {
+        let Channel { waiting, patience, .. } = &mut self.channels[index];
+        let Some(over) = patience.take_if(|patience| patience.until <= Instant::now()) else { return Ok(()) };
+        let id = over.barrier.checkpoint;
+        let is_it = |o: &Outgoing<T>| matches!(o, Outgoing::Control(Control::Barrier(b)) if b.checkpoint == id);
+        let Some(at) = waiting.iter().position(is_it) else { return Ok(()) };
+        waiting.remove(at);
+        self.backlog.remove();
+        // A snapshot that is not written any more does not want it.
+        let _ = over.overtaken.send(self.copy_waiting(index, at)?);
+        let barrier = Barrier { alignment: Alignment::Unaligned, ..(*over.barrier).clone() };
+        self.deliver(index, Outgoing::Control(Control::Barrier(Arc::new(barrier))))
+    }
+
+    /// The records among the first `count` things that wait.
+    fn copy_waiting(&self, channel: usize, count: usize) -> TaskResult<Overtaken> {
         let Channel { edge, subtask, waiting, .. } = &self.channels[channel];
         let origin = ChannelOrigin { edge: *edge, source: self.source };
         let mut overtaken = Overtaken::default();
         let mut bytes = Vec::new();
-        for outgoing in waiting {
+        for outgoing in waiting.iter().take(count) {
             match outgoing {
                 Outgoing::Batch(batch) => {
                     bytes.clear();
@@ -266,8 +314,7 @@ impl<T: Data> Channels<T> {
                 Outgoing::Control(_) => {}
             }
         }
-        snapshot.overtaken(overtaken);
-        self.deliver(channel, Outgoing::Control(Control::Barrier(Arc::clone(barrier))))
+        Ok(overtaken)
     }
 
     /// Closes the buffer of a channel and sends it.
@@ -317,7 +364,7 @@ impl<T: Data> Channels<T> {
         while let Some(next) = self.channels[index].waiting.pop_front() {
             if !self.channels[index].may_send(&next)? {
                 self.channels[index].waiting.push_front(next);
-                return Ok(());
+                return self.lose_patience(index);
             }
             self.backlog.remove();
             self.deliver(index, next)?;
@@ -336,6 +383,12 @@ impl<T: Data> Channels<T> {
     }
 
     fn deliver(&mut self, index: usize, outgoing: Outgoing<T>) -> TaskResult {
+        if let Outgoing::Control(Control::Barrier(barrier)) = &outgoing
+            && let Some(kept) = self.channels[index].patience.take_if(|p| p.barrier.checkpoint == barrier.checkpoint)
+        {
+            // It came to its turn, and overtook nothing.
+            let _ = kept.overtaken.send(Overtaken::default());
+        }
         match (&self.channels[index].target, outgoing) {
             (ChannelTarget::Local { gate, channel }, Outgoing::Batch(batch)) => {
                 self.io.records_out.fetch_add(batch.len() as u64, Ordering::Relaxed);

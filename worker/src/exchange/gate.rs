@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use flumen_model::checkpoint::{Alignment, Barrier};
+use flumen_model::checkpoint::Barrier;
 use flumen_model::failure::Blame;
 use flumen_wire::data::ChannelId;
 
@@ -92,7 +92,7 @@ const CONTROLS_MAX: u32 = 1024;
 /// A subtask's input.
 pub struct Gate<T> {
     queue: Mutex<Queue<T>>,
-    /// Set while a barrier that overtakes records may wait in the queue.
+    /// Set while a barrier that overtakes records, or will when its time is over, may wait in the queue.
     urgent: AtomicBool,
     channels: Vec<Channel>,
     credit: u32,
@@ -141,7 +141,7 @@ impl<T> Gate<T> {
 
     /// A sender in this process hands something over. It has taken credit for it if it holds records.
     pub fn put(&self, channel: u32, item: Item<T>) {
-        let urgent = matches!(&item, Item::Control(Control::Barrier(b)) if b.alignment == Alignment::Unaligned);
+        let urgent = matches!(&item, Item::Control(Control::Barrier(b)) if b.alignment.may_overtake());
         {
             let mut queue = self.lock();
             match (queue.items.back_mut(), item) {
@@ -165,7 +165,13 @@ impl<T> Gate<T> {
     /// # Errors
     /// A sender is gone before its channels ended.
     pub fn take(&self) -> TaskResult<Option<(u32, Item<T>)>> {
+        self.take_after(|_| Ok(()))
+    }
+
+    /// The same, after a look at all that waits: nothing arrives between the two.
+    pub(crate) fn take_after(&self, look: impl FnOnce(&Queue<T>) -> TaskResult) -> TaskResult<Option<(u32, Item<T>)>> {
         let mut queue = self.lock();
+        look(&queue)?;
         match queue.items.pop_front() {
             Some((channel, item)) => {
                 queue.taken += 1;
@@ -178,7 +184,7 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Whether a barrier that overtakes records may have arrived since the last call.
+    /// Whether a barrier that may overtake records may have arrived since the last call.
     #[inline]
     pub(crate) fn take_urgent(&self) -> bool {
         self.urgent.load(Ordering::Acquire) && self.urgent.swap(false, Ordering::AcqRel)

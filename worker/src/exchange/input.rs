@@ -2,7 +2,8 @@
 //!
 //! A checkpoint's barriers are *aligned*: a channel that has delivered its barrier is held until the others have. Or they
 //! *overtake*: the subtask takes its snapshot as soon as the first barrier arrives, and what the other channels deliver in
-//! front of theirs is copied into the checkpoint.
+//! front of theirs is copied into the checkpoint. A barrier may also be aligned at first, and overtake when it has waited
+//! for too long: for the other channels' barriers, or behind records that are not taken.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use flumen_model::checkpoint::{Alignment, Barrier, CheckpointId};
 use crate::batch::{Batch, EventTime, NO_TIME};
 use crate::checkpoint::Overtaken;
 use crate::exchange::codec;
-use crate::exchange::gate::{Control, Gate, Item};
+use crate::exchange::gate::{Control, Gate, Item, Queue};
 use crate::operator::{BATCH_RECORDS, Data, TaskResult};
 use crate::subtask::IoCounters;
 
@@ -39,7 +40,7 @@ pub(crate) enum Taken {
 /// How long a barrier took to arrive everywhere.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BarrierTimes {
-    /// When the first channel delivered it.
+    /// When the first channel delivered it, or when it was seen behind the records that it overtakes.
     pub(crate) first: Instant,
     /// Whether it overtook records.
     pub(crate) unaligned: bool,
@@ -57,7 +58,10 @@ struct Channel {
 struct Alignments {
     barrier: Arc<Barrier>,
     arrived: Vec<bool>,
-    first: Instant,
+    /// When it was first seen, perhaps behind records that were not taken yet.
+    seen: Instant,
+    /// When the first channel delivered it.
+    first: Option<Instant>,
     /// Set once it has overtaken.
     overtaken: Option<Overtaking>,
 }
@@ -67,6 +71,17 @@ struct Overtaking {
     records: Overtaken,
     /// Number of the first item of the queue that was not looked at yet.
     next: u64,
+}
+
+impl Alignments {
+    fn times(&self, unaligned: bool) -> BarrierTimes {
+        BarrierTimes { first: self.first.unwrap_or(self.seen), unaligned }
+    }
+
+    /// Whether it is more than seen.
+    fn has_begun(&self) -> bool {
+        self.first.is_some() || self.overtaken.is_some()
+    }
 }
 
 /// Records of one buffer that did not fit into one batch.
@@ -128,7 +143,7 @@ impl<T: Data> Input<T> {
             }
             let item = match self.released.pop_front() {
                 Some(item) => Some(item),
-                None => self.gate.take()?,
+                None => self.take()?,
             };
             let Some((channel, item)) = item else { return Ok(None) };
             if self.is_held(channel) {
@@ -155,6 +170,26 @@ impl<T: Data> Input<T> {
         }
     }
 
+    /// The oldest thing in the gate. While a barrier overtakes, nothing is taken that was not looked at.
+    fn take(&mut self) -> TaskResult<Option<(u32, Item<T>)>> {
+        let Self { gate, alignment, .. } = self;
+        match alignment {
+            Some(alignment) if alignment.overtaken.is_some() => {
+                gate.take_after(|queue| copy_new_arrivals(alignment, gate, queue))
+            }
+            Some(_) | None => gate.take(),
+        }
+    }
+
+    /// The JobMaster asks for a checkpoint, because all senders have finished, whose barrier may overtake what they sent
+    /// last: as if each channel delivered it with its end. Gives an older one back that is given up for it.
+    pub(crate) fn trigger(&mut self, barrier: Barrier) -> Option<CheckpointId> {
+        match (barrier.checkpoint > self.done).then(|| self.begin(&Arc::new(barrier))).flatten() {
+            Some(Taken::Overrun(older)) => Some(older),
+            _ => None,
+        }
+    }
+
     /// The part of [`next`](Self::next) that does not take records: barriers that overtake. For a subtask that may not
     /// take records now.
     pub(crate) fn next_overtaking(&mut self) -> TaskResult<Option<Taken>> {
@@ -166,12 +201,12 @@ impl<T: Data> Input<T> {
         }
         let Some(alignment) = &self.alignment else { return Ok(None) };
         if alignment.overtaken.is_some() {
-            self.copy_new_arrivals()?;
+            self.look()?;
             return Ok(None);
         }
         let overtakes = match alignment.barrier.alignment {
             Alignment::Unaligned => true,
-            Alignment::AlignedUntil(ms) => alignment.first.elapsed() >= Duration::from_millis(ms),
+            Alignment::AlignedUntil(ms) => alignment.seen.elapsed() >= Duration::from_millis(ms),
             Alignment::Aligned | Alignment::Unblocked => false,
         };
         if overtakes { self.overtake().map(Some) } else { Ok(None) }
@@ -181,7 +216,7 @@ impl<T: Data> Input<T> {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let alignment = self.alignment.as_ref().filter(|a| a.overtaken.is_none())?;
         match alignment.barrier.alignment {
-            Alignment::AlignedUntil(ms) => Some(Duration::from_millis(ms).saturating_sub(alignment.first.elapsed())),
+            Alignment::AlignedUntil(ms) => Some(Duration::from_millis(ms).saturating_sub(alignment.seen.elapsed())),
             Alignment::Aligned | Alignment::Unaligned | Alignment::Unblocked => None,
         }
     }
@@ -279,7 +314,7 @@ impl<T: Data> Input<T> {
 
     fn tell_end(&mut self) -> Option<Taken> {
         // Not before what was held back has been worked on, and never in the middle of an alignment.
-        if !self.released.is_empty() || self.alignment.is_some() {
+        if !self.released.is_empty() || self.alignment.as_ref().is_some_and(Alignments::has_begun) {
             return None;
         }
         if !self.end_told && self.has_ended() {
@@ -300,6 +335,7 @@ impl<T: Data> Input<T> {
         let overrun = self.begin(barrier);
         if let Some(alignment) = &mut self.alignment {
             alignment.arrived[channel as usize] = true;
+            alignment.first.get_or_insert_with(Instant::now);
         }
         // What else there is to say of the new one is said with the next call.
         if overrun.is_some() { Ok(overrun) } else { self.next_of_alignment() }
@@ -325,7 +361,8 @@ impl<T: Data> Input<T> {
         let alignment = self.alignment.get_or_insert_with(|| Alignments {
             barrier: Arc::clone(barrier),
             arrived: vec![false; channels],
-            first: Instant::now(),
+            seen: Instant::now(),
+            first: None,
             overtaken: None,
         });
         // Another subtask may have lost its patience: so does this one.
@@ -349,7 +386,8 @@ impl<T: Data> Input<T> {
         let alignment = self.alignment.take()?;
         self.done = alignment.barrier.checkpoint;
         self.release();
-        Some(Taken::Barrier(alignment.barrier, BarrierTimes { first: alignment.first, unaligned: false }))
+        let times = alignment.times(false);
+        Some(Taken::Barrier(alignment.barrier, times))
     }
 
     /// What was held comes before anything newer, and behind what was released and not yet taken.
@@ -372,37 +410,28 @@ impl<T: Data> Input<T> {
         let next = self.gate.lock().taken;
         alignment.overtaken = Some(Overtaking { records, next });
         self.done = alignment.barrier.checkpoint;
-        let times = BarrierTimes { first: alignment.first, unaligned: true };
+        let times = alignment.times(true);
         let barrier = Arc::clone(&alignment.barrier);
-        self.copy_new_arrivals()?;
+        self.look()?;
         Ok(Taken::Barrier(barrier, times))
     }
 
     /// Copies what arrived in front of the barriers that are still to come.
-    fn copy_new_arrivals(&mut self) -> TaskResult {
-        let Some(alignment) = &mut self.alignment else { return Ok(()) };
-        let Some(mut overtaking) = alignment.overtaken.take() else { return Ok(()) };
-        {
-            let queue = self.gate.lock();
-            let known = usize::try_from(overtaking.next.saturating_sub(queue.taken)).unwrap_or(usize::MAX);
-            for (channel, item) in queue.items.iter().skip(known) {
-                copy(&mut overtaking.records, &self.gate, alignment, *channel, item)?;
-            }
-            overtaking.next = queue.taken + queue.items.len() as u64;
-        }
-        alignment.overtaken = Some(overtaking);
-        Ok(())
+    fn look(&mut self) -> TaskResult {
+        let Self { gate, alignment: Some(alignment), .. } = self else { return Ok(()) };
+        copy_new_arrivals(alignment, gate, &gate.lock())
     }
 
-    /// The first overtaking barrier in the queue that is not done yet.
+    /// The first barrier in the queue that overtakes and is not done yet, or else the first that may overtake.
     fn waiting_barrier(&self) -> Option<Arc<Barrier>> {
         let queue = self.gate.lock();
         let barriers = queue.items.iter().filter_map(|(_, item)| match item {
             Item::Control(Control::Barrier(barrier)) => Some(barrier),
             Item::Control(_) | Item::Batch(_) | Item::Bytes { .. } => None,
         });
-        let mut wanted = barriers.filter(|b| b.alignment == Alignment::Unaligned && b.checkpoint > self.done);
-        wanted.next().cloned()
+        let mut wanted = barriers.filter(|b| b.alignment.may_overtake() && b.checkpoint > self.done).peekable();
+        let first = wanted.peek().map(|first| Arc::clone(first));
+        wanted.find(|b| b.alignment == Alignment::Unaligned).cloned().or(first)
     }
 }
 
@@ -410,6 +439,18 @@ impl<T> Drop for Input<T> {
     fn drop(&mut self) {
         self.gate.leave();
     }
+}
+
+/// Copies what arrived in front of the barriers that are still to come, if one overtakes.
+fn copy_new_arrivals<T: Data>(alignment: &mut Alignments, gate: &Gate<T>, queue: &Queue<T>) -> TaskResult {
+    let Some(mut overtaking) = alignment.overtaken.take() else { return Ok(()) };
+    let known = usize::try_from(overtaking.next.saturating_sub(queue.taken)).unwrap_or(usize::MAX);
+    for (channel, item) in queue.items.iter().skip(known) {
+        copy(&mut overtaking.records, gate, alignment, *channel, item)?;
+    }
+    overtaking.next = queue.taken + queue.items.len() as u64;
+    alignment.overtaken = Some(overtaking);
+    Ok(())
 }
 
 /// Copies an item if it stands in front of its channel's barrier; notes the barrier.

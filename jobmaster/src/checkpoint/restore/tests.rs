@@ -228,6 +228,19 @@ fn with_flight(graph: &JobGraph, source: u32, target: u32) -> CompletedCheckpoin
 }
 
 #[test]
+fn what_a_receiver_had_is_sent_again_before_what_its_sender_still_held() {
+    for has in [2, 3] {
+        let had = graph(1, 2, Partitioner::Hash);
+        let mut former = with_flight(&had, 0, 1);
+        let held = InFlight { edge: 0, source: 0, target: 1, timed: false, records: handle("held") };
+        former.vertices[0].subtasks[0].in_flight.push(held);
+        let assignment = assign(&former, &graph(1, has, Partitioner::Hash), false).unwrap();
+        let sent = &assignment.subtasks[&SubtaskId { vertex: HEAD, index: 0 }].in_flight;
+        assert_eq!(sent.iter().map(|flight| &flight.records).collect::<Vec<_>>(), [&handle("f"), &handle("held")]);
+    }
+}
+
+#[test]
 fn records_in_flight_go_to_a_sender_and_are_routed_again_where_receivers_have_changed() {
     use Partitioner::{Broadcast, Forward, Hash, Rebalance, Shuffle};
     let ways = |assignment: &Assignment| -> Vec<(u32, u32)> {

@@ -189,6 +189,74 @@ fn a_barrier_that_has_waited_too_long_overtakes() {
 }
 
 #[test]
+fn nothing_slips_between_a_look_at_what_waits_and_the_taking_of_it() {
+    for _ in 0..300 {
+        let mut test = Test::new(2);
+        test.barrier(0, 1, Alignment::Unaligned);
+        let gate = Arc::clone(&test.gate);
+        let sender = std::thread::spawn(move || {
+            for record in 0..50 {
+                gate.put(1, Item::Batch(vec![record].into()));
+                std::hint::spin_loop();
+            }
+            gate.put(1, Item::Control(Control::Barrier(barrier(1, Alignment::Unaligned))));
+        });
+        let overtaken = loop {
+            test.taken();
+            if let Some(overtaken) = test.overtaken() {
+                break overtaken;
+            }
+        };
+        sender.join().unwrap();
+        assert_eq!(overtaken, (0..50).map(|record| (1, record)).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_barrier_that_waits_behind_records_overtakes_them_when_its_time_is_over() {
+    let mut test = Test::new(2);
+    test.records(0, &[1]);
+    test.barrier(0, 1, Alignment::AlignedUntil(0));
+    assert_eq!(test.taken(), "barrier 1 overtakes, [1]");
+    test.barrier(1, 1, Alignment::AlignedUntil(0));
+    assert_eq!(test.overtaken(), None);
+    assert_eq!(test.taken(), "");
+    assert_eq!(test.overtaken(), Some(vec![(0, 1)]));
+
+    let patient = Alignment::AlignedUntil(3_600_000);
+    test.records(0, &[2]);
+    test.barrier(0, 2, patient);
+    test.control(0, Control::EndOfData);
+    test.records(1, &[3]);
+    assert_eq!(test.taken(), "[2], [3]", "nothing is held before a barrier was taken");
+    assert!(test.input.deadline().is_some());
+    test.barrier(1, 2, patient);
+    assert_eq!(test.taken(), "barrier 2");
+}
+
+#[test]
+fn the_end_is_told_before_a_barrier_that_comes_behind_it() {
+    let mut test = Test::new(2);
+    (0..2).for_each(|channel| test.control(channel, Control::EndOfData));
+    (0..2).for_each(|channel| test.barrier(channel, 1, Alignment::AlignedUntil(3_600_000)));
+    assert_eq!(test.taken(), "end, barrier 1");
+}
+
+#[test]
+fn a_triggered_barrier_overtakes_what_finished_senders_have_left() {
+    let mut test = Test::new(2);
+    for channel in 0..2 {
+        test.records(channel, &[channel]);
+        test.control(channel, Control::EndOfData);
+        test.control(channel, Control::Close);
+    }
+    assert_eq!(test.input.trigger((*barrier(1, Alignment::Unaligned)).clone()), None);
+    assert_eq!(test.taken(), "barrier 1 overtakes, [0], [1]");
+    assert_eq!(test.overtaken(), Some(vec![(0, 0), (1, 1)]));
+    assert_eq!(test.taken(), "end, closed");
+}
+
+#[test]
 fn the_watermark_is_the_least_of_the_channels_that_are_not_idle() {
     let mut test = Test::new(3);
     test.control(0, Control::Watermark(10));
