@@ -167,7 +167,7 @@ where
     G: Trigger<T, A::Window>,
 {
     /// Folds the records of each window together: `function(value, record)` changes the value so far. It must be
-    /// associative.
+    /// associative and commutative: windows that share records merge what others have come to, in no promised order.
     pub fn reduce(self, function: impl Reduce<T>) -> DataStream<T> {
         self.reduce_with(function, EmitContents)
     }

@@ -20,6 +20,7 @@ pub trait AggregateFunction: 'static {
     /// The result so far.
     fn get_result(&self, accumulator: &Self::Acc) -> Self::Out;
 
-    /// The accumulator of what both had seen.
+    /// The accumulator of what both had seen. Must be associative and commutative: sliding windows and sessions merge
+    /// accumulators in no promised order, and take either for the first.
     fn merge(&self, a: Self::Acc, b: Self::Acc) -> Self::Acc;
 }

@@ -31,12 +31,12 @@ use crate::typed::Typed;
 /// See the module. Stays in the thread that opened it; the handles it gives are cheap clones.
 pub struct Keyed<K> {
     context: Rc<Context<K>>,
-    backend: Backend<K>,
+    pub(crate) backend: Backend<K>,
     /// Handles by state name: asking again for the same state gives the same.
     handles: BTreeMap<String, (StateMeta, Box<dyn Any>)>,
 }
 
-enum Backend<K> {
+pub(crate) enum Backend<K> {
     Memory(Memory<K>),
     Rows(Rc<RowContext<K>>),
 }
@@ -265,7 +265,7 @@ impl<K: Key> Keyed<K> {
     }
 
     /// The handle that was given for a state before, or a new one.
-    fn state<H: Clone + 'static>(
+    pub(crate) fn state<H: Clone + 'static>(
         &mut self,
         typed: Typed,
         make: impl FnOnce(&mut Backend<K>, Typed) -> Result<H, StateError>,

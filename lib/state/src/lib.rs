@@ -19,6 +19,7 @@ mod descriptor;
 mod error;
 mod handles;
 mod keyed;
+mod layout;
 mod memory;
 mod meta;
 mod options;
@@ -46,6 +47,7 @@ pub use descriptor::{
 pub use error::{StateError, StateErrorKind};
 pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
 pub use keyed::Keyed;
+pub use layout::{LaidOut, Layout};
 pub use meta::{StateKind, StateMeta};
 pub use options::{BackendKind, BackendOptions};
 pub use restore::{PartCopy, PartsInMemory, RestoredKeyed, SnapshotReader};

@@ -16,7 +16,7 @@ pub(crate) use shape::{
     ListOf, MapOf, Plain, STAMP_BYTES, Shape, Stamped, StampedList, StampedMap, StampedValue, UserMap, each_item,
 };
 pub(crate) use table::MemoryTable;
-pub(crate) use timers::MemoryTimers;
+pub(crate) use timers::{MemoryTimers, TimerRow};
 
 use crate::error::StateError;
 
@@ -36,7 +36,7 @@ pub(crate) trait AnyTable {
 }
 
 /// Used where a walk skips entries: so many cost as much as one that is written.
-const SKIPPED_PER_ENTRY: usize = 32;
+pub(crate) const SKIPPED_PER_ENTRY: usize = 32;
 
 /// So that the module's parts name one error type.
 pub(crate) type Result<T, E = StateError> = std::result::Result<T, E>;

@@ -27,7 +27,8 @@ pub trait Fold<T>: 'static {
     fn first(&mut self, record: T) -> Self::Acc;
     /// Adds a record.
     fn add(&mut self, acc: &mut Self::Acc, record: T);
-    /// The accumulator of what both had seen; `a` is the older one.
+    /// The accumulator of what both had seen. Must be associative and commutative: sliding windows merge slices in no promised
+    /// order.
     fn merge(&mut self, a: Self::Acc, b: Self::Acc) -> Self::Acc;
     /// The result.
     fn item(&mut self, acc: &Self::Acc) -> Self::Item;

@@ -4,28 +4,24 @@
 //! accumulator, that of its slice, however many windows it is in. When a window fires, its newest slices join the key's past
 //! ([`past`]), which knows at any time what the slices of the next window come to.
 //!
-//! State by key: the slices that have not been in a window that fired, and the past. They are apart so that a record of
-//! a backend that serialises values reads and writes the few open slices alone. Accumulators of slices are merged in no
-//! promised order: folding has to be associative and commutative, as Flink demands of session windows. Tumbling windows merge
-//! nothing.
+//! State by key: the slices that have not been in a window that fired, and the past. In memory ([`places`]) keys are numbered
+//! and gone through in order; a backend that serialises values keeps two of them for each key ([`stored`]). Snapshots look the same.
 //!
-//! **Which keys are due** is known in memory, by the end of the window: a timer per key and window would be looked up, written and
-//! removed each time that a window fires, which costs more than the firing itself. A key moves from list to list. So that the
-//! lists can be made again after a restore, each key is registered once for as long as it has state (in [`Timers`], the
-//! one kind of state that can be listed), and its entry says when it is due. Keys with open windows are in memory also when
-//! the state itself is in RocksDB.
+//! Accumulators of slices are merged in no promised order: folding has to be associative and commutative, as Flink demands of
+//! session windows. Tumbling windows merge nothing.
 
 mod open;
 mod past;
+mod places;
+mod recent;
 mod shape;
-
-use std::collections::BTreeMap;
+mod stored;
 
 use flumen_model::ids::OperatorId;
-use flumen_state::{StateError, Timers, ValueState, ValueStateDescriptor};
+use flumen_state::StateValue;
 
 use crate::batch::{Batch, EventTime, NO_TIME};
-use crate::keyed::KeySelector;
+use crate::keyed::{Key, KeySelector};
 use crate::operator::{Data, Push, Signal, TaskResult};
 use crate::subtask::SubtaskContext;
 
@@ -35,9 +31,9 @@ use super::function::ProcessWindowFunction;
 use super::output::{Firing, WindowOutputs};
 use super::window::TimeWindow;
 
-use open::OpenSlices;
-use past::PastSlices;
+use places::{SlicesInMemory, UNKNOWN};
 pub use shape::{RegularWindows, Slicing};
+use stored::StoredSlices;
 
 /// See the module.
 pub struct SliceOperator<T, S, C, F, Out>
@@ -49,28 +45,28 @@ where
     selector: S,
     fold: C,
     slicing: Slicing,
-    open: ValueState<S::Key, OpenSlices<C::Acc>>,
-    past: ValueState<S::Key, PastSlices<C::Acc>>,
-    /// Keys that have state.
-    keys: Timers<S::Key, ()>,
-    /// Keys by when something has to be done for them. A key may stand in several lists: its entry says which one counts.
-    due: BTreeMap<EventTime, Vec<S::Key>>,
+    slices: Slices<S::Key, C::Acc>,
     /// Windows up to this end have fired; slices up to it are past.
     fired_upto: EventTime,
-    /// The slice of the last record: mostly that of the next one, too.
-    slice: (EventTime, EventTime),
-    /// Slices of the key that is being worked on.
-    taken: Vec<(EventTime, C::Acc)>,
+    /// The slice that got the newest record, and the one before it: start, start, end. Mostly the next record is in one of them.
+    newest: [EventTime; 3],
+    /// The numbers of the keys of a batch.
+    numbers: Vec<u32>,
     firing: Firing<S::Key, TimeWindow, T, C::Item, F, Out>,
 }
 
-/// What became of a key for which something was due.
-enum Woken<A> {
-    /// It was in the list in vain.
-    NotDue,
-    /// Its window comes to that, if there is anything in it; something is due then again; or it is gone, and was
-    /// registered with that.
-    Done { fires: Option<A>, next: Result<EventTime, EventTime> },
+/// The names of the states: keys' open slices, their past, and the keys that have any.
+const OPEN: &str = "window-open-slices";
+const PAST: &str = "window-past-slices";
+const KEYS: &str = "window-keys";
+
+/// Records whose memory is asked for at once: what they need fits into the processor's first cache.
+const TOUCHED: usize = 128;
+
+/// The slices of all keys, by where they are kept.
+enum Slices<K, A: StateValue> {
+    InMemory(SlicesInMemory<K, A>),
+    Stored(StoredSlices<K, A>),
 }
 
 impl<T, S, C, F, Out> SliceOperator<T, S, C, F, Out>
@@ -96,23 +92,24 @@ where
         output: Box<dyn Push<Out>>,
     ) -> TaskResult<Self> {
         let mut keyed = context.open_keyed(operator)?;
+        let slices = if keyed.is_in_memory() {
+            Slices::InMemory(SlicesInMemory::open(&mut keyed)?)
+        } else {
+            Slices::Stored(StoredSlices::open(&mut keyed)?)
+        };
         let mut this = Self {
             selector,
             fold,
             slicing,
-            open: keyed.value(ValueStateDescriptor::new("window-open-slices"))?,
-            past: keyed.value(ValueStateDescriptor::new("window-past-slices"))?,
-            keys: keyed.timers("window-keys")?,
-            due: BTreeMap::new(),
+            slices,
             fired_upto: NO_TIME,
-            slice: (0, 0),
-            taken: Vec::new(),
+            newest: [NO_TIME; 3],
+            numbers: Vec::new(),
             firing: Firing::open(context, operator, keyed, function, outputs, output)?,
         };
         if slicing.is_event_time && this.firing.watermark != NO_TIME {
             this.fired_upto = slicing.window_end_upto(this.firing.watermark.saturating_add(1));
         }
-        this.list_keys()?;
         Ok(this)
     }
 
@@ -121,33 +118,23 @@ where
         self.firing.late_dropped
     }
 
-    /// Makes the lists of keys anew after a restore.
-    fn list_keys(&mut self) -> TaskResult {
-        let mut registered = Vec::new();
-        while let Some((at, key, ())) = self.keys.pop_due(EventTime::MAX)? {
-            registered.push((at, key));
-        }
-        for (at, key) in registered {
-            self.firing.keyed.set_current_key(&key);
-            if let Some(due) = self.open.with(|open| open.map(|open| open.due))? {
-                self.keys.register(at, &key, &())?;
-                self.due.entry(due).or_default().push(key);
-            }
-        }
-        Ok(())
-    }
-
     /// The end of a moment's slice.
     #[inline]
     fn slice_end(&mut self, moment: EventTime) -> EventTime {
-        if moment < self.slice.0 || moment >= self.slice.1 {
-            self.slice = self.slicing.slice(moment);
+        let [before, start, end] = self.newest;
+        if moment >= before && moment < end {
+            // No branch: which of the two it is can't be foreseen.
+            return std::hint::select_unpredictable(moment < start, start, end);
         }
-        self.slice.1
+        let (start, end) = self.slicing.slice(moment);
+        if end > self.newest[2] {
+            self.newest = [self.slicing.slice(start.saturating_sub(1)).0, start, end];
+        }
+        end
     }
 
     #[inline]
-    fn element(&mut self, record: T, time: EventTime) -> TaskResult {
+    fn element(&mut self, record: T, time: EventTime, number: u32) -> TaskResult {
         let moment = if self.slicing.is_event_time {
             InEventTime::moment(time, 0)?
         } else {
@@ -158,36 +145,10 @@ where
         if end <= self.fired_upto {
             return self.element_of_the_past(record, time, end);
         }
-        let Self { selector, firing, open, fold, .. } = self;
-        selector.with_key(&record, |key| firing.keyed.set_current_key(key));
-        let is_first = open.upsert(OpenSlices::default, |open| open.add(end, record, fold))?;
-        if is_first {
-            let due = self.slicing.first_window_end(end);
-            self.wake_current_key(due)?;
-        }
-        Ok(())
-    }
-
-    /// Something has to be done for the current key at that time at the latest.
-    fn wake_current_key(&mut self, time: EventTime) -> TaskResult {
-        let (register, earlier) = self.open.upsert(OpenSlices::default, |open| {
-            let register = (open.registered == NO_TIME).then(|| {
-                // Descending: to delete a timer that is not the first one is cheap, and keys go in the order in which they came.
-                open.registered = time.saturating_neg();
-                open.registered
-            });
-            let earlier = time < open.due;
-            open.due = open.due.min(time);
-            (register, earlier)
-        })?;
-        let key = self.firing.keyed.current_key();
-        if let Some(key) = key.as_deref() {
-            if let Some(at) = register {
-                self.keys.register(at, key, &())?;
-            }
-            if earlier {
-                self.due.entry(time).or_default().push(key.clone());
-            }
+        let Self { selector, firing, slices, slicing, fold, .. } = self;
+        match slices {
+            Slices::InMemory(slices) => slices.add(number, selector, record, end, slicing, fold),
+            Slices::Stored(slices) => slices.add(&mut firing.keyed, selector, record, end, slicing, fold)?,
         }
         Ok(())
     }
@@ -203,107 +164,58 @@ where
             return self.firing.late(record, time);
         }
         let next = self.fired_upto.saturating_add(slicing.slide);
-        let Self { selector, firing, past, fold, .. } = self;
+        let Self { selector, firing, slices, fold, .. } = self;
         let key = selector.key(&record);
-        firing.keyed.set_current_key(&key);
-        let acc = fold.first(record);
-        past.upsert(PastSlices::default, |past| past.add(slice_end, acc, next, &slicing, fold))?;
+        let slice = (slice_end, fold.first(record));
+        match slices {
+            Slices::InMemory(slices) => slices.add_to_past(&key, slice, next, &slicing, fold),
+            Slices::Stored(slices) => slices.add_to_past(&mut firing.keyed, &key, slice, next, &slicing, fold)?,
+        }
         // Windows that have fired, and are not forgotten, fire again: the newest first.
         let first = slicing.first_window_end(slice_end);
         let mut end = last.min(self.fired_upto);
         while end >= first && !is_late(end) {
-            let Self { firing, past, fold, .. } = self;
-            if let Some(acc) = past.with(|past| past.and_then(|past| past.again(end, &slicing, fold)))? {
+            let acc = match slices {
+                Slices::InMemory(slices) => slices.again(&key, end, &slicing, fold),
+                Slices::Stored(slices) => slices.again(&mut firing.keyed, &key, end, &slicing, fold)?,
+            };
+            if let Some(acc) = acc {
                 firing.items.push(fold.item(&acc));
                 firing.fire(&key, &TimeWindow::new(end.saturating_sub(slicing.size), end))?;
-                firing.keyed.set_current_key(&key);
             }
             end = end.saturating_sub(slicing.slide);
         }
-        self.wake_current_key(if last > self.fired_upto { next } else { slicing.forgotten_at(slice_end) })
+        let due = if last > self.fired_upto { next } else { slicing.forgotten_at(slice_end) };
+        match slices {
+            Slices::InMemory(slices) => slices.wake_key_at(&key, due),
+            Slices::Stored(slices) => slices.wake_key_at(&mut firing.keyed, &key, due)?,
+        }
+        Ok(())
     }
 
     /// Time has come so far that everything is over that ends by then.
     fn advance(&mut self, upto: EventTime) -> TaskResult {
-        while let Some(first) = self.due.first_entry()
-            && *first.key() <= upto
+        let Self { slices, slicing, fold, firing, .. } = self;
+        while let Some(at) = slices.first_due()
+            && at <= upto
         {
-            let (at, keys) = first.remove_entry();
-            self.wake(at, keys)?;
+            match slices {
+                Slices::InMemory(slices) => slices.wake(at, slicing, fold, firing)?,
+                Slices::Stored(slices) => slices.wake(at, slicing, fold, firing)?,
+            }
         }
         self.fired_upto = self.fired_upto.max(self.slicing.window_end_upto(upto));
         Ok(())
     }
+}
 
-    /// Does what is due at a time.
-    fn wake(&mut self, at: EventTime, mut keys: Vec<S::Key>) -> TaskResult {
-        let slicing = self.slicing;
-        let window = TimeWindow::new(at.saturating_sub(slicing.size), at);
-        let fires = slicing.is_window_end(at);
-        let soon = at.saturating_add(slicing.slide);
-        let mut keys_of_soon = self.due.remove(&soon).unwrap_or_default();
-        for key in keys.drain(..) {
-            self.firing.keyed.set_current_key(&key);
-            let Woken::Done { fires, next } = self.wake_key(at, fires)? else { continue };
-            if let Some(acc) = fires {
-                self.firing.items.push(self.fold.item(&acc));
-                self.firing.fire(&key, &window)?;
-                if slicing.lateness == 0 {
-                    self.firing.clear(&key, &window)?;
-                }
-            }
-            match next {
-                Ok(next) if next == soon => keys_of_soon.push(key),
-                Ok(next) => self.due.entry(next).or_default().push(key),
-                Err(registered) => {
-                    self.keys.delete(registered, &key, &())?;
-                }
-            }
+impl<K: Key, A: StateValue> Slices<K, A> {
+    /// The first time at which something has to be done.
+    fn first_due(&self) -> Option<EventTime> {
+        match self {
+            Self::InMemory(slices) => slices.first_due(),
+            Self::Stored(slices) => slices.first_due(),
         }
-        if !keys_of_soon.is_empty() {
-            self.due.insert(soon, keys_of_soon);
-        }
-        Ok(())
-    }
-
-    /// Does what is due at a time for the current key.
-    #[inline]
-    fn wake_key(&mut self, at: EventTime, fires: bool) -> TaskResult<Woken<C::Acc>> {
-        let Self { open, past, slicing, taken, fold, .. } = self;
-        let has_past = !slicing.is_tumbling() || slicing.lateness > 0;
-        Ok(open.update(|stored| {
-            let Some(open) = stored.as_mut().filter(|open| open.due == at) else { return Ok(Woken::NotDue) };
-            taken.clear();
-            if fires {
-                open.take_upto(at, taken);
-            }
-            let (fires, past_due) = if has_past {
-                past.update(|stored| {
-                    let past = stored.get_or_insert_default();
-                    let fires = if fires { past.fire(at, taken, slicing, fold) } else { None };
-                    let next = past.next_due(at, slicing);
-                    if next.is_none() {
-                        *stored = None;
-                    }
-                    (fires, next)
-                })?
-            } else {
-                (taken.drain(..).map(|(_, acc)| acc).reduce(|a, b| fold.merge(a, b)), None)
-            };
-            let open_due = open.oldest().map(|end| slicing.first_window_end(end));
-            let next = match [past_due, open_due].into_iter().flatten().min() {
-                Some(next) => {
-                    open.due = next;
-                    Ok(next)
-                }
-                None => {
-                    let registered = open.registered;
-                    *stored = None;
-                    Err(registered)
-                }
-            };
-            Ok::<_, StateError>(Woken::Done { fires, next })
-        })??)
     }
 }
 
@@ -316,9 +228,19 @@ where
 {
     fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
         self.firing.look_at_clock();
-        for (record, time) in batch.drain() {
-            self.element(record, time)?;
+        let mut numbers = std::mem::take(&mut self.numbers);
+        if let Slices::InMemory(slices) = &self.slices {
+            slices.find(&self.selector, batch.records(), &mut numbers);
         }
+        for (at, (record, time)) in batch.drain().enumerate() {
+            if at % TOUCHED == 0
+                && let Slices::InMemory(slices) = &self.slices
+            {
+                slices.touch(&numbers[at..numbers.len().min(at + TOUCHED)]);
+            }
+            self.element(record, time, numbers.get(at).copied().unwrap_or(UNKNOWN))?;
+        }
+        self.numbers = numbers;
         self.firing.finish()
     }
 
@@ -334,8 +256,8 @@ where
             Signal::Time(clock) if !self.slicing.is_event_time => {
                 self.firing.now = clock.now;
                 self.advance(clock.now)?;
-                if let Some((next, _)) = self.due.first_key_value() {
-                    clock.call_at(*next);
+                if let Some(next) = self.slices.first_due() {
+                    clock.call_at(next);
                 }
             }
             _ => {}

@@ -39,7 +39,7 @@ struct Queue<K, N> {
 }
 
 /// A row of a timer: its time takes the place of a user key.
-struct TimerRow;
+pub(crate) struct TimerRow;
 
 impl Shape for TimerRow {
     type Stored = i64;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{END_OF_TIME, EventTime, NO_TIME};
 
 use super::super::contents::Fold;
+use super::shape::Slicing;
 
 /// See the module. Two slices have their place in the key's entry itself: with records a little out of order that is as many
 /// as there are at once, and a record then changes nothing elsewhere.
@@ -15,10 +16,10 @@ pub(super) struct OpenSlices<A> {
     pub(super) due: EventTime,
     /// What the key was registered with; [`NO_TIME`]: it was not.
     pub(super) registered: EventTime,
-    one: Option<(EventTime, A)>,
-    other: Option<(EventTime, A)>,
+    pub(super) one: Option<(EventTime, A)>,
+    pub(super) other: Option<(EventTime, A)>,
     /// By end.
-    more: Vec<(EventTime, A)>,
+    pub(super) more: Vec<(EventTime, A)>,
 }
 
 impl<A> Default for OpenSlices<A> {
@@ -81,10 +82,39 @@ impl<A> OpenSlices<A> {
         }
     }
 
+    /// Something has to be done for the key at that time at the latest. Returns what the key has to be registered with, if it
+    /// was not, and whether nothing had to be done before.
+    pub(super) fn wake_at(&mut self, time: EventTime) -> (Option<EventTime>, bool) {
+        let was = self.registered;
+        let earlier = wake_at(time, &mut self.due, &mut self.registered);
+        ((was == NO_TIME).then_some(self.registered), earlier)
+    }
+
+    /// When something has to be done next, if the past asks for that time.
+    #[inline]
+    pub(super) fn next_due(&mut self, past_due: Option<EventTime>, slicing: &Slicing) -> Option<EventTime> {
+        let open_due = self.oldest().map(|end| slicing.first_window_end(end));
+        let next = [past_due, open_due].into_iter().flatten().min()?;
+        self.due = next;
+        Some(next)
+    }
+
     /// The end of the oldest one.
     #[inline]
-    pub(super) fn oldest(&self) -> Option<EventTime> {
+    fn oldest(&self) -> Option<EventTime> {
         let ends = [&self.one, &self.other].into_iter().flatten().chain(self.more.first());
         ends.map(|(end, _)| *end).min()
     }
+}
+
+/// Something has to be done for a key at that time at the latest. Returns whether nothing had to be done before.
+#[inline]
+pub(super) fn wake_at(time: EventTime, due: &mut EventTime, registered: &mut EventTime) -> bool {
+    if *registered == NO_TIME {
+        // Descending: to delete a timer that is not the first one is cheap, and keys go in the order in which they came.
+        *registered = time.saturating_neg();
+    }
+    let earlier = time < *due;
+    *due = time.min(*due);
+    earlier
 }

@@ -75,6 +75,18 @@ impl<A: Clone> PastSlices<A> {
         self.slices.push_back((end, acc));
     }
 
+    /// Whether there is nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slices.is_empty() && self.kept.is_empty()
+    }
+
+    /// The ends of the oldest and the newest slice of the next window; 0 when there is none.
+    #[inline]
+    pub(super) fn ends(&self) -> (EventTime, EventTime) {
+        let end = |slice: Option<&(EventTime, A)>| slice.map_or(0, |(end, _)| *end);
+        (end(self.slices.front()), end(self.slices.back()))
+    }
+
     /// The end of the newest slice of the next window.
     fn newest(&self) -> Option<EventTime> {
         self.slices.back().map(|(end, _)| *end)

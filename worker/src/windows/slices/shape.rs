@@ -88,6 +88,11 @@ impl Slicing {
         self.size == self.slide
     }
 
+    /// Whether something is kept of slices that were in a window which has fired.
+    pub(super) fn has_past(&self) -> bool {
+        !self.is_tumbling() || self.lateness > 0
+    }
+
     /// When nothing of a slice is wanted any more: the first watermark for which that holds, plus one.
     pub(super) fn forgotten_at(&self, slice_end: EventTime) -> EventTime {
         self.last_window_end(slice_end).saturating_add(self.lateness)
