@@ -65,6 +65,8 @@ pub struct Task {
     in_flight: Vec<InFlight>,
     /// Works on what has come when it is told to, not at once.
     slow: bool,
+    /// What it sends waits here until its receivers want it; `None` when they always do.
+    held: Option<BTreeMap<SubtaskId, VecDeque<Element>>>,
     /// Barriers up to this one are over.
     last: CheckpointId,
     ended: Option<Option<CheckpointId>>,
@@ -156,6 +158,7 @@ impl Task {
             seen: None,
             in_flight: Vec::new(),
             slow: false,
+            held: None,
             last: CheckpointId(0),
             ended: None,
             stopped: None,
@@ -202,7 +205,8 @@ impl Task {
     }
 
     pub fn start(&mut self, slow: bool) {
-        self.slow = slow;
+        self.slow = slow && self.id.vertex != SOURCE;
+        self.held = slow.then(BTreeMap::new);
         self.running = true;
         self.started = true;
     }
@@ -235,7 +239,7 @@ impl Task {
                     true => self.outputs[owner_of(record, self.outputs.len() as u32) as usize],
                     false => self.outputs[0],
                 };
-                out.push(Out::Send(target, Element::Record(record, 1)));
+                self.send(target, Element::Record(record, 1), out);
             }
         }
         if self.reading.is_empty() && !self.asked {
@@ -265,8 +269,10 @@ impl Task {
         }
     }
 
-    fn broadcast(&self, element: &Element, out: &mut Vec<Out>) {
-        out.extend(self.outputs.iter().map(|target| Out::Send(*target, element.clone())));
+    fn broadcast(&mut self, element: &Element, out: &mut Vec<Out>) {
+        for target in self.outputs.clone() {
+            self.send(target, element.clone(), out);
+        }
     }
 
     pub fn receive(&mut self, from: SubtaskId, element: Element, out: &mut Vec<Out>) {
@@ -326,7 +332,8 @@ impl Task {
             let seen = self.counts.entry(key).or_default();
             *seen += 1;
             self.dirty.insert(key);
-            out.push(Out::Send(self.outputs[0], Element::Record(key, *seen)));
+            let element = Element::Record(key, *seen);
+            self.send(self.outputs[0], element, out);
         } else {
             self.buffer.push((key, count));
         }
@@ -384,9 +391,10 @@ impl Task {
     }
 
     fn snapshot(&mut self, barrier: Barrier, out: &mut Vec<Out>) {
+        let in_flight = self.overtaken_when_sending(&barrier);
         let (state, files) = self.collect(&barrier, out);
         let operators = BTreeMap::from([(OperatorId(self.id.vertex.0), state)]);
-        out.push(Out::Snapshot(barrier, SubtaskSnapshot { operators, in_flight: vec![] }, files));
+        out.push(Out::Snapshot(barrier, SubtaskSnapshot { operators, in_flight }, files));
     }
 
     /// Sends the barrier on; gives the state, and the files that are to be written for it.

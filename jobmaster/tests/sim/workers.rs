@@ -135,7 +135,7 @@ impl Sim {
         let waiting = worker.tasks.values_mut().filter(|task| task.attempt == attempt && task.waits());
         let ids: Vec<SubtaskId> = waiting
             .map(|task| {
-                task.start(slow && task.id.vertex != SOURCE);
+                task.start(slow);
                 task.id
             })
             .collect();
@@ -184,6 +184,7 @@ impl Sim {
         let does = |task: &mut Task, out: &mut Vec<Out>| {
             task.work(keys, keyed, out);
             task.work_on(count, now, out);
+            task.hand_over(count, out);
         };
         if self.with(place, attempt, id, does) {
             let at = self.now + self.random.between(1, 15);

@@ -1,6 +1,6 @@
 //! Barriers that overtake records: what they overtake is part of the snapshot, and is sent again after a restore.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use flumen_model::checkpoint::{
     Alignment, Barrier, CheckpointId, InFlight, OperatorSnapshot, SubtaskRestore, SubtaskSnapshot,
@@ -19,6 +19,8 @@ pub(super) struct Overtaking {
     /// Channels that have delivered the barrier.
     arrived: BTreeSet<SubtaskId>,
     records: BTreeMap<SubtaskId, Vec<(u64, u64)>>,
+    /// What the subtask itself had not sent.
+    held: Vec<InFlight>,
 }
 
 impl Task {
@@ -72,8 +74,9 @@ impl Task {
         if let Some(older) = self.overtaking.take() {
             out.push(Out::Decline(older.barrier.checkpoint));
         }
+        let held = self.overtaken_when_sending(&barrier);
         let (state, files) = self.collect(&barrier, out);
-        let mut overtaking = Overtaking { barrier, state, files, arrived, records: BTreeMap::new() };
+        let mut overtaking = Overtaking { barrier, state, files, arrived, records: BTreeMap::new(), held };
         for (from, input) in &self.inputs {
             if input.closed {
                 overtaking.arrived.insert(*from);
@@ -94,9 +97,54 @@ impl Task {
             timed: false,
             records: inline(&text(records)),
         };
-        let in_flight = over.records.into_iter().map(flight).collect();
+        let in_flight = over.held.into_iter().chain(over.records.into_iter().map(flight)).collect();
         let operators = BTreeMap::from([(OperatorId(self.id.vertex.0), over.state)]);
         out.push(Out::Snapshot(over.barrier, SubtaskSnapshot { operators, in_flight }, over.files));
+    }
+
+    /// Sends something, or holds it until its receiver wants it. A barrier may overtake what is held.
+    pub(super) fn send(&mut self, target: SubtaskId, element: Element, out: &mut Vec<Out>) {
+        let overtakes = matches!(&element, Element::Barrier(barrier) if barrier.alignment == Alignment::Unaligned);
+        if matches!(element, Element::Close) {
+            // Whoever ends waits until everything is gone.
+            self.hand_over(usize::MAX, out);
+        }
+        match &mut self.held {
+            Some(held) if !overtakes => held.entry(target).or_default().push_back(element),
+            Some(_) | None => out.push(Out::Send(target, element)),
+        }
+        if !self.running {
+            self.hand_over(usize::MAX, out);
+        }
+    }
+
+    /// Receivers want so many of the things that are held for each.
+    pub fn hand_over(&mut self, count: usize, out: &mut Vec<Out>) {
+        for (target, held) in self.held.iter_mut().flatten() {
+            let count = count.min(held.len());
+            out.extend(held.drain(..count).map(|element| Out::Send(*target, element)));
+        }
+    }
+
+    /// The records that a barrier overtakes before they are sent.
+    pub(super) fn overtaken_when_sending(&self, barrier: &Barrier) -> Vec<InFlight> {
+        if barrier.alignment != Alignment::Unaligned {
+            return Vec::new();
+        }
+        let records = |held: &VecDeque<Element>| {
+            text(held.iter().filter_map(|element| match element {
+                Element::Record(key, count) => Some((*key, *count)),
+                Element::Barrier(_) | Element::EndOfData | Element::Close => None,
+            }))
+        };
+        let flight = |(target, held): (&SubtaskId, &VecDeque<Element>)| InFlight {
+            edge: u32::from(self.id.vertex != SOURCE),
+            source: self.id.index,
+            target: target.index,
+            timed: false,
+            records: inline(&records(held)),
+        };
+        self.held.iter().flatten().map(flight).collect()
     }
 
     pub(super) fn give_up_overtaking(&mut self, id: CheckpointId) {
