@@ -1,4 +1,4 @@
-//! The job's checkpoints on their file system: what it starts from, what is completed and removed.
+//! A job's checkpoints on their file system: what it starts from, what is completed and removed.
 
 use std::sync::Arc;
 
@@ -7,12 +7,9 @@ use flumen_fs::FileSystems;
 use flumen_jobmaster::{CheckpointSettings, Start};
 use flumen_model::checkpoint::CompletedCheckpoint;
 use flumen_model::failure::{Blame, Failure};
-use flumen_model::ids::Epoch;
-use flumen_model::options::checkpointing;
-use flumen_wire::application::{Application, JobSubmission};
+use flumen_model::ids::{Epoch, JobId};
 
-use crate::job::{Event, OperationState, TriggerId};
-use crate::setup::SetupError;
+use crate::dispatcher::{Event, OperationState, TriggerId};
 use crate::text::with_causes;
 
 /// Within the application's staging directory, for jobs without `state.checkpoints.dir`: these go with the application.
@@ -21,52 +18,52 @@ const WITHOUT_DIRECTORY: &str = "checkpoints";
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct Checkpoints {
+    job: JobId,
     keeper: Arc<Keeper>,
-    files: FileSystems,
 }
 
 impl Checkpoints {
-    /// Finds what the job starts from, and makes the directories in its settings full paths.
+    /// Finds what the job starts from, and makes the directories in its settings full paths. `staging` is the application's
+    /// staging directory, `origin` the job and its leader, `from` what the user names.
     ///
     /// # Errors
-    /// [`SetupError`]: the snapshot that the user names can't be used, or a newer attempt of the application runs.
+    /// [`CheckpointError`]: the snapshot that the user names can't be used, or a newer attempt of the application runs.
     pub async fn begin(
         files: &FileSystems,
-        application: &Application,
-        submission: &JobSubmission,
-        epoch: Epoch,
+        staging: &str,
+        (job, epoch): (JobId, Epoch),
+        from: Option<String>,
         settings: &mut CheckpointSettings,
-    ) -> Result<(Self, Start), SetupError> {
+    ) -> Result<(Self, Start), CheckpointError> {
         let staging = || {
-            tracing::info!("state.checkpoints.dir is not set: checkpoints go with the application's staging directory");
-            format!("{}/{WITHOUT_DIRECTORY}", application.staging)
+            tracing::info!(%job, "state.checkpoints.dir is not set: checkpoints go with the application's staging directory");
+            format!("{staging}/{WITHOUT_DIRECTORY}")
         };
         let places = Places {
             checkpoints: Some(settings.directory.take().unwrap_or_else(staging)).filter(|_| !settings.batch),
             savepoints: settings.savepoint_directory.take(),
-            from: submission.configuration.find(&checkpointing::SAVEPOINT_PATH)?,
+            from,
         }
         .resolved(files)?;
         settings.directory.clone_from(&places.checkpoints);
         settings.savepoint_directory.clone_from(&places.savepoints);
-        let origin = Origin { job: submission.job, epoch };
-        let (keeper, beginning) = Keeper::begin(files.clone(), origin, &places).await?;
+        let (keeper, beginning) = Keeper::begin(files.clone(), Origin { job, epoch }, &places).await?;
         let Beginning { from, inherited, directory } = beginning;
-        Ok((Self { keeper: Arc::new(keeper), files: files.clone() }, Start { from, inherited, directory }))
+        Ok((Self { job, keeper: Arc::new(keeper) }, Start { from, inherited, directory }))
     }
 
     /// Completes one.
     pub async fn store(self, checkpoint: Box<CompletedCheckpoint>) -> Event {
-        let id = checkpoint.id;
+        let (job, id) = (self.job, checkpoint.id);
         match self.keeper.store(&checkpoint).await {
             Ok(()) => {
-                tracing::info!(checkpoint = %id, directory = checkpoint.directory, "checkpoint completed");
-                Event::CheckpointStored { checkpoint: id, result: Ok(()) }
+                tracing::info!(%job, checkpoint = %id, directory = checkpoint.directory, "checkpoint completed");
+                Event::CheckpointStored { job, checkpoint: id, result: Ok(()) }
             }
             Err(StoreError::Superseded(error)) => Event::Superseded(error.to_string()),
             Err(error) => {
-                tracing::warn!(checkpoint = %id, error = with_causes(&error), "a checkpoint could not be completed");
-                Event::CheckpointStored { checkpoint: id, result: Err(error.into_failure()) }
+                tracing::warn!(%job, checkpoint = %id, error = with_causes(&error), "a checkpoint could not be completed");
+                Event::CheckpointStored { job, checkpoint: id, result: Err(error.into_failure()) }
             }
         }
     }
@@ -78,26 +75,26 @@ impl Checkpoints {
         Event::FilesDiscarded
     }
 
-    /// Removes a savepoint.
-    pub async fn dispose(self, trigger: TriggerId, path: String) -> Event {
-        let disposed = async {
-            let path = self.files.resolve(&path)?;
-            dispose_savepoint(&self.files, &path).await?;
-            tracing::info!(%path, "savepoint disposed");
-            Ok::<_, CheckpointError>(())
-        };
-        let state = match disposed.await {
-            Ok(()) => OperationState::Disposed,
-            Err(error) => {
-                let text = format!("savepoint `{path}` could not be disposed of: {}", with_causes(&error));
-                OperationState::Failed(Failure::new(Blame::Outside, text))
-            }
-        };
-        Event::Disposed { trigger, state }
-    }
-
     /// Removes the directory of a job that is over, if no checkpoint is left in it.
     pub async fn clean_up(&self) {
         self.keeper.clean_up().await;
     }
+}
+
+/// Removes a savepoint.
+pub async fn dispose(files: FileSystems, trigger: TriggerId, path: String) -> Event {
+    let disposed = async {
+        let path = files.resolve(&path)?;
+        dispose_savepoint(&files, &path).await?;
+        tracing::info!(%path, "savepoint disposed");
+        Ok::<_, CheckpointError>(())
+    };
+    let state = match disposed.await {
+        Ok(()) => OperationState::Disposed,
+        Err(error) => {
+            let text = format!("savepoint `{path}` could not be disposed of: {}", with_causes(&error));
+            OperationState::Failed(Failure::new(Blame::Outside, text))
+        }
+    };
+    Event::Disposed { trigger, state }
 }

@@ -1,9 +1,10 @@
-//! What YARN is told about the end of the job. Pure.
+//! What YARN is told about the end of the application. Pure.
 
 use flumen_hadoop::yarn::FinalStatus;
 use flumen_jobmaster::JobResult;
 use flumen_model::status::JobStatus;
 
+use crate::dispatcher::Outcome;
 use crate::text;
 
 /// The application's end as YARN shows it.
@@ -15,8 +16,15 @@ pub struct Verdict {
     pub diagnostics: String,
 }
 
-/// How the application ended, by how its job did and why it was cancelled, if it was.
-pub fn verdict(result: &JobResult, cancelled: Option<&str>) -> Verdict {
+/// How the application ended: a session that was told to end did what it was for, any other ends as its job did.
+pub fn verdict(outcome: &Outcome) -> Verdict {
+    match outcome {
+        Outcome::Stopped => Verdict { status: FinalStatus::Succeeded, diagnostics: String::new() },
+        Outcome::Job { result, cancelled } => of_job(result, *cancelled),
+    }
+}
+
+fn of_job(result: &JobResult, cancelled: Option<&str>) -> Verdict {
     let failure = || result.failure.as_ref().map(text::diagnostics);
     match result.status {
         JobStatus::Finished => Verdict { status: FinalStatus::Succeeded, diagnostics: String::new() },
@@ -68,8 +76,14 @@ mod tests {
             (JobStatus::Canceled, None, Some("asked for"), FinalStatus::Killed, "job `count` was cancelled: asked for"),
             (JobStatus::Running, None, None, FinalStatus::Failed, "job `count` ended in state RUNNING"),
         ] {
-            let verdict = verdict(&result(status, failure), cancelled);
+            let verdict = verdict(&Outcome::Job { result: Box::new(result(status, failure)), cancelled });
             assert_eq!((verdict.status, verdict.diagnostics.as_str()), (expected, diagnostics));
         }
+    }
+
+    #[test]
+    fn a_session_that_was_stopped_has_succeeded() {
+        let verdict = verdict(&Outcome::Stopped);
+        assert_eq!((verdict.status, verdict.diagnostics.as_str()), (FinalStatus::Succeeded, ""));
     }
 }

@@ -1,8 +1,8 @@
 //! One process per YARN application: JobManager, ResourceManager, REST.
 //!
-//! In: the application that `flink run` staged; connections of TaskExecutors, answers of YARN, requests of REST. Out: asks for
+//! In: the application that the client staged; connections of TaskExecutors, answers of YARN, requests of REST. Out: asks for
 //! containers, commands to TaskExecutors, pages and JSON, the application's final status.
-//! Start at [`run`] (the application's life) and [`main_loop`] (the task that owns all state); what it decides is in [`job`] and
+//! Start at [`run`] (the application's life) and [`main_loop`] (the task that owns all state); what it decides is in [`dispatcher`] and
 //! [`resource`], free of I/O.
 
 pub mod run;
@@ -12,7 +12,7 @@ pub mod setup;
 
 pub mod main_loop;
 
-pub mod job;
+pub mod dispatcher;
 
 pub mod client_watch;
 pub mod ending;
@@ -21,6 +21,7 @@ pub mod resource;
 
 pub mod checkpoints;
 pub mod executors;
+pub mod job_files;
 pub mod outputs;
 pub mod rest;
 

@@ -1,22 +1,26 @@
 //! The one task that owns all state. It waits for facts (TaskExecutors, YARN, REST, files, time), hands them to
-//! [`JobDriver`] and carries out what that decides.
+//! [`Dispatcher`] and carries out what that decides.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flumen_hadoop::yarn::{AllocateResponse, AmError, ApplicationMasterClient};
-use flumen_jobmaster::JobResult;
-use flumen_wire::application::{Application, JobSubmission};
+use flumen_model::config::BadConfiguration;
+use flumen_model::failure::Failure;
+use flumen_model::ids::JobId;
+use flumen_model::status::JobStatus;
+use flumen_wire::application::{Application, Purpose};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::checkpoints::Checkpoints;
+use crate::checkpoints;
 use crate::clock;
+use crate::dispatcher::{Admitted, Dispatcher, Effect, Event, Outcome};
 use crate::ending::{self, Verdict};
 use crate::executors::{ExecutorEvent, ExecutorServer};
 use crate::hadoop;
-use crate::job::{Effect, Event, JobDriver};
-use crate::outputs::Outputs;
+use crate::job_files::{Admittance, JobFiles};
 use crate::resource::cluster_view::ClusterView;
 use crate::resource::manager::{self, Action, ResourceManager};
 use crate::resource::yarn::{Yarn, YarnEvent};
@@ -28,20 +32,20 @@ const NO_TIMER: Duration = Duration::from_secs(3600);
 /// How long TaskExecutors may take to stop before their files are cleaned up.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long files of checkpoints that are not needed any more may take to be removed at the end.
-const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+/// How long the files of jobs may take to be in order at the end.
+const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 /// How long results of operations wait at the end for those who asked for them.
 const READER_LIMIT: Duration = Duration::from_secs(3);
 
-/// How the job's part of the application's life ended.
+/// How the jobs' part of the application's life ended.
 #[derive(Debug)]
 pub enum End {
-    /// The job is over.
+    /// The application's work is over.
     Done {
-        /// How it ended.
-        result: JobResult,
         /// What YARN is to be told.
         verdict: Verdict,
+        /// Workers may be writing still: TaskExecutors are stopped before anything is cleaned up.
+        stop_first: bool,
     },
     /// YARN has given up this attempt, with this text: a newer one may run.
     AttemptOver(String),
@@ -51,15 +55,40 @@ pub enum End {
 
 /// See the module.
 pub struct MainLoop {
-    driver: JobDriver,
+    dispatcher: Dispatcher,
     yarn: Yarn,
     cluster: ClusterView,
-    outputs: Outputs,
     front: Front,
-    checkpoints: Checkpoints,
-    /// Work on files that reports back: outputs and checkpoints. Bounded by what the driver has under way.
-    files: JoinSet<Event>,
+    admittance: Admittance,
+    /// The files of the jobs that are not over.
+    jobs: BTreeMap<JobId, JobFiles>,
+    /// Work on files that reports back: outputs and checkpoints. Bounded by what the jobs have under way.
+    files: JoinSet<Done>,
+    /// Jobs whose files are closed only at the end, with whether they succeeded: that of an application of one job.
+    closing: Vec<(JobId, JobFiles, bool)>,
+    session: bool,
     end: Option<End>,
+}
+
+/// What comes of work on files.
+enum Done {
+    /// A fact for the dispatcher.
+    Told(Event),
+    /// A job can begin, or why not.
+    Admitted { job: JobId, result: Result<Box<(JobFiles, Admitted)>, Failure> },
+    /// The files of a job that is over are in order.
+    Closed,
+}
+
+/// Why the work can't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// YARN does not take the registration.
+    #[error(transparent)]
+    Yarn(#[from] AmError),
+    /// An option of the job has a value that it can't have.
+    #[error(transparent)]
+    Configuration(#[from] BadConfiguration),
 }
 
 /// Those who speak first: TaskExecutors and REST.
@@ -82,29 +111,17 @@ impl Front {
 }
 
 impl MainLoop {
-    /// Registers with YARN, accepts the job and begins to claim its outputs.
+    /// Registers with YARN, and accepts the job that came with the application, if one did.
     ///
     /// # Errors
-    /// [`AmError`] when YARN does not take the registration.
+    /// [`BeginError`].
     pub async fn begin(
         parts: Parts,
         application: &Application,
-        submission: &JobSubmission,
         client: ApplicationMasterClient,
-        outputs: Outputs,
-    ) -> Result<Self, AmError> {
-        let Parts {
-            executors,
-            requests,
-            registration,
-            context,
-            profile,
-            intervals,
-            settings,
-            start,
-            checkpoints,
-            watch,
-        } = parts;
+        admittance: Admittance,
+    ) -> Result<Self, BeginError> {
+        let Parts { executors, requests, registration, context, profile, intervals, archive } = parts;
         let (yarn, registered) = Box::pin(Yarn::register(client, &registration, context, intervals)).await?;
         tracing::info!(queue = registered.queue, maximum = %registered.maximum_capability, "registered with YARN");
 
@@ -114,25 +131,38 @@ impl MainLoop {
             queue: registered.queue.clone(),
             node_label: profile.node_label.clone(),
         };
+        let session = matches!(application.purpose, Purpose::Session);
         let resources = ResourceManager::new(profile, registered.maximum_capability, registered.queue);
-        let (driver, effects) = JobDriver::new(submission.clone(), settings, start, resources, watch, clock::now());
-        let front = Front { executors, requests };
-        let mut main = Self { driver, yarn, cluster, outputs, checkpoints, front, files: JoinSet::new(), end: None };
+        let mut dispatcher = Dispatcher::new(session, resources, archive);
+        let effects = match &application.purpose {
+            Purpose::Job(submission) => dispatcher.submit_own(clock::now(), submission.as_ref().clone())?,
+            Purpose::Session | Purpose::Program(_) => Vec::new(),
+        };
+        let mut main = Self {
+            dispatcher,
+            yarn,
+            cluster,
+            front: Front { executors, requests },
+            admittance,
+            jobs: BTreeMap::new(),
+            files: JoinSet::new(),
+            closing: Vec::new(),
+            session,
+            end: None,
+        };
         main.carry_out(effects);
         main.tell(Event::Resource(manager::Event::FoundAgain(registered.containers_from_previous_attempts)));
-        let outputs = main.outputs.clone();
-        main.files.spawn(async move { Event::OutputsPrepared(outputs.prepare().await) });
         Ok(main)
     }
 
-    /// Runs the job to its end.
+    /// Runs the jobs to the end of the application.
     pub async fn run(&mut self) -> End {
         loop {
             if let Some(end) = self.end.take() {
                 return end;
             }
             let timer =
-                self.driver.next_timer(clock::now()).map_or_else(|| Instant::now() + NO_TIMER, Instant::from_std);
+                self.dispatcher.next_timer(clock::now()).map_or_else(|| Instant::now() + NO_TIMER, Instant::from_std);
             let event = tokio::select! {
                 event = self.front.next() => event,
                 event = self.yarn.next() => {
@@ -140,9 +170,9 @@ impl MainLoop {
                     continue;
                 }
                 Some(done) = self.files.join_next() => match done {
-                    Ok(event) => event,
+                    Ok(done) => self.done(done),
                     Err(error) => {
-                        tracing::error!(%error, "work on the job's files ended abnormally");
+                        tracing::error!(%error, "work on a job's files ended abnormally");
                         Event::Tick
                     }
                 },
@@ -167,7 +197,7 @@ impl MainLoop {
             YarnEvent::Lost(error) => self.end = Some(End::Lost(error)),
         }
         // Once a heartbeat is enough: a job's details may be long.
-        self.yarn.set_progress(self.driver.progress());
+        self.yarn.set_progress(self.dispatcher.progress());
     }
 
     fn answered(&mut self, answer: AllocateResponse) {
@@ -197,7 +227,7 @@ impl MainLoop {
     }
 
     fn tell(&mut self, event: Event) {
-        let effects = self.driver.handle(clock::now(), event);
+        let effects = self.dispatcher.handle(clock::now(), event);
         self.carry_out(effects);
     }
 
@@ -206,26 +236,91 @@ impl MainLoop {
             match effect {
                 Effect::ToExecutor { id, command } => self.front.executors.send(&id, command),
                 Effect::Resource(action) => self.resource_action(action),
-                Effect::CommitOutputs { attempt } => {
-                    let outputs = self.outputs.clone();
-                    self.files.spawn(async move { Event::OutputsCommitted(outputs.commit(attempt).await) });
+                Effect::Admit(admission) => {
+                    let (job, admittance) = (admission.job, self.admittance.clone());
+                    self.files.spawn(async move {
+                        let result = admittance.admit(*admission).await.map(Box::new);
+                        Done::Admitted { job, result }
+                    });
                 }
-                Effect::StoreCheckpoint(checkpoint) => {
-                    self.files.spawn(self.checkpoints.clone().store(checkpoint));
+                Effect::CommitOutputs { job, attempt } => self.work(job, async move |files: JobFiles| {
+                    Event::OutputsCommitted { job, result: files.outputs.commit(attempt).await }
+                }),
+                Effect::StoreCheckpoint { job, checkpoint } => {
+                    self.work(job, async move |files: JobFiles| files.checkpoints.store(checkpoint).await);
                 }
-                Effect::DiscardFiles(paths) => drop(self.files.spawn(self.checkpoints.clone().discard(paths))),
+                Effect::DiscardFiles { job, paths } => {
+                    self.work(job, async move |files: JobFiles| files.checkpoints.discard(paths).await);
+                }
                 Effect::DisposeSavepoint { trigger, path } => {
-                    self.files.spawn(self.checkpoints.clone().dispose(trigger, path));
+                    let disposed = checkpoints::dispose(self.admittance.files.clone(), trigger, path);
+                    self.files.spawn(async move { Done::Told(disposed.await) });
                 }
+                Effect::CloseJob { job, succeeded } => self.close(job, succeeded),
                 Effect::StepDown(reason) => self.end = Some(End::AttemptOver(reason)),
-                Effect::Done { result, cancelled } => {
-                    tracing::info!(job = %result.job, status = %result.status, runtime_ms = result.runtime_ms, "job is over");
-                    let verdict = ending::verdict(&result, cancelled);
-                    self.end = Some(End::Done { result, verdict });
-                }
+                Effect::Done(outcome) => self.outcome(&outcome),
             }
         }
-        self.yarn.set_awaiting(self.driver.awaits_yarn());
+        self.yarn.set_awaiting(self.dispatcher.awaits_yarn());
+    }
+
+    /// Works on the files of a job, until they are closed.
+    fn work<F>(&mut self, job: JobId, work: impl FnOnce(JobFiles) -> F + 'static)
+    where
+        F: Future<Output = Event> + Send + 'static,
+    {
+        let Some(files) = self.jobs.get(&job) else { return };
+        let Some(in_use) = files.in_use() else { return };
+        let work = work(files.clone());
+        self.files.spawn(async move {
+            let event = work.await;
+            drop(in_use);
+            Done::Told(event)
+        });
+    }
+
+    /// Takes note of what was done about files; the fact for the dispatcher.
+    fn done(&mut self, done: Done) -> Event {
+        match done {
+            Done::Told(event) => event,
+            Done::Closed => Event::Tick,
+            Done::Admitted { job, result } => {
+                let result = result.map(|admitted| {
+                    let (files, admitted) = *admitted;
+                    self.jobs.insert(job, files);
+                    Box::new(admitted)
+                });
+                Event::Admitted { job, result }
+            }
+        }
+    }
+
+    fn close(&mut self, job: JobId, succeeded: bool) {
+        let Some(files) = self.jobs.remove(&job) else { return };
+        if self.session {
+            self.spawn_close(job, files, succeeded);
+        } else {
+            self.closing.push((job, files, succeeded));
+        }
+    }
+
+    fn spawn_close(&mut self, job: JobId, files: JobFiles, succeeded: bool) {
+        let closed = self.admittance.clone().close(job, files, succeeded);
+        self.files.spawn(async move {
+            closed.await;
+            Done::Closed
+        });
+    }
+
+    fn outcome(&mut self, outcome: &Outcome) {
+        let stop_first = match outcome {
+            Outcome::Job { result, .. } => {
+                tracing::info!(job = %result.job, status = %result.status, runtime_ms = result.runtime_ms, "job is over");
+                result.status != JobStatus::Finished
+            }
+            Outcome::Stopped => false,
+        };
+        self.end = Some(End::Done { verdict: ending::verdict(outcome), stop_first });
     }
 
     fn resource_action(&mut self, action: Action) {
@@ -243,14 +338,9 @@ impl MainLoop {
                 tracing::info!("containers are still awaited: is the cluster large enough?");
                 self.yarn.inspect_cluster(self.cluster.clone().inspect());
             }
-            // The driver keeps these two to itself.
-            Action::ReportLost { .. } | Action::GiveUp(_) => {}
+            // The dispatcher keeps these two to itself.
+            Action::ReportLost { .. } | Action::GiveUp { .. } => {}
         }
-    }
-
-    /// What the job writes.
-    pub fn outputs(&self) -> Outputs {
-        self.outputs.clone()
     }
 
     /// Tells all TaskExecutors to stop their workers and exit, and waits until they are gone or a limit is reached. REST goes
@@ -258,58 +348,59 @@ impl MainLoop {
     pub async fn stop_executors(&mut self, reason: &str) {
         let Front { executors, requests } = &mut self.front;
         let stopped = executors.shut_down(reason, STOP_LIMIT);
-        answering(&mut self.driver, requests, stopped).await;
+        answering(&mut self.dispatcher, requests, stopped).await;
     }
 
-    /// After the job's end: waits, within limits, until its files are in order and the results of operations have been
-    /// fetched. REST goes on answering meanwhile.
+    /// After the end of all jobs: waits, within limits, until their files are in order and the results of operations have
+    /// been fetched. REST goes on answering meanwhile.
     pub async fn settle(&mut self) {
-        let Self { driver, front: Front { requests, .. }, files, checkpoints, .. } = self;
+        for (job, files, succeeded) in std::mem::take(&mut self.closing) {
+            self.spawn_close(job, files, succeeded);
+        }
+        let Self { dispatcher, front: Front { requests, .. }, files, .. } = self;
         let limit = Instant::now() + SETTLE_LIMIT;
         while !files.is_empty() {
             tokio::select! {
                 Some(done) = files.join_next() => {
-                    if let Ok(event) = done {
-                        drop(driver.handle(clock::now(), event));
+                    if let Ok(Done::Told(event)) = done {
+                        drop(dispatcher.handle(clock::now(), event));
                     }
                 }
-                Some(request) = requests.recv() => drop(driver.handle(clock::now(), Event::Rest(request))),
+                Some(request) = requests.recv() => drop(dispatcher.handle(clock::now(), Event::Rest(request))),
                 () = sleep_until(limit) => {
-                    tracing::warn!(limit = ?SETTLE_LIMIT, "files of checkpoints were not removed in time");
+                    tracing::warn!(limit = ?SETTLE_LIMIT, "the files of jobs were not in order in time");
                     files.abort_all();
                     break;
                 }
             }
         }
-        let cleaned = tokio::time::timeout_at(limit, checkpoints.clean_up());
-        let _ = answering(driver, requests, cleaned).await;
         let limit = Instant::now() + READER_LIMIT;
-        while driver.awaits_reader() {
+        while dispatcher.awaits_reader() {
             tokio::select! {
-                Some(request) = requests.recv() => drop(driver.handle(clock::now(), Event::Rest(request))),
+                Some(request) = requests.recv() => drop(dispatcher.handle(clock::now(), Event::Rest(request))),
                 () = sleep_until(limit) => break,
             }
         }
     }
 
-    /// Tells YARN how the job ended, until it has stored it. REST goes on answering meanwhile.
+    /// Tells YARN how the application ended, until it has stored it. REST goes on answering meanwhile.
     ///
     /// # Errors
     /// [`AmError`] when YARN could not be told.
     pub async fn finish(self, verdict: &Verdict) -> Result<(), AmError> {
-        let Self { mut driver, yarn, front: Front { mut executors, mut requests }, .. } = self;
+        let Self { mut dispatcher, yarn, front: Front { mut executors, mut requests }, .. } = self;
         tracing::info!(status = ?verdict.status, diagnostics = verdict.diagnostics, "application ends");
         let finish = async {
             let stopped = executors.shut_down("the application is over", STOP_LIMIT);
             tokio::join!(yarn.finish(verdict.status, &verdict.diagnostics, ""), stopped).0
         };
-        answering(&mut driver, &mut requests, finish).await
+        answering(&mut dispatcher, &mut requests, finish).await
     }
 }
 
-/// Waits for `work` and answers REST meanwhile. What else the driver would do is not done any more.
+/// Waits for `work` and answers REST meanwhile. What else the dispatcher would do is not done any more.
 async fn answering<T>(
-    driver: &mut JobDriver,
+    dispatcher: &mut Dispatcher,
     requests: &mut mpsc::Receiver<RestRequest>,
     work: impl Future<Output = T>,
 ) -> T {
@@ -317,7 +408,7 @@ async fn answering<T>(
     loop {
         tokio::select! {
             done = &mut work => return done,
-            Some(request) = requests.recv() => drop(driver.handle(clock::now(), Event::Rest(request))),
+            Some(request) = requests.recv() => drop(dispatcher.handle(clock::now(), Event::Rest(request))),
         }
     }
 }

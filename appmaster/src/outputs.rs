@@ -1,4 +1,4 @@
-//! The directories that a job writes, and its staging directory: claimed, committed, removed.
+//! The directories that a job writes, and the application's staging directory: claimed, committed, removed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

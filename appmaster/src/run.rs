@@ -1,4 +1,4 @@
-//! The application's life: set up, register, run the job, tell YARN how it ended, leave nothing behind.
+//! The application's life: set up, register, run its jobs, tell YARN how it ended, leave nothing behind.
 
 use std::time::Duration;
 
@@ -7,15 +7,14 @@ use flumen_hadoop::token::Credentials;
 use flumen_hadoop::yarn::{AmOptions, ApplicationMasterClient, FinalStatus, RegistrationRequest};
 use flumen_log::{Limits, Logging};
 use flumen_model::options::{deployment, yarn};
-use flumen_model::status::JobStatus;
 use flumen_wire::application::Application;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::timeout;
 
 use crate::environment::Environment;
 use crate::hadoop;
+use crate::job_files::{Admittance, Claimed};
 use crate::main_loop::{End, MainLoop};
-use crate::outputs::{Outputs, Staging};
+use crate::outputs::Staging;
 use crate::setup::{self, SetupError};
 use crate::text::{shortened, with_causes};
 
@@ -25,8 +24,6 @@ const LOG_FILE: &str = "jobmanager.log";
 const STAGING_LIMIT: Duration = Duration::from_secs(30);
 /// The same when a SIGKILL follows: YARN's default leaves 250 ms.
 const STAGING_LIMIT_TERMINATED: Duration = Duration::from_millis(200);
-/// Limit of removing what the job wrote.
-const ABANDON_LIMIT: Duration = Duration::from_secs(60);
 /// Longest diagnostics of an application that could not begin.
 const DIAGNOSTICS_CHARS_MAX: usize = 4000;
 
@@ -45,9 +42,13 @@ pub async fn run() -> anyhow::Result<()> {
     let credentials = Credentials::from_file(&environment.token_file)?;
     let files = setup::files(&application)?;
     let staging = setup::staging(&application, &files)?;
-    let submission = setup::submission(&application)?;
-    let outputs = setup::outputs(submission, &files);
-    let claimed = outputs.as_ref().ok().cloned();
+    let claimed = Claimed::default();
+    let admittance = Admittance {
+        files: files.clone(),
+        staging: application.staging.clone(),
+        epoch: environment.epoch(),
+        claimed: claimed.clone(),
+    };
 
     let work = async {
         let token = credentials.am_rm_token().context("YARN gave no token for its ResourceManager")?.clone();
@@ -55,14 +56,14 @@ pub async fn run() -> anyhow::Result<()> {
         let client = ApplicationMasterClient::new(addresses, token, AmOptions::default())?;
         let parts = async {
             reconfigure(&logging, &application)?;
-            Box::pin(setup::parts(&environment, &application, submission, &credentials, &files)).await
+            Box::pin(setup::parts(&environment, &application, &credentials, &files)).await
         };
-        match (parts.await, outputs) {
-            (Ok(parts), Ok(outputs)) => {
-                let main = Box::pin(MainLoop::begin(parts, &application, submission, client, outputs)).await?;
+        match parts.await {
+            Ok(parts) => {
+                let main = Box::pin(MainLoop::begin(parts, &application, client, admittance)).await?;
                 Box::pin(until_the_end(main, &staging)).await
             }
-            (Err(error), _) | (_, Err(error)) => Box::pin(refuse(&error, client, &staging)).await,
+            Err(error) => Box::pin(refuse(&error, client, &staging)).await,
         }
     };
     // The connection to the file system has to stand when a SIGTERM leaves no time to make it.
@@ -81,9 +82,7 @@ pub async fn run() -> anyhow::Result<()> {
                 return Ok(());
             }
             staging.remove(STAGING_LIMIT_TERMINATED).await;
-            if let Some(outputs) = claimed {
-                outputs.abandon().await;
-            }
+            claimed.abandon().await;
             Ok(())
         }
     }
@@ -104,15 +103,13 @@ fn reconfigure(logging: &Logging, application: &Application) -> Result<(), Setup
     Ok(logging.reconfigure(&conf.get(&deployment::LOG_LEVEL)?, limits)?)
 }
 
-/// Runs the job, and ends the application in its name.
+/// Runs the jobs to the application's end.
 async fn until_the_end(mut main: MainLoop, staging: &Staging) -> anyhow::Result<()> {
     match main.run().await {
-        End::Done { result, verdict } => {
-            let succeeded = result.status == JobStatus::Finished;
-            if !succeeded {
-                // Their workers must not write any more when the outputs are cleaned up.
+        End::Done { verdict, stop_first } => {
+            if stop_first {
+                // Workers must not write any more when the outputs are cleaned up.
                 main.stop_executors("the job is over").await;
-                abandon(&main.outputs()).await;
             }
             main.settle().await;
             main.finish(&verdict).await.context("YARN does not know how the application ended")?;
@@ -128,12 +125,6 @@ async fn until_the_end(mut main: MainLoop, staging: &Staging) -> anyhow::Result<
             main.stop_executors("the ResourceManager of YARN is lost").await;
             Err(anyhow::Error::new(error).context("the ResourceManager of YARN is lost"))
         }
-    }
-}
-
-async fn abandon(outputs: &Outputs) {
-    if timeout(ABANDON_LIMIT, outputs.abandon()).await.is_err() {
-        tracing::warn!(limit = ?ABANDON_LIMIT, "the job's outputs were not cleaned up in time");
     }
 }
 

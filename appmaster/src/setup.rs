@@ -2,29 +2,29 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::time::Duration;
 
-use flumen_checkpoint::CheckpointError;
 use flumen_fs::{FileSystems, FsError, FsOptions};
 use flumen_hadoop::token::Credentials;
 use flumen_hadoop::yarn::{LaunchContext, LaunchError, RegistrationRequest, Resource};
-use flumen_jobmaster::{Settings, Start};
+use flumen_jobmaster::Settings;
 use flumen_model::config::{BadConfiguration, Configuration};
 use flumen_model::options::{deployment, execution, memory, yarn};
-use flumen_wire::application::{APPLICATION_FILE, Application, JobSubmission, Purpose};
+use flumen_wire::application::{APPLICATION_FILE, Application, Purpose};
 use flumen_wire::control::PROTOCOL_VERSION;
 use flumen_wire::tls::{InternalTls, SECURITY_FILE, SecurityError};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::checkpoints::Checkpoints;
-use crate::client_watch::ClientWatch;
 use crate::clock;
+use crate::dispatcher::ArchiveLimits;
 use crate::environment::Environment;
 use crate::executors::ExecutorServer;
-use crate::outputs::{Outputs, Staging};
+use crate::outputs::Staging;
 use crate::ports::{self, BindError, Ports};
 use crate::resource::launch::{self, TaskExecutor};
 use crate::resource::manager::Profile;
+use crate::resource::slots::Reserve;
 use crate::resource::yarn::Intervals;
 use crate::rest::{self, RestOptions, RestRequest, RestState};
 
@@ -57,11 +57,8 @@ pub enum SetupError {
     /// A path is none, or its file system is not known.
     #[error(transparent)]
     Files(#[from] FsError),
-    /// What the job is to start from can't be used.
-    #[error("the job can't start from its checkpoint or savepoint")]
-    Checkpoint(#[from] CheckpointError),
     /// It is for something that this version does not do.
-    #[error("this ApplicationMaster runs applications of one job only")]
+    #[error("this ApplicationMaster does not run a program to ask it for its job")]
     Purpose,
     /// The log can't be kept as configured.
     #[error(transparent)]
@@ -85,14 +82,8 @@ pub struct Parts {
     pub profile: Profile,
     /// How often to speak to YARN.
     pub intervals: Intervals,
-    /// The JobMaster's options.
-    pub settings: Settings,
-    /// What the job starts from.
-    pub start: Start,
-    /// Its checkpoints.
-    pub checkpoints: Checkpoints,
-    /// Watches over the attached client.
-    pub watch: ClientWatch,
+    /// How much of jobs that are over is kept.
+    pub archive: ArchiveLimits,
 }
 
 /// Reads the staged description from the working directory.
@@ -106,17 +97,6 @@ pub fn application() -> Result<Application, SetupError> {
         return Err(SetupError::Version(application.protocol));
     }
     Ok(application)
-}
-
-/// The application's job.
-///
-/// # Errors
-/// [`SetupError::Purpose`].
-pub fn submission(application: &Application) -> Result<&JobSubmission, SetupError> {
-    match &application.purpose {
-        Purpose::Job(submission) => Ok(submission),
-        Purpose::Session | Purpose::Program(_) => Err(SetupError::Purpose),
-    }
 }
 
 /// The file systems as the application's user sees them.
@@ -141,14 +121,6 @@ pub fn staging(application: &Application, files: &FileSystems) -> Result<Staging
     Ok(Staging::new(files.clone(), &application.staging)?)
 }
 
-/// What the job writes.
-///
-/// # Errors
-/// [`SetupError`].
-pub fn outputs(submission: &JobSubmission, files: &FileSystems) -> Result<Outputs, SetupError> {
-    Ok(Outputs::new(files.clone(), &submission.graph.outputs, submission.job)?)
-}
-
 /// Binds the ports and reads all options. Nothing is told to YARN yet.
 ///
 /// # Errors
@@ -156,15 +128,18 @@ pub fn outputs(submission: &JobSubmission, files: &FileSystems) -> Result<Output
 pub async fn parts(
     environment: &Environment,
     application: &Application,
-    submission: &JobSubmission,
     credentials: &Credentials,
     files: &FileSystems,
 ) -> Result<Parts, SetupError> {
     let conf = &application.configuration;
-    let mut settings = Settings::read(&submission.configuration, &submission.graph)?;
-    let (checkpoints, start) =
-        Checkpoints::begin(files, application, submission, environment.epoch(), &mut settings.checkpoints).await?;
-    let profile = profile(conf, &application.user)?;
+    match &application.purpose {
+        // The job's options are read again when it begins; what is wrong with them ends the application before it costs more.
+        Purpose::Job(submission) => drop(Settings::read(&submission.configuration, &submission.graph)?),
+        Purpose::Session => {}
+        Purpose::Program(_) => return Err(SetupError::Purpose),
+    }
+    let profile = profile(conf, &application.user, matches!(application.purpose, Purpose::Session))?;
+    let archive = ArchiveLimits::read(conf)?;
     let intervals = Intervals {
         awaiting: conf.get(&yarn::CONTAINER_REQUEST_HEARTBEAT)?,
         idle: conf.get(&yarn::HEARTBEAT_INTERVAL)?,
@@ -185,12 +160,8 @@ pub async fn parts(
         tls: conf.get(&deployment::INTERNAL_SSL)?,
     };
     let context = launch::context(application, &executor, credentials)?;
-    let watch = match submission.client_heartbeat {
-        true => ClientWatch::until(clock::timestamp().after(conf.get(&deployment::CLIENT_HEARTBEAT_TIMEOUT)?)),
-        false => ClientWatch::off(),
-    };
     tracing::info!(jobmanager = executor.jobmanager, rest = registration.tracking_url, "listening");
-    Ok(Parts { executors, requests, registration, context, profile, intervals, settings, start, checkpoints, watch })
+    Ok(Parts { executors, requests, registration, context, profile, intervals, archive })
 }
 
 /// `host:port`, with brackets around an address of IPv6.
@@ -253,7 +224,7 @@ fn ports_of(key: &str, text: Option<String>) -> Result<Ports, BadConfiguration> 
 }
 
 /// What containers to ask for, from the options.
-fn profile(conf: &Configuration, user: &str) -> Result<Profile, BadConfiguration> {
+fn profile(conf: &Configuration, user: &str, session: bool) -> Result<Profile, BadConfiguration> {
     let slots: u32 = conf.get(&deployment::TASK_SLOTS)?;
     let slots = NonZeroU32::new(slots).ok_or_else(|| BadConfiguration::Value {
         key: deployment::TASK_SLOTS.key.to_owned(),
@@ -271,6 +242,7 @@ fn profile(conf: &Configuration, user: &str) -> Result<Profile, BadConfiguration
     Ok(Profile {
         container: Resource::new(conf.get(&memory::TASKMANAGER_PROCESS)?.mib_rounded_up(), vcores),
         slots,
+        reserve: reserve(conf, session)?,
         node_label: label,
         failures_per_minute_max: conf.get(&yarn::START_WORKER_MAX_FAILURES)?,
         registration_timeout: conf.get(&yarn::REGISTRATION_TIMEOUT)?,
@@ -283,6 +255,24 @@ fn profile(conf: &Configuration, user: &str) -> Result<Profile, BadConfiguration
     })
 }
 
+fn reserve(conf: &Configuration, session: bool) -> Result<Reserve, BadConfiguration> {
+    let (slots_min, slots_max) = (conf.get(&deployment::SLOTS_MIN)?, conf.get(&deployment::SLOTS_MAX)?);
+    if slots_min > slots_max {
+        return Err(BadConfiguration::Value {
+            key: deployment::SLOTS_MIN.key.to_owned(),
+            value: slots_min.to_string(),
+            expected: format!("at most {}, which is {slots_max}", deployment::SLOTS_MAX.key),
+        });
+    }
+    Ok(Reserve {
+        standing: session,
+        slots_min,
+        slots_max,
+        spares: conf.get(&deployment::REDUNDANT_TASKMANAGERS)?,
+        idle_timeout: if session { conf.get(&deployment::TASKMANAGER_TIMEOUT)? } else { Duration::ZERO },
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,21 +280,36 @@ mod tests {
     #[test]
     fn the_profile_follows_the_options() {
         let mut conf = Configuration::new();
-        let default = profile(&conf, "alice").unwrap();
+        let default = profile(&conf, "alice", false).unwrap();
         assert_eq!((default.container, default.slots.get()), (Resource::new(1024, 1), 1));
         assert_eq!(default.appmaster, Resource::new(256, 1));
         conf.put(&deployment::TASK_SLOTS, 3);
         conf.put(&memory::TASKMANAGER_PROCESS, "1000000 kb");
         conf.put(&yarn::NODE_LABEL, "fast");
-        let three = profile(&conf, "alice").unwrap();
+        let three = profile(&conf, "alice", false).unwrap();
         assert_eq!(three.container, Resource::new(977, 3));
         assert_eq!(three.node_label.as_deref(), Some("fast"));
         conf.put(&yarn::CONTAINER_VCORES, 2);
         conf.put(&yarn::TASKMANAGER_NODE_LABEL, "faster");
-        let labelled = profile(&conf, "alice").unwrap();
+        let labelled = profile(&conf, "alice", false).unwrap();
         assert_eq!((labelled.container.vcores, labelled.node_label.as_deref()), (2, Some("faster")));
         conf.put(&deployment::TASK_SLOTS, 0);
-        assert!(profile(&conf, "alice").unwrap_err().to_string().contains("taskmanager.numberOfTaskSlots"));
+        assert!(profile(&conf, "alice", false).unwrap_err().to_string().contains("taskmanager.numberOfTaskSlots"));
+    }
+
+    #[test]
+    fn only_a_session_keeps_idle_executors() {
+        let mut conf = Configuration::new();
+        assert_eq!(profile(&conf, "alice", false).unwrap().reserve, Reserve::none());
+        let session = profile(&conf, "alice", true).unwrap().reserve;
+        assert_eq!((session.standing, session.idle_timeout), (true, Duration::from_secs(30)));
+        conf.put(&deployment::SLOTS_MAX, 3);
+        conf.put(&deployment::REDUNDANT_TASKMANAGERS, 2);
+        let limited = profile(&conf, "alice", false).unwrap().reserve;
+        assert_eq!((limited.slots_max, limited.spares), (3, 2));
+        conf.put(&deployment::SLOTS_MIN, 4);
+        let error = profile(&conf, "alice", true).unwrap_err().to_string();
+        assert!(error.contains("slotmanager.number-of-slots.min"), "{error}");
     }
 
     #[test]

@@ -35,7 +35,8 @@ impl fmt::Display for Timestamp {
 /// A fact that concerns a job.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A TaskExecutor offers slots to this job. One that comes back after a loss is new: its former workers are gone.
+    /// A TaskExecutor offers slots to this job. One that comes back after a loss is new: its former workers are gone. Of one
+    /// that is there only a greater number of slots is news: the job may use more of them from now on.
     ExecutorRegistered {
         /// Its name.
         id: ExecutorId,

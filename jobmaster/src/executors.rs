@@ -30,18 +30,26 @@ pub(crate) struct Executor {
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) instance: u32,
+    /// Slots that the job had on its executor when it was started: its memory is that of so many.
+    pub(crate) slots: u32,
     /// Set when it is ready.
     pub(crate) address: Option<WorkerAddress>,
 }
 
 impl Executors {
-    /// Adds a TaskExecutor; false when it is there already.
+    /// Adds a TaskExecutor, or slots to it; false when that changes nothing.
     pub(crate) fn register(&mut self, id: ExecutorId, slots: u32, host: String) -> bool {
-        if self.get(&id).is_some() {
-            return false;
+        match self.get_mut(&id) {
+            Some(known) => {
+                let more = slots > known.slots;
+                known.slots = known.slots.max(slots);
+                more
+            }
+            None => {
+                self.registered.push(Executor { id, slots, host, worker: None });
+                true
+            }
         }
-        self.registered.push(Executor { id, slots, host, worker: None });
-        true
     }
 
     /// Forgets a TaskExecutor and its worker; false when it is not known.
@@ -49,6 +57,12 @@ impl Executors {
         let before = self.registered.len();
         self.registered.retain(|executor| executor.id != *id);
         self.registered.len() < before
+    }
+
+    /// Whether an executor has more slots for the job than when its worker was started.
+    pub(crate) fn has_outgrown_worker(&self, id: &ExecutorId) -> bool {
+        let executor = self.get(id);
+        executor.is_some_and(|executor| executor.worker.as_ref().is_some_and(|worker| worker.slots < executor.slots))
     }
 
     pub(crate) fn get(&self, id: &ExecutorId) -> Option<&Executor> {
@@ -81,13 +95,15 @@ impl Executors {
     /// Notes a new worker on an executor that has none, and gives its number; `None` when the executor is not known or
     /// has a worker.
     pub(crate) fn start_worker(&mut self, id: &ExecutorId) -> Option<u32> {
-        if self.get(id)?.worker.is_some() {
+        let executor = self.get(id)?;
+        if executor.worker.is_some() {
             return None;
         }
+        let slots = executor.slots;
         let last = self.instances.entry(id.clone()).or_insert(0);
         *last += 1;
         let instance = *last;
-        self.get_mut(id)?.worker = Some(Worker { instance, address: None });
+        self.get_mut(id)?.worker = Some(Worker { instance, slots, address: None });
         Some(instance)
     }
 
@@ -117,7 +133,7 @@ mod tests {
         let mut executors = Executors::default();
         assert_eq!(executors.start_worker(&id), None);
         assert!(executors.register(id.clone(), 1, "h".into()));
-        assert!(!executors.register(id.clone(), 9, "h".into()));
+        assert!(!executors.register(id.clone(), 1, "h".into()));
         assert_eq!(executors.start_worker(&id), Some(1));
         assert_eq!(executors.start_worker(&id), None);
         assert_eq!(executors.drop_worker(&id), Some(1));
@@ -128,5 +144,21 @@ mod tests {
         assert_eq!(executors.start_worker(&id), Some(3));
         assert!(executors.instance_mut(&id, 2).is_none());
         assert!(executors.instance_mut(&id, 3).is_some());
+    }
+
+    #[test]
+    fn slots_are_added_and_never_taken_away() {
+        let id = ExecutorId("a".into());
+        let mut executors = Executors::default();
+        executors.register(id.clone(), 1, "h".into());
+        executors.start_worker(&id);
+        assert!(!executors.has_outgrown_worker(&id));
+        assert!(executors.register(id.clone(), 3, "h".into()));
+        assert!(!executors.register(id.clone(), 2, "h".into()));
+        assert_eq!(executors.slots(), 3);
+        assert!(executors.has_outgrown_worker(&id));
+        executors.drop_worker(&id);
+        executors.start_worker(&id);
+        assert!(!executors.has_outgrown_worker(&id));
     }
 }

@@ -90,6 +90,21 @@ fn after_the_loss_of_an_executor_the_job_waits_for_another_and_the_rest_stays_in
 }
 
 #[test]
+fn an_executor_that_has_more_slots_gets_a_larger_worker_and_takes_the_lost_ones_place() {
+    let mut world = running(&[]);
+    world.lose("a");
+    world.deliver();
+    world.tick();
+    world.deliver();
+    assert_eq!(starts(&world.register("b", 3)), [""; 0], "not enough yet");
+    let actions = world.register("b", 4);
+    assert_eq!((stops(&actions), starts(&actions)), (vec!["b/1".to_owned()], vec!["b/2".to_owned()]));
+    world.deliver();
+    assert_eq!(world.status(), JobStatus::Running);
+    assert_eq!(world.deployment("b").placement[0].worker_of, [0, 0, 0, 0]);
+}
+
+#[test]
 fn an_executor_that_comes_back_under_its_name_gets_a_new_worker() {
     let mut world = running(&[]);
     world.lose("a");

@@ -8,7 +8,7 @@ use flumen_hadoop::yarn::exit_code;
 use crate::text::shortened;
 
 /// The time in which `resourcemanager.start-worker.max-failure-rate` counts.
-const WINDOW: Duration = Duration::from_secs(60);
+pub const WINDOW: Duration = Duration::from_secs(60);
 /// Causes that are kept for the final message: enough to see whether they are all the same.
 const CAUSES_MAX: usize = 3;
 /// Longest piece of YARN's diagnostics that is shown.
@@ -27,7 +27,7 @@ pub struct FailureRate {
 pub enum Verdict {
     /// Ask for another one.
     Retry,
-    /// End the application, for this reason.
+    /// Ask for no more, for this reason.
     GiveUp(String),
 }
 

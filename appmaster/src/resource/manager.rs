@@ -1,4 +1,4 @@
-//! The ResourceManager of one job: turns declared slots into containers with registered TaskExecutors. Pure: facts with
+//! The ResourceManager: turns the slots that jobs declare into containers with registered TaskExecutors. Pure: facts with
 //! their time in, actions out; the time-outs are facts, too ([`ResourceManager::next_timer`]).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ const CAUSE_WAIT: Duration = Duration::from_millis(700);
 /// Priority of the asks for TaskExecutors' containers; Flink's.
 const PRIORITY: i32 = 1;
 
-/// Most containers of one job: far beyond any real one, and few enough for one heartbeat to name them all.
+/// Most containers of one application: far beyond any real one, and few enough for one heartbeat to name them all.
 const CONTAINERS_MAX: u32 = 20_000;
 
 #[derive(Debug)]
@@ -41,7 +41,10 @@ pub struct ResourceManager {
     profile: Profile,
     maximum: Resource,
     queue: String,
+    /// Slots of all jobs.
     slots: u32,
+    /// Slots of the largest job that waits for some.
+    largest: u32,
     next_wish: i64,
     wishes: BTreeSet<WishId>,
     containers: BTreeMap<ContainerId, Owned>,
@@ -50,13 +53,16 @@ pub struct ResourceManager {
     failures: FailureRate,
     /// Since when no wish has been answered; `None` while none is open or the cluster was inspected for it.
     unanswered_since: Option<Instant>,
-    /// The cluster has held the job once, or can't be judged because YARN was restarted: nodes may be missing for a while,
-    /// and the job's own patience (`slot.request.timeout`) decides.
-    fit_is_settled: bool,
-    /// Why the cluster can't hold the job. Believed once the ResourceManager that said so still knows this attempt: one
-    /// that has just been restarted knows only some of its nodes.
-    misfit: Option<String>,
-    given_up: bool,
+    /// The cluster has held a job of that size once, or can't be judged because YARN was restarted: nodes may be missing
+    /// for a while, and the job's own patience (`slot.request.timeout`) decides.
+    fits: u32,
+    /// Why the cluster can't hold a job of that size. Believed once the ResourceManager that said so still knows this
+    /// attempt: one that has just been restarted knows only some of its nodes.
+    misfit: Option<(u32, String)>,
+    /// After too many failed containers nothing is asked for before then but what jobs need.
+    reserve_from: Option<Instant>,
+    /// Jobs are being given up in this step: planning waits for what they then declare.
+    giving_up: bool,
 }
 
 impl ResourceManager {
@@ -68,15 +74,17 @@ impl ResourceManager {
             maximum,
             queue,
             slots: 0,
+            largest: 0,
             next_wish: 0,
             wishes: BTreeSet::new(),
             containers: BTreeMap::new(),
             lost: BTreeMap::new(),
             failures,
             unanswered_since: None,
-            fit_is_settled: false,
+            fits: 0,
             misfit: None,
-            given_up: false,
+            reserve_from: None,
+            giving_up: false,
         }
     }
 
@@ -103,17 +111,33 @@ impl ResourceManager {
             .map(|owned| owned.since + self.profile.registration_timeout)
             .chain(self.lost.values().map(|(until, _)| *until))
             .chain(self.unanswered_since.map(|since| since + self.profile.fit_grace))
+            .chain(self.reserve_from)
+            .chain(self.next_idle())
             .min()
+    }
+
+    /// When the next TaskExecutor has been idle long enough to go.
+    fn next_idle(&self) -> Option<Instant> {
+        if self.containers.len() <= self.wanted() as usize {
+            return None;
+        }
+        let idle = self.containers.values().filter(|owned| owned.stage == Stage::Registered { busy: false });
+        idle.map(|owned| owned.since + self.profile.reserve.idle_timeout).min()
+    }
+
+    fn wanted(&self) -> u32 {
+        let reserve = &self.profile.reserve;
+        reserve.containers(self.slots, self.profile.slots, self.reserve_from.is_some()).min(CONTAINERS_MAX)
     }
 
     /// Takes a fact in and says what to do about it.
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Declared { slots } => self.declared(slots, &mut actions),
+            Event::Declared { slots, largest } => self.declared(slots, largest, &mut actions),
             Event::Answered => {
-                if let Some(reason) = self.misfit.take().filter(|_| !self.fit_is_settled) {
-                    self.give_up(reason, &mut actions);
+                if let Some((needing, reason)) = self.misfit.take().filter(|(slots, _)| *slots > self.fits) {
+                    self.give_up(needing, reason, &mut actions);
                 }
             }
             Event::Allocated(containers) => self.allocated(now, containers),
@@ -127,7 +151,9 @@ impl ResourceManager {
             Event::AskRefused(text) => {
                 // Which of the asks was bad is not told, and they are all alike.
                 self.wishes.clear();
+                self.reserve_from = Some(now + failures::WINDOW);
                 self.give_up(
+                    0,
                     format!("YARN refuses the containers of {}: {text}", self.profile.container),
                     &mut actions,
                 );
@@ -148,24 +174,35 @@ impl ResourceManager {
             Event::Tick => {}
         }
         self.timers(now, &mut actions);
-        self.plan(now, &mut actions);
+        if !std::mem::take(&mut self.giving_up) {
+            self.plan(now, &mut actions);
+        }
         actions
     }
 
-    fn declared(&mut self, slots: u32, actions: &mut Vec<Action>) {
-        self.slots = slots;
-        if slots == 0 {
+    fn declared(&mut self, slots: u32, largest: u32, actions: &mut Vec<Action>) {
+        (self.slots, self.largest) = (slots, largest);
+        if largest == 0 {
             return;
         }
-        let containers = slots::containers_for(slots, self.profile.slots);
+        let Profile { slots: per_executor, ref reserve, .. } = self.profile;
+        let possible = reserve.slots_possible(per_executor);
+        let containers = slots::containers_for(largest, per_executor);
         if let Some(reason) = fit::one_container(&self.profile.container, &self.maximum) {
-            self.give_up(reason, actions);
+            self.give_up(0, reason, actions);
+        } else if largest > possible {
+            let reason = format!(
+                "the job needs {largest} slots, and there may be {possible} at most (slotmanager.number-of-slots.max is \
+                 {}): lower the parallelism or raise the limit",
+                reserve.slots_max
+            );
+            self.give_up(possible + 1, reason, actions);
         } else if containers > CONTAINERS_MAX {
             let reason = format!(
-                "the job needs {slots} slots in {containers} containers, more than the {CONTAINERS_MAX} that one application \
-                 may have: lower the parallelism or raise taskmanager.numberOfTaskSlots"
+                "the job needs {largest} slots in {containers} containers, more than the {CONTAINERS_MAX} that one \
+                 application may have: lower the parallelism or raise taskmanager.numberOfTaskSlots"
             );
-            self.give_up(reason, actions);
+            self.give_up(largest, reason, actions);
         }
     }
 
@@ -197,7 +234,7 @@ impl ResourceManager {
     }
 
     fn reregistered(&mut self, actions: &mut Vec<Action>) {
-        self.fit_is_settled = true;
+        self.fits = self.fits.max(self.largest);
         let void: Vec<ContainerId> = self
             .containers
             .iter()
@@ -210,7 +247,7 @@ impl ResourceManager {
         }
     }
 
-    /// What an earlier attempt left is of no use: the job starts from its beginning, with executors of this leader.
+    /// What an earlier attempt left is of no use: jobs start anew, with executors of this leader.
     fn found_again(&self, containers: &[Container], actions: &mut Vec<Action>) {
         let strangers =
             containers.iter().filter(|c| !self.containers.contains_key(&c.id) && !self.lost.contains_key(&c.id));
@@ -249,7 +286,8 @@ impl ResourceManager {
         }
         tracing::warn!(container = %container.id, node = %container.node, why, "container failed before its TaskExecutor registered");
         if let Verdict::GiveUp(reason) = self.failures.record(now, cause) {
-            self.give_up(reason, actions);
+            self.reserve_from = Some(now + failures::WINDOW);
+            self.give_up(0, reason, actions);
         }
     }
 
@@ -258,11 +296,12 @@ impl ResourceManager {
         let Some(cluster) = cluster.filter(|cluster| !cluster.nodes.is_empty()) else { return };
         let demand = Demand {
             container: self.profile.container.clone(),
-            containers: slots::containers_for(self.slots, self.profile.slots),
+            containers: slots::containers_for(self.largest, self.profile.slots),
             appmaster: self.profile.appmaster.clone(),
             queue: self.queue.clone(),
         };
-        self.misfit = fit::all_containers(&demand, cluster);
+        // Jobs that have their slots may end: each is compared with an empty cluster.
+        self.misfit = fit::all_containers(&demand, cluster).map(|reason| (self.largest, reason));
     }
 
     fn timers(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -289,9 +328,10 @@ impl ResourceManager {
                 self.failed_start(now, &owned.container, &why, actions);
             }
         }
-        if self.fit_is_settled {
+        if self.largest <= self.fits {
             self.unanswered_since = None;
         }
+        self.reserve_from = self.reserve_from.filter(|from| *from > now);
         if self.unanswered_since.is_some_and(|since| since + self.profile.fit_grace <= now) {
             self.unanswered_since = None;
             actions.push(Action::InspectCluster);
@@ -299,11 +339,15 @@ impl ResourceManager {
     }
 
     fn plan(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let idle_timeout = self.profile.reserve.idle_timeout;
+        let stage = |owned: &Owned| match owned.stage {
+            Stage::Registered { busy: false } => Stage::Registered { busy: owned.since + idle_timeout > now },
+            stage => stage,
+        };
         let snapshot = Snapshot {
-            slots: if self.given_up { 0 } else { self.slots },
-            slots_per_executor: self.profile.slots,
+            wanted: self.wanted(),
             wishes: self.wishes.iter().copied().collect(),
-            containers: self.containers.iter().map(|(id, owned)| (*id, owned.stage)).collect(),
+            containers: self.containers.iter().map(|(id, owned)| (*id, stage(owned))).collect(),
         };
         let plan = slots::plan(&snapshot);
         for wish in plan.withdraw {
@@ -330,7 +374,9 @@ impl ResourceManager {
         }
         if self.wishes.is_empty() {
             self.unanswered_since = None;
-            self.fit_is_settled |= !self.containers.is_empty();
+            if !self.containers.is_empty() {
+                self.fits = self.fits.max(self.largest);
+            }
         }
     }
 
@@ -344,10 +390,9 @@ impl ResourceManager {
         }
     }
 
-    fn give_up(&mut self, reason: String, actions: &mut Vec<Action>) {
-        if !std::mem::replace(&mut self.given_up, true) {
-            actions.push(Action::GiveUp(Failure::new(Blame::Outside, reason)));
-        }
+    fn give_up(&mut self, needing: u32, reason: String, actions: &mut Vec<Action>) {
+        self.giving_up = true;
+        actions.push(Action::GiveUp { needing, failure: Failure::new(Blame::Outside, reason) });
     }
 }
 

@@ -1,12 +1,12 @@
 //! How many containers are wanted, and which are too many. Pure: a snapshot in, a plan out.
 //!
 //! Invariants, held by the tests below:
-//! * containers and open wishes together are exactly as many as the declared slots need, unless busy containers alone
-//!   are more;
+//! * containers and open wishes together are exactly as many as are wanted, unless busy containers alone are more;
 //! * a busy container is never given back;
 //! * a plan that was carried out leaves nothing to plan.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use flumen_hadoop::yarn::ContainerId;
 
@@ -31,7 +31,7 @@ pub enum Stage {
     Starting,
     /// Its TaskExecutor has registered.
     Registered {
-        /// True while a worker runs there.
+        /// True while a job has slots there. In a [`Snapshot`] also while it is kept for the next job.
         busy: bool,
     },
 }
@@ -39,10 +39,8 @@ pub enum Stage {
 /// All that the decision depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Slots that the job declared.
-    pub slots: u32,
-    /// Slots of each TaskExecutor.
-    pub slots_per_executor: NonZeroU32,
+    /// Containers that are wanted altogether.
+    pub wanted: u32,
     /// Wishes that YARN has not answered, in ascending order.
     pub wishes: Vec<WishId>,
     /// Containers that are ours and alive as far as is known.
@@ -67,10 +65,49 @@ pub fn containers_for(slots: u32, slots_per_executor: NonZeroU32) -> u32 {
     slots.div_ceil(slots_per_executor.get())
 }
 
+/// TaskExecutors beyond those that jobs need at the moment, and the most that there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reserve {
+    /// Whether they are there without any job, too: in a session.
+    pub standing: bool,
+    /// `slotmanager.number-of-slots.min`.
+    pub slots_min: u32,
+    /// `slotmanager.number-of-slots.max`.
+    pub slots_max: u32,
+    /// `slotmanager.redundant-taskmanager-num`: TaskExecutors that replace lost ones at once.
+    pub spares: u32,
+    /// `resourcemanager.taskmanager-timeout`: how long one that no job uses is kept.
+    pub idle_timeout: Duration,
+}
+
+impl Reserve {
+    /// That of an application of one job, without limits: TaskExecutors go as soon as they are not needed.
+    pub fn none() -> Self {
+        let idle_timeout = Duration::ZERO;
+        Self { standing: false, slots_min: 0, slots_max: u32::MAX, spares: 0, idle_timeout }
+    }
+
+    /// The most slots that there can be.
+    pub fn slots_possible(&self, per_executor: NonZeroU32) -> u32 {
+        self.slots_max - self.slots_max % per_executor
+    }
+
+    /// Containers that are wanted when the jobs need that many slots: never more than allowed, and `spared` no reserve
+    /// beyond what jobs need.
+    pub fn containers(&self, slots: u32, per_executor: NonZeroU32, spared: bool) -> u32 {
+        let most = self.slots_max / per_executor;
+        let of_jobs = containers_for(slots, per_executor);
+        if spared || (slots == 0 && !self.standing) {
+            return of_jobs.min(most);
+        }
+        of_jobs.saturating_add(self.spares).max(containers_for(self.slots_min, per_executor)).min(most)
+    }
+}
+
 /// Compares what is needed with what is there or asked for. What is too much goes in the order of what it has cost so
 /// far: wishes (newest first), then containers, those furthest from working first.
 pub fn plan(now: &Snapshot) -> Plan {
-    let needed = containers_for(now.slots, now.slots_per_executor) as usize;
+    let needed = now.wanted as usize;
     let have = now.containers.len() + now.wishes.len();
     let mut surplus = have.saturating_sub(needed);
 
@@ -107,8 +144,7 @@ mod tests {
 
     fn snapshot(slots: u32, per: u32, wishes: &[i64], stages: &[Stage]) -> Snapshot {
         Snapshot {
-            slots,
-            slots_per_executor: NonZeroU32::new(per).unwrap(),
+            wanted: containers_for(slots, NonZeroU32::new(per).unwrap()),
             wishes: wishes.iter().copied().map(WishId).collect(),
             containers: (2..).map(id).zip(stages.iter().copied()).collect(),
         }
@@ -142,6 +178,23 @@ mod tests {
             };
             assert_eq!(plan(&now), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn a_reserve_is_kept_within_the_limits() {
+        let two = NonZeroU32::new(2).unwrap();
+        let session = Reserve { standing: true, slots_min: 3, slots_max: 9, spares: 1, ..Reserve::none() };
+        let per_job = Reserve { standing: false, ..session };
+        // slots of jobs, containers of a session, of a per-job application, while the reserve is spared
+        for (slots, of_session, of_job, spared) in
+            [(0, 2, 0, 0), (1, 2, 2, 1), (3, 3, 3, 2), (4, 3, 3, 2), (7, 4, 4, 4), (100, 4, 4, 4)]
+        {
+            assert_eq!(session.containers(slots, two, false), of_session, "{slots}");
+            assert_eq!(per_job.containers(slots, two, false), of_job, "{slots}");
+            assert_eq!(session.containers(slots, two, true), spared, "{slots}");
+        }
+        assert_eq!(session.slots_possible(two), 8);
+        assert_eq!(Reserve::none().containers(u32::MAX, NonZeroU32::MIN, false), u32::MAX);
     }
 
     fn stage() -> impl Strategy<Value = Stage> {

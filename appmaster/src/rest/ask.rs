@@ -1,25 +1,47 @@
 //! Asks the main loop, with a limit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_jobmaster::{CheckpointStatistics, JobDetails, Timestamp};
 use flumen_model::ids::JobId;
+use flumen_wire::application::JobSubmission;
 use tokio::sync::oneshot;
 
 use super::error::RestError;
-use super::{CancelReply, ExecutorView, RestRequest, RestState, SnapshotOrder, TriggerReply};
-use crate::job::{OperationKind, OperationState, TriggerId};
+use super::{CancelReply, ExecutorView, RestRequest, RestState, SnapshotOrder, SubmitReply, TriggerReply};
+use crate::dispatcher::{OperationKind, OperationState, TriggerId};
 
 /// The main loop answers from memory: when it takes longer it is in trouble, and a client is better told so than kept.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// A job is accepted once its outputs are claimed on a file system that may be failing over meanwhile. Who is sent away
+/// may submit the same job again and waits on.
+const ADMISSION_WITHIN: Duration = Duration::from_secs(60);
+
 impl RestState {
-    pub(super) async fn jobs(&self) -> Result<Vec<JobDetails>, RestError> {
+    pub(super) async fn jobs(&self) -> Result<Vec<Arc<JobDetails>>, RestError> {
         self.ask(|reply| RestRequest::Jobs { reply }).await
     }
 
-    pub(super) async fn job(&self, id: JobId) -> Result<JobDetails, RestError> {
-        self.jobs().await?.into_iter().find(|job| job.job == id).ok_or(RestError::NoJob(id))
+    pub(super) async fn job(&self, id: JobId) -> Result<Arc<JobDetails>, RestError> {
+        self.ask(|reply| RestRequest::Job { job: id, reply }).await?.ok_or(RestError::NoJob(id))
+    }
+
+    /// Has a job run.
+    pub(super) async fn submit(&self, submission: Box<JobSubmission>) -> Result<(), RestError> {
+        let ask = self.ask_within(ADMISSION_WITHIN, |reply| RestRequest::Submit { submission, reply });
+        match ask.await? {
+            SubmitReply::Accepted => Ok(()),
+            SubmitReply::Refused(reason) => Err(RestError::Refused(reason)),
+            SubmitReply::OtherJob => Err(RestError::OneJobOnly),
+            SubmitReply::Ending => Err(RestError::Ending),
+        }
+    }
+
+    /// Ends the cluster.
+    pub(super) async fn shut_down(&self) -> Result<(), RestError> {
+        self.ask(|reply| RestRequest::Shutdown { reply }).await
     }
 
     pub(super) async fn executors(&self) -> Result<Vec<ExecutorView>, RestError> {
@@ -53,13 +75,18 @@ impl RestState {
         triggered(self.ask(|reply| RestRequest::Dispose { trigger, path, reply }).await?, JobId(0))
     }
 
-    pub(super) async fn operation(&self, trigger: TriggerId, kind: OperationKind) -> Result<OperationState, RestError> {
+    pub(super) async fn operation(
+        &self,
+        job: Option<JobId>,
+        trigger: TriggerId,
+        kind: OperationKind,
+    ) -> Result<OperationState, RestError> {
         let what = match kind {
             OperationKind::Checkpoint => "checkpoint operation",
             OperationKind::Savepoint => "savepoint operation",
             OperationKind::Disposal => "savepoint disposal",
         };
-        let state = self.ask(|reply| RestRequest::Operation { trigger, kind, reply }).await?;
+        let state = self.ask(|reply| RestRequest::Operation { job, trigger, kind, reply }).await?;
         state.ok_or(RestError::NoOperation { what, trigger })
     }
 
@@ -73,12 +100,20 @@ impl RestState {
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> RestRequest) -> Result<T, RestError> {
+        self.ask_within(ANSWER_WITHIN, request).await
+    }
+
+    async fn ask_within<T>(
+        &self,
+        limit: Duration,
+        request: impl FnOnce(oneshot::Sender<T>) -> RestRequest,
+    ) -> Result<T, RestError> {
         let (reply, answer) = oneshot::channel();
         let exchange = async {
             self.requests.send(request(reply)).await.map_err(|_| RestError::Ending)?;
             answer.await.map_err(|_| RestError::Ending)
         };
-        tokio::time::timeout(ANSWER_WITHIN, exchange).await.unwrap_or(Err(RestError::Busy))
+        tokio::time::timeout(limit, exchange).await.unwrap_or(Err(RestError::Busy))
     }
 }
 
@@ -87,6 +122,7 @@ fn triggered(reply: TriggerReply, job: JobId) -> Result<(), RestError> {
         TriggerReply::Accepted => Ok(()),
         TriggerReply::UnknownJob => Err(RestError::NoJob(job)),
         TriggerReply::AlreadyOver(status) => Err(RestError::JobOver(status)),
+        TriggerReply::NotBegun => Err(RestError::NotBegun),
         TriggerReply::NoDirectory => Err(RestError::NoSavepointDirectory),
         TriggerReply::TooMany => Err(RestError::TooManyOperations),
     }

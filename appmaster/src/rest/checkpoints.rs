@@ -17,7 +17,7 @@ use super::json::operation::Operation;
 use super::params::{CheckpointParam, JobParam, JsonBody, TriggerParam, VertexParam};
 use super::routes::Answer;
 use super::{RestState, SnapshotOrder};
-use crate::job::{OperationKind, TriggerId};
+use crate::dispatcher::{OperationKind, TriggerId};
 
 /// The routes.
 pub(super) fn api() -> Router<RestState> {
@@ -180,7 +180,7 @@ async fn checkpoint_operation(
     TriggerParam(trigger): TriggerParam,
 ) -> Answer<Operation> {
     state.job(job).await?;
-    Ok(Json(Operation::checkpoint(state.operation(trigger, OperationKind::Checkpoint).await?)))
+    Ok(Json(Operation::checkpoint(state.operation(Some(job), trigger, OperationKind::Checkpoint).await?)))
 }
 
 async fn savepoint_operation(
@@ -189,7 +189,7 @@ async fn savepoint_operation(
     TriggerParam(trigger): TriggerParam,
 ) -> Answer<Operation> {
     state.job(job).await?;
-    Ok(Json(Operation::savepoint(state.operation(trigger, OperationKind::Savepoint).await?)))
+    Ok(Json(Operation::savepoint(state.operation(Some(job), trigger, OperationKind::Savepoint).await?)))
 }
 
 /// `SavepointDisposalRequest`.
@@ -210,5 +210,5 @@ async fn dispose(
 }
 
 async fn disposal(State(state): State<RestState>, TriggerParam(trigger): TriggerParam) -> Answer<Operation> {
-    Ok(Json(Operation::savepoint(state.operation(trigger, OperationKind::Disposal).await?)))
+    Ok(Json(Operation::savepoint(state.operation(None, trigger, OperationKind::Disposal).await?)))
 }

@@ -9,7 +9,7 @@ use flumen_model::ids::{JobId, VertexId};
 use flumen_model::status::JobStatus;
 use serde_json::json;
 
-use crate::job::TriggerId;
+use crate::dispatcher::TriggerId;
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,17 @@ pub(super) enum RestError {
     Busy,
     #[error("The application is ending.")]
     Ending,
+    #[error("{0}")]
+    Refused(String),
+    #[error("This application runs one job and takes no other: start a session (`yarn-session.sh`) for several.")]
+    OneJobOnly,
+    #[error("The job is being accepted still; try again.")]
+    NotBegun,
+    #[error(
+        "A multipart body is not understood here: Flink's own client sends a Java program, and this cluster runs native \
+         ones. Submit with this cluster's `flink run`."
+    )]
+    Multipart,
     #[error("The log file `{name}` cannot be read: {cause}")]
     LogUnreadable { name: String, cause: std::io::Error },
 }
@@ -76,6 +87,8 @@ impl RestError {
             | Self::BadBody(_)
             | Self::NoSavepointDirectory
             | Self::BadDirectory(_)
+            | Self::Refused(_)
+            | Self::Multipart
             | Self::SavepointFormat(_) => StatusCode::BAD_REQUEST,
             Self::TooManyOperations => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -87,10 +100,10 @@ impl RestError {
             | Self::NoExecutor(_)
             | Self::NoLog(_)
             | Self::NoRoute(_) => StatusCode::NOT_FOUND,
-            Self::AlreadyOver(_) | Self::JobOver(_) => StatusCode::CONFLICT,
+            Self::AlreadyOver(_) | Self::JobOver(_) | Self::OneJobOnly => StatusCode::CONFLICT,
             Self::StopMode => StatusCode::PERMANENT_REDIRECT,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Busy | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Ending | Self::NotBegun => StatusCode::SERVICE_UNAVAILABLE,
             Self::LogUnreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

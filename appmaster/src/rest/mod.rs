@@ -10,9 +10,10 @@ use flumen_fs::FileSystems;
 use flumen_jobmaster::{CheckpointStatistics, JobDetails, SnapshotWish, Timestamp};
 use flumen_model::config::Configuration;
 use flumen_model::ids::{ExecutorId, JobId};
+use flumen_wire::application::JobSubmission;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::job::{OperationKind, OperationState, TriggerId};
+use crate::dispatcher::{OperationKind, OperationState, TriggerId};
 
 mod ask;
 mod auth;
@@ -23,6 +24,7 @@ mod logs;
 mod page;
 mod params;
 mod routes;
+mod submit;
 #[cfg(test)]
 mod tests;
 
@@ -56,7 +58,26 @@ pub enum RestRequest {
     /// All jobs of the application, the latest first.
     Jobs {
         /// Where the answer goes.
-        reply: oneshot::Sender<Vec<JobDetails>>,
+        reply: oneshot::Sender<Vec<Arc<JobDetails>>>,
+    },
+    /// One job.
+    Job {
+        /// Which.
+        job: JobId,
+        /// `None`: there is no such job, or it is forgotten.
+        reply: oneshot::Sender<Option<Arc<JobDetails>>>,
+    },
+    /// Run a job. The same one again changes nothing.
+    Submit {
+        /// The job.
+        submission: Box<JobSubmission>,
+        /// What came of it: not at once, but when the job's outputs are claimed.
+        reply: oneshot::Sender<SubmitReply>,
+    },
+    /// End the session, or cancel the job of an application of one job.
+    Shutdown {
+        /// It is ending.
+        reply: oneshot::Sender<()>,
     },
     /// All registered TaskExecutors, in the order of their registration.
     Executors {
@@ -95,6 +116,8 @@ pub enum RestRequest {
     },
     /// How far is an operation?
     Operation {
+        /// Of which job; `None`: of none.
+        job: Option<JobId>,
         /// Which.
         trigger: TriggerId,
         /// Of which kind.
@@ -137,8 +160,23 @@ pub enum TriggerReply {
     AlreadyOver(flumen_model::status::JobStatus),
     /// Neither the request nor `state.savepoints.dir` says where the savepoint goes.
     NoDirectory,
+    /// The job is being accepted still.
+    NotBegun,
     /// Too many are under way.
     TooMany,
+}
+
+/// What came of a submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubmitReply {
+    /// The job is there.
+    Accepted,
+    /// It can't be: the reason, for the user.
+    Refused(String),
+    /// The application is one of another job.
+    OtherJob,
+    /// The session is ending.
+    Ending,
 }
 
 /// What came of a request to cancel.

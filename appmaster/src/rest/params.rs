@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::RestState;
 use super::error::RestError;
-use crate::job::TriggerId;
+use crate::dispatcher::TriggerId;
 
 /// `:jobid`.
 pub(super) struct JobParam(pub(super) JobId);

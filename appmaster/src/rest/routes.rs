@@ -3,7 +3,7 @@
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch};
+use axum::routing::{delete, get, patch};
 use axum::{Json, Router};
 use flumen_jobmaster::Timestamp;
 use flumen_model::ids::JobId;
@@ -17,7 +17,7 @@ use super::json::job::{Job, JobIds, JobsOverview, Progress, Vertex};
 use super::json::outcome::{Exceptions, ExecutionResult, JobConfig, Status};
 use super::json::plan::JobPlan;
 use super::params::{JobParam, JsonBody, NameParam, QueryParams, VertexParam};
-use super::{RestState, checkpoints, logs, page};
+use super::{RestState, checkpoints, logs, page, submit};
 
 /// No request that is served here has more to say.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -44,8 +44,10 @@ pub fn router(state: RestState) -> Router {
 fn api() -> Router<RestState> {
     Router::new()
         .route("/overview", get(overview))
+        .route("/cluster", delete(shut_down))
         .route("/config", get(async || Json(Dashboard::new())))
         .route("/jobs", get(job_ids))
+        .merge(submit::api())
         .route("/jobs/overview", get(jobs_overview))
         .route("/jobs/{jobid}", get(job).patch(terminate))
         .route("/jobs/{jobid}/plan", get(plan))
@@ -74,6 +76,11 @@ async fn overview(State(state): State<RestState>) -> Answer<Overview> {
     Ok(Json(Overview::new(&state.jobs().await?, &state.executors().await?)))
 }
 
+async fn shut_down(_: Authorized, State(state): State<RestState>) -> Answer<Value> {
+    state.shut_down().await?;
+    Ok(Json(json!({})))
+}
+
 async fn job_ids(State(state): State<RestState>) -> Answer<JobIds> {
     Ok(Json(JobIds::new(&state.jobs().await?)))
 }
@@ -83,11 +90,11 @@ async fn jobs_overview(State(state): State<RestState>) -> Answer<JobsOverview> {
 }
 
 async fn job(State(state): State<RestState>, JobParam(id): JobParam) -> Answer<Job> {
-    Ok(Json(Job::new(&state.job(id).await?, state.now())))
+    Ok(Json(Job::new(&*state.job(id).await?, state.now())))
 }
 
 async fn plan(State(state): State<RestState>, JobParam(id): JobParam) -> Answer<JobPlan> {
-    Ok(Json(JobPlan::new(&state.job(id).await?)))
+    Ok(Json(JobPlan::new(&*state.job(id).await?)))
 }
 
 #[derive(Deserialize)]
@@ -105,23 +112,23 @@ async fn exceptions(
         None => EXCEPTIONS_SHOWN,
         Some(text) => text.parse().map_err(|_| RestError::BadQueryParameter { name: "maxExceptions", value: text })?,
     };
-    Ok(Json(Exceptions::new(&state.job(id).await?, max)))
+    Ok(Json(Exceptions::new(&*state.job(id).await?, max)))
 }
 
 async fn job_config(State(state): State<RestState>, JobParam(id): JobParam) -> Answer<JobConfig> {
-    Ok(Json(JobConfig::new(&state.job(id).await?)))
+    Ok(Json(JobConfig::new(&*state.job(id).await?)))
 }
 
 async fn status(State(state): State<RestState>, JobParam(id): JobParam) -> Answer<Status> {
-    Ok(Json(Status::new(&state.job(id).await?)))
+    Ok(Json(Status::new(&*state.job(id).await?)))
 }
 
 async fn progress(State(state): State<RestState>, JobParam(id): JobParam) -> Answer<Progress> {
-    Ok(Json(Progress::new(&state.job(id).await?)))
+    Ok(Json(Progress::new(&*state.job(id).await?)))
 }
 
 async fn execution_result(State(state): State<RestState>, JobParam(id): JobParam) -> Answer<ExecutionResult> {
-    Ok(Json(ExecutionResult::new(&state.job(id).await?, state.now())))
+    Ok(Json(ExecutionResult::new(&*state.job(id).await?, state.now())))
 }
 
 async fn vertex(

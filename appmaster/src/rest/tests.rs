@@ -1,6 +1,7 @@
 //! The interface as a client sees it: over a socket, against a main loop of a fixed state.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_fs::{FileSystems, FsOptions};
@@ -19,9 +20,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::{CancelReply, ExecutorView, RestOptions, RestRequest, RestState, SnapshotOrder, TriggerReply, router};
+use super::{
+    CancelReply, ExecutorView, RestOptions, RestRequest, RestState, SnapshotOrder, SubmitReply, TriggerReply, router,
+};
 
 mod checkpoints;
+mod submit;
 
 const JOB: &str = "000000000000000000000000000000ab";
 const TOKEN: &str = "s3cret-token";
@@ -109,6 +113,8 @@ enum Told {
     Heartbeat(JobId, Timestamp),
     Snapshot(SnapshotOrder),
     Dispose(String),
+    Submit(JobId, Vec<String>),
+    Shutdown,
 }
 
 struct Server {
@@ -148,7 +154,24 @@ async fn server(job: JobDetails, log_dir: Option<&Path>) -> Server {
     tokio::spawn(async move {
         while let Some(request) = requests.recv().await {
             match request {
-                RestRequest::Jobs { reply } => drop(reply.send(vec![job.clone()])),
+                RestRequest::Jobs { reply } => drop(reply.send(vec![Arc::new(job.clone())])),
+                RestRequest::Job { job: id, reply } => {
+                    drop(reply.send((id == job.job).then(|| Arc::new(job.clone()))));
+                }
+                RestRequest::Submit { submission, reply } => {
+                    let outcome = match submission.job.0 {
+                        1 => SubmitReply::Accepted,
+                        2 => SubmitReply::Refused("`/out` already exists".into()),
+                        3 => SubmitReply::OtherJob,
+                        _ => SubmitReply::Ending,
+                    };
+                    tell.send(Told::Submit(submission.job, submission.arguments)).await.unwrap();
+                    let _ = reply.send(outcome);
+                }
+                RestRequest::Shutdown { reply } => {
+                    tell.send(Told::Shutdown).await.unwrap();
+                    let _ = reply.send(());
+                }
                 RestRequest::Executors { reply } => drop(reply.send(executors())),
                 RestRequest::Cancel { job: id, reply } => {
                     tell.send(Told::Cancel(id)).await.unwrap();
@@ -177,7 +200,7 @@ async fn server(job: JobDetails, log_dir: Option<&Path>) -> Server {
                     tell.send(Told::Dispose(path)).await.unwrap();
                     let _ = reply.send(TriggerReply::Accepted);
                 }
-                RestRequest::Operation { trigger, kind, reply } => {
+                RestRequest::Operation { trigger, kind, reply, .. } => {
                     drop(reply.send(checkpoints::operation(trigger, kind)));
                 }
                 RestRequest::ClientHeartbeat { job: id, expires, reply } => {

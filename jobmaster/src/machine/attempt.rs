@@ -68,6 +68,7 @@ impl JobMaster {
             slots.iter().map(|slot| slot.as_ref().map(|id| (id.clone(), host_of(id).unwrap_or_default()))).collect();
         self.slots = slots;
         self.placed = true;
+        self.stop_outgrown_workers(&held);
         let deadline = self.now.after(self.settings.worker_start_timeout);
         for id in ids {
             if let Some(region) = self.regions.get_mut(*id as usize) {
@@ -81,6 +82,17 @@ impl JobMaster {
             }
         }
         ids.iter().for_each(|id| self.deploy_when_ready(*id));
+    }
+
+    /// Stops the workers that have the memory of fewer slots than the job has there by now, unless a region whose slots are
+    /// `held` needs them: that one would fail.
+    fn stop_outgrown_workers(&mut self, held: &[usize]) {
+        let needed =
+            |id: &ExecutorId| held.iter().any(|slot| self.slots.get(*slot).and_then(Option::as_ref) == Some(id));
+        let outgrown = self.executors.iter().map(|executor| &executor.id);
+        let outgrown: Vec<ExecutorId> =
+            outgrown.filter(|id| self.executors.has_outgrown_worker(id) && !needed(id)).cloned().collect();
+        outgrown.iter().for_each(|executor| self.stop_worker(executor));
     }
 
     /// Deploys a region to its workers once the last of them is ready.

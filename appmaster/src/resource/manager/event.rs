@@ -8,6 +8,7 @@ use flumen_model::failure::Failure;
 use flumen_model::ids::ExecutorId;
 
 use crate::resource::fit::Cluster;
+use crate::resource::slots::Reserve;
 
 /// What containers to ask for, and how patient to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,8 @@ pub struct Profile {
     pub container: Resource,
     /// Slots of one TaskExecutor.
     pub slots: NonZeroU32,
+    /// How many TaskExecutors there are besides those that jobs need.
+    pub reserve: Reserve,
     /// Restricts the containers to nodes of this label.
     pub node_label: Option<String>,
     /// `resourcemanager.start-worker.max-failure-rate`, per minute.
@@ -33,10 +36,12 @@ pub struct Profile {
 /// Something that happened.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The job needs that many slots altogether.
+    /// What the jobs need now. Also the answer to [`Action::GiveUp`]: nothing is planned between the two.
     Declared {
-        /// 0 once it is over.
+        /// Slots of all jobs together.
         slots: u32,
+        /// Slots of the largest job that still waits for some of its; 0: none waits.
+        largest: u32,
     },
     /// YARN answered a heartbeat; what it said besides is told by other events.
     Answered,
@@ -66,11 +71,11 @@ pub enum Event {
         /// What is known of it.
         failure: Failure,
     },
-    /// A worker was started in a container, or the last one stopped.
+    /// A job was given slots in a container, or the last one gave them back.
     Busy {
         /// The container.
         id: ContainerId,
-        /// Whether one runs.
+        /// Whether a job has slots there.
         busy: bool,
     },
     /// Answer to [`Action::InspectCluster`]; `None` when the ResourceManager of YARN did not tell.
@@ -93,7 +98,7 @@ pub enum Action {
     },
     /// Start a TaskExecutor in it, then tell [`Event::Launched`].
     Launch(Box<Container>),
-    /// Tell the JobMaster that the TaskExecutor is gone.
+    /// Tell the jobs that the TaskExecutor is gone.
     ReportLost {
         /// Its name.
         id: ExecutorId,
@@ -102,6 +107,11 @@ pub enum Action {
     },
     /// Find out how large the cluster is, then tell [`Event::ClusterInspected`].
     InspectCluster,
-    /// Tell the JobMaster that its slots will never come.
-    GiveUp(Failure),
+    /// Jobs that wait for slots will never get them: fail them, then tell [`Event::Declared`].
+    GiveUp {
+        /// Only those that need at least so many slots.
+        needing: u32,
+        /// Why.
+        failure: Failure,
+    },
 }

@@ -1,6 +1,7 @@
 //! The application as a cluster: overview, configuration, TaskExecutors.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use flumen_jobmaster::JobDetails;
 use flumen_model::config::Configuration;
@@ -36,7 +37,7 @@ pub(in crate::rest) struct Overview {
 }
 
 impl Overview {
-    pub(in crate::rest) fn new(jobs: &[JobDetails], executors: &[ExecutorView]) -> Self {
+    pub(in crate::rest) fn new(jobs: &[Arc<JobDetails>], executors: &[ExecutorView]) -> Self {
         let count = |accept: fn(JobStatus) -> bool| jobs.iter().filter(|job| accept(job.status)).count();
         Self {
             taskmanagers: executors.len(),
@@ -267,7 +268,11 @@ impl Resource {
 }
 
 impl TaskManagerDetails {
-    pub(in crate::rest) fn new(executor: &ExecutorView, jobs: &[JobDetails], configuration: &Configuration) -> Self {
+    pub(in crate::rest) fn new(
+        executor: &ExecutorView,
+        jobs: &[Arc<JobDetails>],
+        configuration: &Configuration,
+    ) -> Self {
         let info = TaskManager::new(executor, configuration);
         let workers = info.memory_configuration.task_heap;
         let slot = |(job, tasks): (JobId, usize)| AllocatedSlot {

@@ -1,6 +1,7 @@
 //! A job, its vertices and their subtasks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use flumen_jobmaster::{JobDetails, SubtaskDetails, Timestamp, VertexDetails};
 use flumen_model::status::{ExecutionState, JobStatus};
@@ -155,14 +156,14 @@ pub(in crate::rest) struct Progress {
 }
 
 impl JobIds {
-    pub(in crate::rest) fn new(jobs: &[JobDetails]) -> Self {
-        let shape = |job: &JobDetails| JobIdWithStatus { id: job.job.to_string(), status: job.status.to_string() };
+    pub(in crate::rest) fn new(jobs: &[Arc<JobDetails>]) -> Self {
+        let shape = |job: &Arc<JobDetails>| JobIdWithStatus { id: job.job.to_string(), status: job.status.to_string() };
         Self { jobs: jobs.iter().map(shape).collect() }
     }
 }
 
 impl JobsOverview {
-    pub(in crate::rest) fn new(jobs: &[JobDetails], now: Timestamp) -> Self {
+    pub(in crate::rest) fn new(jobs: &[Arc<JobDetails>], now: Timestamp) -> Self {
         Self { jobs: jobs.iter().map(|job| JobOverview::new(job, now)).collect() }
     }
 }

@@ -4,7 +4,7 @@ use flumen_model::failure::Failure;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::job::OperationState;
+use crate::dispatcher::OperationState;
 
 /// See the module.
 #[derive(Debug, Serialize)]

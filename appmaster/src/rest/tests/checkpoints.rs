@@ -8,7 +8,7 @@ use flumen_model::checkpoint::{CheckpointId, SnapshotKind, SnapshotTimes};
 use flumen_model::job_graph::JobGraph;
 
 use super::*;
-use crate::job::{OperationKind, OperationState, TriggerId};
+use crate::dispatcher::{OperationKind, OperationState, TriggerId};
 
 /// One completed, one that failed, one savepoint, one under way.
 pub(super) fn statistics(mode: RuntimeMode) -> CheckpointStatistics {

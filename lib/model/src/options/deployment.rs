@@ -35,6 +35,20 @@ section! { "Deployment";
         "Time that a job waits for its slots before it fails.";
     WORKER_START_TIMEOUT: Duration = "worker.start.timeout", Some("60 s"), [],
         "Time that a worker process has from its start to its first message.";
+    SLOTS_MIN: u32 = "slotmanager.number-of-slots.min", Some("0"), [],
+        "Slots that a session keeps, whether jobs need them or not.";
+    SLOTS_MAX: u32 = "slotmanager.number-of-slots.max", Some("4294967295"), [],
+        "Slots that one application has at most. Jobs of a session that need more than are left wait for others to end.";
+    REDUNDANT_TASKMANAGERS: u32 = "slotmanager.redundant-taskmanager-num", Some("0"), [],
+        "TaskExecutors beyond those that jobs need, so that the loss of one need not wait for a container.";
+    TASKMANAGER_TIMEOUT: Duration = "resourcemanager.taskmanager-timeout", Some("30 s"), ["slotmanager.taskmanager-timeout"],
+        "Time after which a session gives a TaskExecutor back that no job uses. In an application of one job it goes at once.";
+    JOBSTORE_EXPIRATION: u64 = "jobstore.expiration-time", Some("3600"), [],
+        "Seconds for which a job that is over is shown.";
+    JOBSTORE_MAX_CAPACITY: u32 = "jobstore.max-capacity", Some("4294967295"), [],
+        "Jobs that are over and are shown, at most; the oldest go first.";
+    JOBSTORE_CACHE_SIZE: crate::config::MemorySize = "jobstore.cache-size", Some("50 mb"), [],
+        "Memory that jobs that are over may take in the JobManager.";
     LOG_FILE_SIZE: crate::config::MemorySize = "env.log.file.size", Some("64 mb"), [],
         "Size at which a log file is rolled.";
     LOG_FILES: u32 = "env.log.max", Some("5"), [],

@@ -44,7 +44,7 @@ section! { "YARN";
     SHIP_ARCHIVES: String = "yarn.ship-archives", None, [],
         "Archives (.tar.gz, .tgz, .tar, .zip), separated by semicolons, that are unpacked there.";
     START_WORKER_MAX_FAILURES: f64 = "resourcemanager.start-worker.max-failure-rate", Some("10"), ["yarn.maximum-failed-containers"],
-        "Containers that may fail within a minute before the application gives up.";
+        "Containers that may fail within a minute before the jobs that wait for slots fail.";
     REGISTRATION_TIMEOUT: Duration = "resourcemanager.taskmanager-registration.timeout", Some("5 min"), [],
         "Time that a TaskExecutor has from the start of its container to its registration.";
     ALLOCATION_GRACE: Duration = "yarn.resource-check.grace", Some("5 s"), [],

@@ -82,7 +82,7 @@ pub(super) enum Begun {
     Refused,
 }
 
-/// All operations of an application.
+/// The operations of one job, or those that concern none.
 #[derive(Debug, Default)]
 pub(super) struct Operations {
     all: BTreeMap<TriggerId, Operation>,

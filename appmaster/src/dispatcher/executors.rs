@@ -1,6 +1,6 @@
 //! The registered TaskExecutors and what is known of each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use flumen_hadoop::yarn::ContainerId;
 use flumen_jobmaster::Timestamp;
@@ -18,8 +18,6 @@ struct Executor {
     number: u64,
     resident: u64,
     last_heartbeat: Timestamp,
-    /// Instances of workers that were started and not seen to end.
-    workers: BTreeSet<u32>,
 }
 
 /// By name.
@@ -35,14 +33,13 @@ impl Executors {
         self.registrations += 1;
         let id = info.id.clone();
         let number = self.registrations;
-        let workers = BTreeSet::new();
-        let executor = Executor { info, container, logs_url, number, resident: 0, last_heartbeat: now, workers };
+        let executor = Executor { info, container, logs_url, number, resident: 0, last_heartbeat: now };
         self.by_id.insert(id, executor);
     }
 
-    /// Forgets one; false when it was not known.
-    pub(super) fn remove(&mut self, id: &ExecutorId) -> bool {
-        self.by_id.remove(id).is_some()
+    /// Forgets one.
+    pub(super) fn remove(&mut self, id: &ExecutorId) {
+        self.by_id.remove(id);
     }
 
     pub(super) fn info(&self, id: &ExecutorId) -> Option<&ExecutorInfo> {
@@ -63,25 +60,6 @@ impl Executors {
         if let Some(executor) = self.by_id.get_mut(id) {
             executor.resident = bytes;
         }
-    }
-
-    /// Takes note of a worker; the container, if it was idle before.
-    pub(super) fn worker_started(&mut self, id: &ExecutorId, instance: u32) -> Option<ContainerId> {
-        let executor = self.by_id.get_mut(id)?;
-        let was_idle = executor.workers.is_empty();
-        executor.workers.insert(instance);
-        was_idle.then_some(executor.container)
-    }
-
-    /// Takes note of a worker's end; the container, if it is idle now.
-    pub(super) fn worker_gone(&mut self, id: &ExecutorId, instance: u32) -> Option<ContainerId> {
-        let executor = self.by_id.get_mut(id)?;
-        (executor.workers.remove(&instance) && executor.workers.is_empty()).then_some(executor.container)
-    }
-
-    #[cfg(test)]
-    pub(super) fn newest_worker(&self, id: &ExecutorId) -> Option<u32> {
-        self.by_id.get(id)?.workers.last().copied()
     }
 
     /// All of them for the eyes of users, in the order of their registration. `used_slots` tells how many of one's slots

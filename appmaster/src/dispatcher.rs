@@ -1,0 +1,321 @@
+//! The middle of the ApplicationMaster: joins the jobs, the ResourceManager and the TaskExecutors. Pure: facts with their
+//! time in, effects out; [`crate::main_loop`] waits for the ones and carries out the others.
+//!
+//! A session has any number of jobs and lives until it is told to end. An application of one job is a session that takes no
+//! other and ends with it. Jobs know nothing of each other: each has its JobMaster, which gets the facts of its own job
+//! only; what they share is the pool of slots ([`slots`]).
+//!
+//! A job gets slots only once its outputs are claimed: containers are asked for meanwhile, but nothing of it runs before.
+
+use std::collections::BTreeMap;
+
+use flumen_jobmaster::{Action, Event as JobEvent, JobResult};
+use flumen_model::config::BadConfiguration;
+use flumen_model::failure::Failure;
+use flumen_model::ids::{ExecutorId, JobId};
+use flumen_model::status::JobStatus;
+use flumen_wire::application::JobSubmission;
+use flumen_wire::control::ExecutorCommand;
+use tokio::sync::oneshot;
+
+use crate::clock::Moment;
+use crate::resource::manager::{self, ResourceManager};
+use crate::rest::SubmitReply;
+
+mod archive;
+mod cluster;
+mod event;
+mod executors;
+mod job;
+mod operations;
+mod rest;
+mod slots;
+
+use archive::Archive;
+pub use archive::ArchiveLimits;
+pub use event::{Admission, Admitted, Effect, Event, Outcome};
+use executors::Executors;
+use job::Job;
+use operations::Operations;
+pub use operations::{OperationKind, OperationState, TriggerId};
+use slots::SlotPool;
+
+/// Jobs that may live at the same time: far more than a queue has containers for.
+const JOBS_MAX: usize = 1000;
+
+/// See the module.
+pub struct Dispatcher {
+    /// Lives until it is told to end; otherwise it ends with its only job.
+    session: bool,
+    jobs: BTreeMap<JobId, Job>,
+    submissions: u64,
+    archive: Archive,
+    resources: ResourceManager,
+    executors: Executors,
+    pool: SlotPool,
+    /// What the ResourceManager was told last: slots of all jobs, and of the largest one that waits.
+    declared: (u32, u32),
+    /// Removals of savepoints.
+    operations: Operations,
+    /// The session was told to end.
+    stopping: bool,
+    outcome: Option<Outcome>,
+}
+
+impl Dispatcher {
+    /// One without any job.
+    pub fn new(session: bool, resources: ResourceManager, limits: ArchiveLimits) -> Self {
+        Self {
+            session,
+            jobs: BTreeMap::new(),
+            submissions: 0,
+            archive: Archive::new(limits),
+            resources,
+            executors: Executors::default(),
+            pool: SlotPool::default(),
+            declared: (0, 0),
+            operations: Operations::default(),
+            stopping: false,
+            outcome: None,
+        }
+    }
+
+    /// Takes the one job in that the application was submitted with.
+    ///
+    /// # Errors
+    /// An option of the job has a value that it can't have.
+    pub fn submit_own(&mut self, now: Moment, submission: JobSubmission) -> Result<Vec<Effect>, BadConfiguration> {
+        let mut effects = Vec::new();
+        self.admit(now, submission, None, &mut effects)?;
+        self.balance(now, &mut effects);
+        Ok(effects)
+    }
+
+    /// Takes a fact in and says what to do about it.
+    pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.archive.expire(now.timestamp);
+        match event {
+            Event::Admitted { job, result } => self.admitted(now, job, result, &mut effects),
+            Event::OutputsCommitted { job, result } => {
+                self.job_event(now, job, JobEvent::OutputsCommitted(result), &mut effects);
+            }
+            Event::CheckpointStored { job, checkpoint, result } => {
+                self.job_event(now, job, JobEvent::CheckpointStored { checkpoint, result }, &mut effects);
+            }
+            Event::Superseded(reason) => effects.push(Effect::StepDown(reason)),
+            Event::FilesDiscarded => {}
+            Event::Disposed { trigger, state } => self.operations.end(trigger, state),
+            Event::ExecutorRegistered(info) => self.executor_registered(now, info, &mut effects),
+            Event::ExecutorReport { id, report } => self.executor_report(now, id, report, &mut effects),
+            Event::ExecutorLost { id, failure } => self.connection_lost(now, &id, failure, &mut effects),
+            Event::Resource(event) => self.resource_event(now, event, &mut effects),
+            Event::Rest(request) => self.rest(now, request, &mut effects),
+            Event::Tick => self.tick(now, &mut effects),
+        }
+        self.watch_clients(now, &mut effects);
+        self.balance(now, &mut effects);
+        if self.stopping && self.jobs.is_empty() {
+            self.outcome.get_or_insert(Outcome::Stopped);
+        }
+        // After the release of containers and all else that the end of a job brings about.
+        effects.extend(self.outcome.take().map(Effect::Done));
+        effects
+    }
+
+    /// When [`Event::Tick`] is due.
+    pub fn next_timer(&self, now: Moment) -> Option<std::time::Instant> {
+        let of_jobs = self.jobs.values().filter_map(Job::next_timer);
+        let shown = of_jobs.chain(self.archive.next_timer()).map(|at| now.instant_of(at));
+        shown.chain(self.resources.next_timer()).min()
+    }
+
+    /// True while something is awaited from YARN.
+    pub fn awaits_yarn(&self) -> bool {
+        self.resources.awaits_yarn()
+    }
+
+    /// Share of the input that was read, from 0 to 1: of an application's one job. 0 when it can't be told.
+    pub fn progress(&self) -> f32 {
+        let job = self.jobs.values().next().filter(|_| !self.session);
+        job.and_then(|job| job.master.details().progress).unwrap_or(0.0) as f32
+    }
+
+    fn tick(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.resource_event(now, manager::Event::Tick, effects);
+        let due = |job: &&Job| job.next_timer().is_some_and(|at| at <= now.timestamp);
+        let due: Vec<JobId> = self.jobs.values().filter(due).map(|job| job.id).collect();
+        for job in due {
+            self.job_event(now, job, JobEvent::Tick, effects);
+        }
+    }
+
+    fn watch_clients(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let silent = |job: &mut Job| job.watch.has_fallen_silent(now.timestamp).then_some(job.id);
+        let silent: Vec<JobId> = self.jobs.values_mut().filter_map(silent).collect();
+        for job in silent {
+            self.cancel(now, job, "its attached client fell silent (client.heartbeat.timeout)", effects);
+        }
+    }
+
+    /// Begins to admit a job, whose submitter hears of it when that is done.
+    fn admit(
+        &mut self,
+        now: Moment,
+        submission: JobSubmission,
+        reply: Option<oneshot::Sender<SubmitReply>>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), BadConfiguration> {
+        let id = submission.job;
+        tracing::info!(job = %id, name = submission.graph.name, "job is submitted");
+        let (mut job, admission) = match Job::new(submission, self.submissions, now.timestamp) {
+            Ok(job) => job,
+            Err(error) => {
+                if let Some(reply) = reply {
+                    let _ = reply.send(SubmitReply::Refused(error.to_string()));
+                }
+                return Err(error);
+            }
+        };
+        self.submissions += 1;
+        self.pool.declare(id, job.slots());
+        reply.into_iter().for_each(|reply| job.reply_on_admission(reply));
+        self.jobs.insert(id, job);
+        effects.push(Effect::Admit(Box::new(admission)));
+        Ok(())
+    }
+
+    fn admitted(&mut self, now: Moment, id: JobId, result: Result<Box<Admitted>, Failure>, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_pending()) else { return };
+        match result {
+            Ok(admitted) => {
+                job.answer_submitters(&SubmitReply::Accepted);
+                let actions = job.begin(now.timestamp, *admitted);
+                self.pool.ready(id);
+                self.carry_out(now, id, actions, effects);
+            }
+            Err(failure) => {
+                tracing::error!(job = %id, %failure, "the job can't begin");
+                job.answer_submitters(&SubmitReply::Refused(failure.to_string()));
+                job.begin_refused();
+                if self.session {
+                    // As if it had never been: whoever submitted it was told why.
+                    self.jobs.remove(&id);
+                    self.pool.forget(id);
+                } else {
+                    self.job_event(now, id, JobEvent::ResourcesUnavailable { failure }, effects);
+                }
+            }
+        }
+    }
+
+    fn cancel(&mut self, now: Moment, id: JobId, reason: &'static str, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        tracing::info!(job = %id, reason, "job is cancelled");
+        job.cancelled.get_or_insert(reason);
+        self.job_event(now, id, JobEvent::Cancel, effects);
+    }
+
+    fn job_event(&mut self, now: Moment, id: JobId, event: JobEvent, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let actions = job.step(now.timestamp, event);
+        self.carry_out(now, id, actions, effects);
+    }
+
+    fn carry_out(&mut self, now: Moment, id: JobId, actions: Vec<Action>, effects: &mut Vec<Effect>) {
+        for action in actions {
+            match action {
+                Action::DeclareSlots(0) => self.pool.forget(id),
+                Action::DeclareSlots(slots) => {
+                    tracing::info!(job = %id, slots, "job declares slots");
+                    self.pool.declare(id, slots);
+                }
+                Action::StartWorker { executor, instance } => {
+                    let Some(job) = self.jobs.get(&id) else { return };
+                    let slots = self.pool.of(id, &executor);
+                    tracing::info!(job = %id, %executor, instance, slots, "worker is started");
+                    let command = ExecutorCommand::StartWorker(Box::new(job.start_worker(instance, slots)));
+                    effects.push(Effect::ToExecutor { id: executor, command });
+                }
+                Action::StopWorker { executor, instance } => {
+                    tracing::info!(job = %id, %executor, instance, "worker is stopped");
+                    let command = ExecutorCommand::StopWorker { job: id, instance };
+                    effects.push(Effect::ToExecutor { id: executor, command });
+                }
+                Action::ToWorker { executor, instance, message } => {
+                    let command = ExecutorCommand::Worker { job: id, instance, message };
+                    effects.push(Effect::ToExecutor { id: executor, command });
+                }
+                Action::CommitOutputs { attempt } => effects.push(Effect::CommitOutputs { job: id, attempt }),
+                Action::StoreCheckpoint(checkpoint) => effects.push(Effect::StoreCheckpoint { job: id, checkpoint }),
+                Action::DiscardFiles { paths } => effects.push(Effect::DiscardFiles { job: id, paths }),
+                Action::Answer { request, result } => {
+                    let job = self.jobs.get_mut(&id);
+                    if job.is_some_and(|job| job.operations.answered(request, result)) {
+                        self.cancel(now, id, "its user asked for it, with a savepoint", effects);
+                    }
+                }
+                Action::Done(result) => self.over(now, result, effects),
+            }
+        }
+        // One that is ending waits for nothing more than its own end.
+        let ending = |job: &Job| matches!(job.status(), JobStatus::Failing | JobStatus::Cancelling);
+        if self.jobs.get(&id).is_some_and(ending) {
+            self.pool.settle_for_less(id);
+        }
+    }
+
+    /// A job is over: what is left of it is what can be read of it.
+    fn over(&mut self, now: Moment, result: JobResult, effects: &mut Vec<Effect>) {
+        let id = result.job;
+        let Some(job) = self.jobs.remove(&id) else { return };
+        self.pool.forget(id);
+        let Job { master, operations, cancelled, .. } = job;
+        self.archive.add(now.timestamp, master.details(), master.checkpoints(), operations);
+        effects.push(Effect::CloseJob { job: id, succeeded: result.status == JobStatus::Finished });
+        if !self.session {
+            self.outcome = Some(Outcome::Job { result: Box::new(result), cancelled });
+        }
+    }
+
+    /// Brings what the jobs declare, what the ResourceManager knows of it and what is given to whom into agreement.
+    fn balance(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        loop {
+            let grants = self.pool.allot();
+            for slots::Grant { job, executor, slots } in &grants {
+                tracing::info!(%job, %executor, slots, "job is given slots");
+                let host = self.executors.info(executor).map(|info| info.host.clone()).unwrap_or_default();
+                let event = JobEvent::ExecutorRegistered { id: executor.clone(), slots: *slots, host };
+                self.job_event(now, *job, event, effects);
+            }
+            let turned = self.pool.turned();
+            for (executor, busy) in &turned {
+                if let Some(id) = self.executors.container(executor) {
+                    self.resource_event(now, manager::Event::Busy { id, busy: *busy }, effects);
+                }
+            }
+            let largest = self.pool.waiting().into_iter().map(|(_, slots)| slots).max().unwrap_or(0);
+            let declared = (self.pool.declared(), largest);
+            let changed = std::mem::replace(&mut self.declared, declared) != declared;
+            if changed {
+                let (slots, largest) = declared;
+                self.resource_event(now, manager::Event::Declared { slots, largest }, effects);
+            }
+            if grants.is_empty() && turned.is_empty() && !changed {
+                return;
+            }
+        }
+    }
+
+    /// A TaskExecutor is gone, and the jobs that used it hear of it.
+    fn executor_gone(&mut self, now: Moment, id: &ExecutorId, failure: &Failure, effects: &mut Vec<Effect>) {
+        self.executors.remove(id);
+        for job in self.pool.remove(id) {
+            let (id, failure) = (id.clone(), failure.clone());
+            self.job_event(now, job, JobEvent::ExecutorLost { id, failure }, effects);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

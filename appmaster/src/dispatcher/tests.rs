@@ -1,0 +1,5 @@
+//! The dispatcher against played TaskExecutors and a played YARN.
+
+mod per_job;
+mod session;
+mod world;
