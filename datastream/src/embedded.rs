@@ -1,11 +1,13 @@
 //! The embedded cluster: the JobMaster and one worker of the cluster, joined inside this process.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flumen_fs::{FileSystems, output};
 use flumen_jobmaster::{Action, Event, JobMaster, JobResult, Settings, Timestamp};
+use flumen_model::config::Configuration;
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
 use flumen_model::job_graph::JobGraph;
@@ -51,13 +53,14 @@ fn drive(runtime: &Runtime, program: Program, setup: &ProgramSetup) -> Result<Jo
     let job = new_job_id();
     runtime.block_on(prepare_outputs(&files, &program.graph, job))?;
     let slots = program.graph.slots();
+    let local = LocalDirectories::create(configuration, job).map_err(|e| embedded(e.into()))?;
     let context = worker_context(
         setup,
         &program.graph,
         runtime.handle().clone(),
         configuration.get(&memory::TASKMANAGER_PROCESS)?.0,
         slots,
-        &[],
+        &local.0,
     )
     .map_err(|e| embedded(e.into()))?;
     let mut settings = Settings::read(configuration, &program.graph)?;
@@ -89,6 +92,37 @@ async fn prepare_outputs(files: &FileSystems, graph: &JobGraph, job: JobId) -> R
         output::prepare(&*fs, &directory, &job.to_string()).await.map_err(failed)?;
     }
     Ok(())
+}
+
+/// Where the job keeps what its subtasks spill and their local state: removed with it.
+struct LocalDirectories(Vec<String>);
+
+impl LocalDirectories {
+    /// One for the job in each of `io.tmp.dirs`.
+    fn create(configuration: &Configuration, job: JobId) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let configured = configuration.find(&memory::TMP_DIRS)?.unwrap_or_default();
+        let mut roots: Vec<_> =
+            configured.split([',', ':']).map(str::trim).filter(|root| !root.is_empty()).map(PathBuf::from).collect();
+        if roots.is_empty() {
+            roots.push(std::env::temp_dir());
+        }
+        let mut own = Self(Vec::new());
+        for root in roots {
+            let directory = std::path::absolute(root)?.join(format!("flumen-{job}"));
+            std::fs::create_dir_all(&directory)?;
+            own.0.push(directory.display().to_string());
+        }
+        Ok(own)
+    }
+}
+
+impl Drop for LocalDirectories {
+    fn drop(&mut self) {
+        for directory in &self.0 {
+            // Files of subtasks that were left behind may come after this.
+            let _ = std::fs::remove_dir_all(directory);
+        }
+    }
 }
 
 /// Carries out what the JobMaster decides.

@@ -71,7 +71,7 @@ fn context(runtime: &tokio::runtime::Runtime) -> SubtaskContext {
         restored: Arc::default(),
         reports,
         worker: WorkerContext {
-            state: StateSettings::read(&configuration, &tmp_dirs, 64 << 20).unwrap(),
+            state: StateSettings::read(&configuration, &tmp_dirs, 64 << 20, 1).unwrap(),
             configuration: Arc::new(configuration),
             files: FileSystems::new(FsOptions::default()).unwrap(),
             runtime: runtime.handle().clone(),

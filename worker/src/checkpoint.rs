@@ -100,7 +100,7 @@ impl Snapshot {
     /// # Errors
     /// Something can't be written, or the operator is gone.
     pub async fn write(self, context: &SubtaskContext) -> TaskResult<SubtaskSnapshot> {
-        let (written, _) = upload::write(context, self, &Uploaded::default()).await?;
+        let (written, _) = upload::write(context, self, &Uploaded::restored(&context.restored)).await?;
         Ok(written)
     }
 

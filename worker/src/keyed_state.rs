@@ -14,8 +14,11 @@ use crate::operator::TaskResult;
 use crate::restore::HandleParts;
 use crate::subtask::SubtaskContext;
 
+/// More at a time, from each subtask, only makes each of them slower.
+const TRANSFERS_MAX: u32 = 64;
+
 /// How the subtasks of a worker keep their state.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct StateSettings {
     /// What every backend is opened with.
     pub backend: BackendOptions,
@@ -23,16 +26,26 @@ pub struct StateSettings {
     pub inline_below: u64,
     /// Where copies of checkpoints are kept (`execution.checkpointing.local-backup.enabled`); `None`: nowhere.
     pub local_copies: Option<PathBuf>,
+    /// `state.backend.rocksdb.checkpoint.transfer.thread.num`: files that one subtask copies at the same time.
+    pub transfers: usize,
 }
 
 impl StateSettings {
-    /// Reads the options. `directories` is where RocksDB goes unless the configuration says otherwise, `memory` the bytes
-    /// that all its instances in this worker share.
+    /// Whether RocksDB is built in.
+    pub const HAS_ROCKSDB: bool = cfg!(feature = "rocksdb");
+
+    /// Reads the options. `directories` is where RocksDB goes unless the configuration says otherwise; `memory` the bytes
+    /// that all its instances in this worker share unless it says otherwise; `slots` those of the worker.
     ///
     /// # Errors
     /// An option has a wrong value.
     #[cfg_attr(not(feature = "rocksdb"), expect(unused_variables, reason = "nothing else divides the memory"))]
-    pub fn read(configuration: &Configuration, directories: &[PathBuf], memory: u64) -> Result<Self, BadConfiguration> {
+    pub fn read(
+        configuration: &Configuration,
+        directories: &[PathBuf],
+        memory: u64,
+        slots: u32,
+    ) -> Result<Self, BadConfiguration> {
         let name = configuration.get(&checkpointing::STATE_BACKEND)?;
         // Flink's spellings, old and new.
         let kind = match name.to_ascii_lowercase().as_str() {
@@ -64,18 +77,49 @@ impl StateSettings {
                 #[cfg(feature = "rocksdb")]
                 rocksdb: match kind {
                     BackendKind::HashMap => None,
-                    BackendKind::RocksDb => {
-                        let own = configuration.find(&checkpointing::ROCKSDB_MEMORY)?;
-                        let bytes = own.map_or(memory, |size| size.0);
-                        Some(flumen_state::rocksdb::SharedRocksDb::new(usize::try_from(bytes).unwrap_or(usize::MAX)))
-                    }
+                    BackendKind::RocksDb => Some(rocksdb_memory(configuration, memory, slots)?),
                 },
                 ..BackendOptions::default()
             },
             inline_below: configuration.get(&checkpointing::MEMORY_THRESHOLD)?.0,
             local_copies,
+            transfers: configuration.get(&checkpointing::ROCKSDB_TRANSFERS)?.clamp(1, TRANSFERS_MAX) as usize,
         })
     }
+}
+
+/// What the RocksDB instances of a worker share.
+#[cfg(feature = "rocksdb")]
+fn rocksdb_memory(
+    configuration: &Configuration,
+    managed: u64,
+    slots: u32,
+) -> Result<flumen_state::rocksdb::SharedRocksDb, BadConfiguration> {
+    let per_slot = configuration.find(&checkpointing::ROCKSDB_MEMORY_PER_SLOT)?;
+    let per_worker = configuration.find(&checkpointing::ROCKSDB_MEMORY)?;
+    let bytes = match (per_slot, per_worker) {
+        (Some(one), _) => one.0.saturating_mul(slots.max(1).into()),
+        (None, Some(all)) => all.0,
+        (None, None) => managed,
+    };
+    let ratio = configuration.get(&checkpointing::ROCKSDB_WRITE_BUFFER_RATIO)?;
+    if !(0.0..=1.0).contains(&ratio) {
+        return Err(BadConfiguration::Value {
+            key: checkpointing::ROCKSDB_WRITE_BUFFER_RATIO.key.to_owned(),
+            value: ratio.to_string(),
+            expected: "a number from 0 to 1".to_owned(),
+        });
+    }
+    if !configuration.get(&checkpointing::ROCKSDB_MANAGED)? {
+        let key = checkpointing::ROCKSDB_MANAGED.key;
+        tracing::warn!(key, bytes, "has no effect: RocksDB always keeps to a budget; `fixed-per-tm` sets another one");
+    }
+    if configuration.find(&checkpointing::ROCKSDB_HIGH_PRIORITY_RATIO)?.is_some_and(|ratio| ratio != 0.1) {
+        let key = checkpointing::ROCKSDB_HIGH_PRIORITY_RATIO.key;
+        tracing::warn!(key, "has no effect: the block cache has no part of its own for indexes and filters");
+    }
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    Ok(flumen_state::rocksdb::SharedRocksDb::with_write_buffer_ratio(bytes, ratio))
 }
 
 impl SubtaskContext {
@@ -103,5 +147,40 @@ impl SubtaskContext {
         let name = format!("{}-{}-{operator}-{}", self.attempt, self.id, std::process::id());
         let options = BackendOptions { name, ..self.worker.state.backend.clone() };
         Ok(Keyed::open(&options, self.key_groups(), self.max_parallelism, restore)?)
+    }
+}
+
+#[cfg(all(test, feature = "rocksdb"))]
+mod tests {
+    use super::*;
+
+    fn read(options: &[(&str, &str)]) -> Result<StateSettings, BadConfiguration> {
+        let mut configuration = Configuration::new();
+        configuration.set("state.backend.type", "rocksdb");
+        options.iter().for_each(|(key, value)| configuration.set(*key, *value));
+        StateSettings::read(&configuration, &[], 64 << 20, 3)
+    }
+
+    fn memory(options: &[(&str, &str)]) -> (usize, usize) {
+        let shared = read(options).unwrap().backend.rocksdb.unwrap();
+        (shared.budget() >> 20, shared.write_buffer_budget() >> 20)
+    }
+
+    #[test]
+    fn rocksdb_gets_the_memory_that_the_options_say() {
+        assert_eq!(memory(&[]), (64, 16));
+        assert_eq!(memory(&[("state.backend.rocksdb.memory.fixed-per-tm", "128 mb")]), (128, 32));
+        let both = [
+            ("state.backend.rocksdb.memory.fixed-per-tm", "128 mb"),
+            ("state.backend.rocksdb.memory.fixed-per-slot", "32 mb"),
+        ];
+        assert_eq!(memory(&both).0, 96);
+        assert_eq!(memory(&[("state.backend.rocksdb.memory.write-buffer-ratio", "0.25")]), (64, 8));
+    }
+
+    #[test]
+    fn a_share_of_more_than_all_is_refused_by_its_key() {
+        let error = read(&[("state.backend.rocksdb.memory.write-buffer-ratio", "1.5")]).unwrap_err().to_string();
+        assert!(error.contains("write-buffer-ratio") && error.contains("from 0 to 1"), "{error}");
     }
 }

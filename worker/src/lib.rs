@@ -20,6 +20,7 @@ pub mod checkpoint;
 pub mod keyed_state;
 mod local_copies;
 pub mod restore;
+mod transfer;
 mod upload;
 
 pub mod exchange;

@@ -2,7 +2,8 @@
 //!
 //! A copy is named by the content behind a handle (checksum and length), so a restore needs no bookkeeping: whatever process
 //! of the job runs here next finds what it is looking for, or reads it from the checkpoint. Copies live as long as the
-//! directory that the TaskExecutor gave the job, and are removed when no complete checkpoint of their subtask has them.
+//! directory that the TaskExecutor gave the job, and are removed when no complete checkpoint of their subtask has them, or when
+//! the subtask fails by something outside of the program, which may be what they are on.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -76,6 +77,21 @@ impl LocalCopies {
         }
     }
 
+    /// Removes the copies of these handles, because something that was read from them may be damaged; whether there were any.
+    pub(crate) fn forget<'a>(&self, handles: impl IntoIterator<Item = &'a StateHandle>) -> bool {
+        let mut any = false;
+        for handle in handles {
+            while let Some(path) = self.find(handle) {
+                if let Err(error) = std::fs::remove_file(&path) {
+                    tracing::warn!(path = %path.display(), %error, "a damaged local copy can't be removed");
+                    break;
+                }
+                any = true;
+            }
+        }
+        any
+    }
+
     /// Removes all copies but those of these handles.
     pub(crate) fn retain<'a>(&self, handles: impl IntoIterator<Item = &'a StateHandle>) {
         let keep: HashSet<String> = handles.into_iter().map(name).collect();
@@ -131,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_found_by_its_content_also_by_another_subtask_until_it_is_no_longer_needed() {
+    fn a_copy_is_found_by_its_content_also_by_another_subtask_until_it_is_found_damaged() {
         let directory = tempfile::tempdir().unwrap();
         let copies = |index| LocalCopies::new(directory.path(), SubtaskId { vertex: VertexId(1), index });
         let (first, second) = (copies(0), copies(1));
@@ -144,8 +160,21 @@ mod tests {
         second.retain([]);
         first.retain([&handle(7, 5)]);
         assert!(first.find(&handle(7, 5)).is_some(), "it is still needed");
-        first.retain([]);
-        assert!(first.find(&handle(7, 5)).is_none());
+        assert!(!second.forget([&handle(8, 5)]));
+        assert!(first.find(&handle(7, 5)).is_some(), "another one was damaged");
+        assert!(second.forget([&handle(7, 5)]));
+        assert!(first.find(&handle(7, 5)).is_none(), "it is damaged, whoever made it");
+    }
+
+    #[test]
+    fn a_copy_goes_when_it_is_no_longer_needed() {
+        let directory = tempfile::tempdir().unwrap();
+        let copies = LocalCopies::new(directory.path(), SubtaskId { vertex: VertexId(1), index: 0 });
+        let mut copy = copies.create().unwrap();
+        copy.write(b"state").unwrap();
+        copy.finish(&handle(7, 5)).unwrap();
+        copies.retain([]);
+        assert!(copies.find(&handle(7, 5)).is_none());
     }
 
     #[test]

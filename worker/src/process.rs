@@ -59,7 +59,7 @@ pub fn worker_context(
     let tables = 2 * graph.vertices.len().max(1) as u64 * u64::from(slots.max(1));
     let tmp_dirs: Arc<[PathBuf]> = tmp_dirs.iter().map(PathBuf::from).collect();
     Ok(WorkerContext {
-        state: StateSettings::read(&configuration, &tmp_dirs, managed as u64)?,
+        state: StateSettings::read(&configuration, &tmp_dirs, managed as u64, slots)?,
         files: file_systems(&configuration, &setup.hadoop)?,
         runtime,
         operator_memory: (managed as u64 / tables) as usize,

@@ -3,21 +3,23 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use flumen_checkpoint::{CheckpointError, read_handle};
+use flumen_checkpoint::{CheckpointError, open_handle, read_handle};
 use flumen_fs::{FileReader, FileSystems, FsError, FsPath};
 use flumen_model::checkpoint::{
     CheckpointId, InFlight, KeyedState, ListState, Redistribution, StateHandle, StateLocation, SubtaskRestore,
 };
 use flumen_model::ids::OperatorId;
-use flumen_state::SnapshotReader;
+use flumen_state::{PartCopy, SnapshotReader, StateError, StateErrorKind};
 
 use crate::operator::{TaskError, TaskResult};
 use crate::subtask::SubtaskContext;
+use crate::transfer;
 
 /// The pieces of a checkpoint that concern one subtask. Lists and records in flight are read; keyed state is read by its
 /// backend.
@@ -213,6 +215,26 @@ impl HandleParts {
 }
 
 impl SnapshotReader for HandleParts {
+    /// Several at a time. Those that there is a local copy of are links to it, or copies where the file will change; all others
+    /// come from the checkpoint, and their checksums are compared.
+    fn copy(&mut self, parts: &[PartCopy]) -> Result<(), StateError> {
+        let mut wanted = Vec::new();
+        for copy in parts {
+            let missing = || StateErrorKind::Read { part: copy.part.clone(), source: io::ErrorKind::NotFound.into() };
+            wanted.push((copy.clone(), self.parts.get(&copy.part).cloned().ok_or_else(missing)?));
+        }
+        let context = self.context.clone();
+        let copied =
+            self.context.block_on(transfer::each(wanted, context.worker.state.transfers, move |(copy, handle)| {
+                copy_part(context.clone(), copy, handle)
+            }));
+        let Ok(copied) = copied else {
+            let source = io::ErrorKind::Interrupted.into();
+            return Err(StateErrorKind::Read { part: "all".to_owned(), source }.into());
+        };
+        copied.map(drop)
+    }
+
     fn read_exact_at(&mut self, part: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let handle = self.parts.get(part).cloned().ok_or(io::ErrorKind::NotFound)?;
         if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > handle.length) {
@@ -225,6 +247,42 @@ impl SnapshotReader for HandleParts {
         }
         self.read(part, &handle, offset, buffer)
     }
+}
+
+/// Makes a local file of a part.
+async fn copy_part(context: SubtaskContext, copy: PartCopy, handle: StateHandle) -> Result<(), StateError> {
+    let PartCopy { part, path, immutable, .. } = copy;
+    let failed = |source| StateError::from(StateErrorKind::Read { part: part.clone(), source });
+    let local = context.local_copies().filter(|_| !matches!(handle.location, StateLocation::Inline(_)));
+    if let Some(found) = local.and_then(|copies| copies.find(&handle)) {
+        let to = path.clone();
+        let taken = transfer::blocking(move || take_local(&found, &to, immutable)).await;
+        if taken.is_ok() {
+            tracing::debug!(subtask = %context.id, part, local = true, bytes = handle.length, "restoring");
+            return Ok(());
+        }
+    }
+    tracing::debug!(subtask = %context.id, part, local = false, bytes = handle.length, "restoring");
+    let damaged = |error: CheckpointError| failed(io::Error::other(error));
+    let mut from = open_handle(&context.worker.files, &handle).await.map_err(damaged)?;
+    let mut file = transfer::blocking(move || File::create_new(path)).await.map_err(failed)?;
+    while let Some(piece) = from.next().await.map_err(damaged)? {
+        file = transfer::blocking(move || file.write_all(&piece).map(|()| file)).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Makes a file of a local copy. Whoever gets a link must not change the file.
+fn take_local(copy: &Path, to: &Path, immutable: bool) -> io::Result<()> {
+    if immutable && std::fs::hard_link(copy, to).is_ok() {
+        return Ok(());
+    }
+    let copied = std::fs::copy(copy, to).map(drop);
+    if copied.is_err() {
+        // The checkpoint's own file takes its place.
+        let _ = std::fs::remove_file(to);
+    }
+    copied
 }
 
 fn read_piece(file: &File, at: u64) -> io::Result<Bytes> {

@@ -13,7 +13,7 @@ use flumen_model::checkpoint::{
 };
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::OperatorId;
-use flumen_state::{PendingSnapshot, SnapshotBytes, SnapshotFile};
+use flumen_state::{PendingSnapshot, SnapshotBytes, SnapshotFile, StateError};
 use flumen_wire::control::FromWorker;
 use tokio::io::AsyncReadExt as _;
 
@@ -23,6 +23,7 @@ use crate::operator::{TaskError, TaskResult};
 use crate::restore::Restored;
 use crate::sources::file_failure;
 use crate::subtask::SubtaskContext;
+use crate::transfer;
 
 /// How long the subtask's own part of a snapshot took.
 #[derive(Debug, Clone, Copy)]
@@ -161,8 +162,16 @@ pub(crate) async fn write(
     let mut file = StateFile::new(files, &directory, context.worker.state.inline_below).map_err(wrong)?;
     let mut written = SubtaskSnapshot::default();
     let local = context.local_copies().filter(|_| !barrier.kind.is_savepoint());
-    let mut upload =
-        Upload { files, local, barrier: &barrier, directory: &directory, uploaded, shared: HashMap::new(), bytes: 0 };
+    let mut upload = Upload {
+        files,
+        local,
+        barrier: &barrier,
+        directory: &directory,
+        uploaded,
+        transfers: context.worker.state.transfers,
+        shared: HashMap::new(),
+        bytes: 0,
+    };
     let result = async {
         for wait in parts.before_ack {
             wait.await?;
@@ -225,6 +234,8 @@ struct Upload<'a> {
     barrier: &'a Barrier,
     directory: &'a FsPath,
     uploaded: &'a Uploaded,
+    /// Files that are written at the same time.
+    transfers: usize,
     shared: SharedFiles,
     bytes: u64,
 }
@@ -243,10 +254,10 @@ impl Upload<'_> {
             SnapshotBytes::Canonical(blocks) => {
                 let mut copy = self.local.as_ref().and_then(|copies| noted(copies.create()));
                 let mut section = file.section();
-                for block in blocks {
-                    let block = block?;
-                    copy = copy.and_then(|mut copy| noted(copy.write(&block)).map(|()| copy));
-                    section.write(block.into()).await.map_err(wrong)?;
+                for piece in pieces(blocks) {
+                    let piece = Bytes::from(piece?);
+                    copy = copy.and_then(|mut copy| noted(copy.write(&piece)).map(|()| copy));
+                    section.write(piece).await.map_err(wrong)?;
                 }
                 let handle = section.finish().await.map_err(wrong)?;
                 if let Some(copy) = copy.filter(|_| !matches!(handle.location, StateLocation::Inline(_))) {
@@ -255,50 +266,99 @@ impl Upload<'_> {
                 parts.insert("state".to_owned(), handle);
             }
             SnapshotBytes::Files(mut source) => {
+                let mut new = Vec::new();
                 for local in source.files()? {
-                    parts.insert(local.name.clone(), self.file(operator, local).await?);
+                    match self.known(operator, local) {
+                        Some(handle) => drop(parts.insert(local.name.clone(), handle)),
+                        None => new.push(local.clone()),
+                    }
                 }
+                parts.extend(self.files(operator, new).await?);
             }
         }
         Ok(KeyedState { format, groups: pending.groups, parts })
     }
 
-    /// One file of a backend: written, or referred to where an earlier checkpoint has it.
-    async fn file(&mut self, operator: OperatorId, local: &SnapshotFile) -> TaskResult<StateHandle> {
-        let known = local.shared_as.as_ref().filter(|_| self.barrier.kind.may_share());
-        if let Some(handle) = known.and_then(|name| self.uploaded.find(operator, name)) {
-            if let Some(name) = &local.shared_as {
+    /// Where an earlier checkpoint has a file of a backend that this one may refer to.
+    fn known(&mut self, operator: OperatorId, local: &SnapshotFile) -> Option<StateHandle> {
+        let name = local.shared_as.as_ref().filter(|_| self.barrier.kind.may_share())?;
+        let handle = self.uploaded.find(operator, name)?;
+        self.shared.insert((operator, name.clone()), handle.clone());
+        Some(handle)
+    }
+
+    /// Writes files of a backend, some at a time: names of the parts, and where they are.
+    async fn files(
+        &mut self,
+        operator: OperatorId,
+        files: Vec<SnapshotFile>,
+    ) -> TaskResult<Vec<(String, StateHandle)>> {
+        let what = format!("writing checkpoint {}", self.barrier.checkpoint);
+        let shared_directory: FsPath =
+            self.barrier.shared_directory.parse().map_err(|error| file_failure(&what, &error))?;
+        let shares = |local: &SnapshotFile| local.shared_as.is_some() && !self.barrier.kind.is_savepoint();
+        let written = transfer::each(files, self.transfers, |local| {
+            let shared = shares(&local);
+            let directory = if shared { shared_directory.clone() } else { self.directory.clone() };
+            write_file(self.files.clone(), directory, local, shared, what.clone())
+        });
+        let mut parts = Vec::new();
+        for (local, handle) in written.await? {
+            self.bytes += handle.length;
+            if let Some(copies) = &self.local {
+                noted(copies.link(&local.path, &handle));
+            }
+            if let Some(name) = local.shared_as.as_ref().filter(|_| shares(&local)) {
                 self.shared.insert((operator, name.clone()), handle.clone());
             }
-            return Ok(handle);
+            parts.push((local.name, handle));
         }
-        let shares = local.shared_as.is_some() && !self.barrier.kind.is_savepoint();
-        let what = format!("writing checkpoint {}", self.barrier.checkpoint);
-        let wrong = |error: FsError| file_failure(&what, &error);
-        let directory = match shares {
-            true => self.barrier.shared_directory.parse().map_err(wrong)?,
-            false => self.directory.clone(),
-        };
-        let unreadable = |error: std::io::Error| {
-            TaskError::caused_by(Blame::Outside, format!("reading `{}`", local.path.display()), &error)
-        };
-        let mut from = tokio::fs::File::open(&local.path).await.map_err(unreadable)?;
-        let mut to = SharedFile::create(self.files, &directory).await.map_err(wrong)?;
-        loop {
-            let mut piece = Vec::with_capacity(PIECE);
-            if (&mut from).take(PIECE as u64).read_to_end(&mut piece).await.map_err(unreadable)? == 0 {
-                break;
-            }
-            self.bytes += piece.len() as u64;
-            to.write(Bytes::from(piece)).await.map_err(wrong)?;
-        }
-        let handle = to.close(shares).await.map_err(wrong)?;
-        if let Some(copies) = &self.local {
-            noted(copies.link(&local.path, &handle));
-        }
-        if let Some(name) = local.shared_as.as_ref().filter(|_| shares) {
-            self.shared.insert((operator, name.clone()), handle.clone());
-        }
-        Ok(handle)
+        Ok(parts)
     }
+}
+
+/// Copies a local file into a checkpoint's directory. `what` is for errors.
+async fn write_file(
+    files: FileSystems,
+    directory: FsPath,
+    local: SnapshotFile,
+    shared: bool,
+    what: String,
+) -> TaskResult<(SnapshotFile, StateHandle)> {
+    let wrong = |error: FsError| file_failure(&what, &error);
+    let unreadable = |error: std::io::Error| {
+        TaskError::caused_by(Blame::Outside, format!("reading `{}`", local.path.display()), &error)
+    };
+    let mut from = tokio::fs::File::open(&local.path).await.map_err(unreadable)?;
+    let mut to = SharedFile::create(&files, &directory).await.map_err(wrong)?;
+    loop {
+        let mut piece = Vec::with_capacity(PIECE);
+        if (&mut from).take(PIECE as u64).read_to_end(&mut piece).await.map_err(unreadable)? == 0 {
+            break;
+        }
+        to.write(Bytes::from(piece)).await.map_err(wrong)?;
+    }
+    let handle = to.close(shared).await.map_err(wrong)?;
+    Ok((local, handle))
+}
+
+/// Makes larger pieces of blocks: each write to a file system is a way to another thread and back.
+fn pieces(
+    blocks: impl Iterator<Item = Result<Vec<u8>, StateError>>,
+) -> impl Iterator<Item = Result<Vec<u8>, StateError>> {
+    let mut blocks = blocks.fuse();
+    std::iter::from_fn(move || {
+        let mut piece = match blocks.next()? {
+            Ok(first) => first,
+            error => return Some(error),
+        };
+        while piece.len() < PIECE {
+            match blocks.next() {
+                Some(Ok(block)) => piece.extend_from_slice(&block),
+                Some(Err(error)) => return Some(Err(error)),
+                None => break,
+            }
+        }
+        Some(Ok(piece))
+    })
 }

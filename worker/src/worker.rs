@@ -221,6 +221,8 @@ impl Subtask {
 fn spawn(wired: Wired, reports: mpsc::Sender<FromWorker>, over: Arc<AtomicBool>) -> std::io::Result<()> {
     let context = wired.context.clone();
     let checkpoint = wired.restore.as_ref().map(|restore| restore.checkpoint);
+    let copied = wired.restore.as_ref().filter(|_| context.worker.state.local_copies.is_some());
+    let copied = copied.map(|restore| restore.state.clone());
     let name = format!("{} ({}/{})", context.vertex_name, context.id.index + 1, context.parallelism);
     std::thread::Builder::new().name(name).spawn(move || {
         context.handle.attach_current_thread();
@@ -243,8 +245,15 @@ fn spawn(wired: Wired, reports: mpsc::Sender<FromWorker>, over: Arc<AtomicBool>)
             body()
         }));
         over.store(true, Ordering::Relaxed);
+        let may_be_damaged =
+            matches!(&result, Err(TaskError::Restore { .. } | TaskError::Failed { blame: Blame::Outside, .. }));
+        let had_copies = match (copied.filter(|_| may_be_damaged), context.local_copies()) {
+            (Some(copied), Some(copies)) => copies.forget(copied.handles()),
+            _ => false,
+        };
         let report = match (result, checkpoint) {
-            (Err(TaskError::Restore { message }), Some(checkpoint)) => FromWorker::RestoreFailed {
+            // The checkpoint may be whole where its copies here are not: the next attempt reads the checkpoint.
+            (Err(TaskError::Restore { message }), Some(checkpoint)) if !had_copies => FromWorker::RestoreFailed {
                 attempt: context.attempt,
                 subtask: context.id,
                 checkpoint,

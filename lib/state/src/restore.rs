@@ -19,13 +19,13 @@ pub trait SnapshotReader {
     fn read_exact_at(&mut self, part: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
     /// Copies whole parts to local files that are not there yet. A reader that has parts on this host already, or can fetch
-    /// several at once, had better do so itself.
+    /// several at once, had better do so itself; a part that is [`immutable`](PartCopy::immutable) may become a link.
     ///
     /// # Errors
     /// As [`Self::read_exact_at`], or a file can't be written. Names the part.
     fn copy(&mut self, parts: &[PartCopy]) -> Result<(), StateError> {
         let mut buffer = vec![0; COPIED_BYTES];
-        for PartCopy { part, length, path } in parts {
+        for PartCopy { part, length, path, .. } in parts {
             let mut copy = || -> io::Result<()> {
                 let mut file = File::create_new(path)?;
                 let mut offset = 0;
@@ -55,6 +55,8 @@ pub struct PartCopy {
     pub length: u64,
     /// The file.
     pub path: PathBuf,
+    /// Whether the file will never be changed, so that it may be another name of one that is there already.
+    pub immutable: bool,
 }
 
 /// One piece of keyed state to begin with, and how to read it.

@@ -16,6 +16,7 @@ mod files;
 mod heads;
 mod instance;
 mod link;
+mod rescale;
 mod restore;
 mod savepoint;
 mod shared;

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use flumen_model::ids::OperatorId;
+use flumen_worker::keyed_state::StateSettings;
 use flumen_worker::operator::{Data, Push, TaskError, TaskResult};
 use flumen_worker::subtask::SubtaskContext;
 use serde::Serialize;
@@ -129,7 +130,7 @@ impl<In: Data, Out: Data + PartialEq + Debug> Harness<In, Out> {
         self
     }
 
-    /// Runs the operator in all modes, with all backends.
+    /// Runs the operator in all modes, with all backends that the worker was built with: RocksDB needs its feature `rocksdb`.
     ///
     /// # Panics
     /// It emitted something else, failed, or took longer than a minute.
@@ -179,7 +180,7 @@ impl<In: Data, Out: Data + PartialEq + Debug> Harness<In, Out> {
 
     fn backends(&self) -> Vec<&'static str> {
         let mut backends = vec!["hashmap"];
-        if cfg!(feature = "rocksdb") && !self.stateless {
+        if StateSettings::HAS_ROCKSDB && !self.stateless {
             backends.push("rocksdb");
         }
         backends

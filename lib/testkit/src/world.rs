@@ -39,7 +39,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(options: &[(String, String)], backend: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        // In memory where there is such a place: a restore after each element waits for a disk thousands of times.
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let mut configuration = Configuration::default();
         configuration.set("state.backend.type", backend);
         options.iter().for_each(|(key, value)| configuration.set(key, value));
@@ -47,7 +48,7 @@ impl World {
         let tmp_dirs: Arc<[PathBuf]> = Arc::new([directory.path().join("tmp")]);
         std::fs::create_dir_all(&tmp_dirs[0]).unwrap();
         let worker = WorkerContext {
-            state: StateSettings::read(&configuration, &tmp_dirs, 64 << 20).unwrap(),
+            state: StateSettings::read(&configuration, &tmp_dirs, 64 << 20, 1).unwrap(),
             configuration: Arc::new(configuration),
             files: FileSystems::new(FsOptions::default()).unwrap(),
             runtime: runtime().handle().clone(),

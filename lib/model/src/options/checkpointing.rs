@@ -10,10 +10,18 @@ section! { "State and checkpoints";
         "Where keyed state lives while a job runs: hashmap (in memory) or rocksdb (on the local disk; programs built with the feature `rocksdb`).";
     ROCKSDB_LOCAL_DIRS: String = "state.backend.rocksdb.localdir", None, ["state.backend.rocksdb.checkpointdir"],
         "Directories for the files of RocksDB, separated by commas. Default: `io.tmp.dirs`.";
+    ROCKSDB_MEMORY_PER_SLOT: MemorySize = "state.backend.rocksdb.memory.fixed-per-slot", None, [],
+        "Bytes for RocksDB for each slot of a worker: all its RocksDB instances share the sum. Goes before `fixed-per-tm`.";
     ROCKSDB_MEMORY: MemorySize = "state.backend.rocksdb.memory.fixed-per-tm", None, [],
-        "Bytes that the block cache and the write buffers of all RocksDB instances of one worker share. Default: the worker's managed memory (`taskmanager.memory.managed.fraction`).";
+        "Bytes for RocksDB that all instances of one worker share: rows in front of RocksDB, block cache and write buffers. Default: the worker's managed memory (`taskmanager.memory.managed.fraction`).";
     ROCKSDB_WRITE_BUFFER_RATIO: f64 = "state.backend.rocksdb.memory.write-buffer-ratio", Some("0.5"), [],
-        "Share of RocksDB's memory that write buffers may take.";
+        "Share of RocksDB's memory, from 0 to 1, that is meant for write buffers. As in Flink they get two thirds of it, because they take up to half more while they are written.";
+    ROCKSDB_MANAGED: bool = "state.backend.rocksdb.memory.managed", Some("true"), [],
+        "Without effect: RocksDB always keeps to a budget. Its size is `state.backend.rocksdb.memory.fixed-per-tm`. A worker says so if this is false.";
+    ROCKSDB_HIGH_PRIORITY_RATIO: f64 = "state.backend.rocksdb.memory.high-prio-pool-ratio", Some("0.1"), [],
+        "Without effect: the block cache is one without a part of its own for indexes and filters; those that are used stay in it. A worker says so if this is set.";
+    ROCKSDB_TRANSFERS: u32 = "state.backend.rocksdb.checkpoint.transfer.thread.num", Some("4"), [],
+        "Files of RocksDB that a subtask writes to, or reads from, a checkpoint at the same time.";
     INCREMENTAL: bool = "execution.checkpointing.incremental", Some("true"), ["state.backend.incremental"],
         "Whether a checkpoint of RocksDB uploads only files that no earlier checkpoint has.";
     CHECKPOINT_DIRECTORY: String = "execution.checkpointing.dir", None, ["state.checkpoints.dir"],

@@ -22,7 +22,8 @@ pub(super) struct PartNames {
     inherited: BTreeMap<String, String>,
 }
 
-const ROWS: &str = ".sst";
+/// How files of sorted rows end.
+pub(super) const ROWS: &str = ".sst";
 
 impl PartNames {
     pub(super) fn new(instance: String) -> Self {

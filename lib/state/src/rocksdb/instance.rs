@@ -174,6 +174,16 @@ impl Instance {
             .map_err(backend("taking in restored rows"))
     }
 
+    /// Removes the rows from `from` on and before `to`. Files of such rows alone go at once; a mark hides the others until
+    /// RocksDB rewrites their files.
+    pub(super) fn remove(&self, state: usize, from: &[u8], to: &[u8]) -> Result<(), StateError> {
+        let family = self.family(state)?;
+        self.db.delete_file_in_range_cf(&family, from, to).map_err(backend("removing files of other key groups"))?;
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(&family, from, to);
+        self.write(batch)
+    }
+
     /// Makes a directory of hard links to the files that hold what there is now.
     pub(super) fn link_to(&self, path: &Path) -> Result<(), StateError> {
         Checkpoint::new(&self.db)
@@ -233,7 +243,11 @@ pub(super) fn unique_name() -> String {
 }
 
 pub(super) fn backend(what: impl Into<String>) -> impl FnOnce(rocksdb::Error) -> StateError {
-    move |source| StateErrorKind::Backend { what: what.into(), source: source.into() }.into()
+    move |source| match source.kind() {
+        // It compares a checksum for each block that it reads. The files came from a snapshot, or stand in the next one.
+        rocksdb::ErrorKind::Corruption => StateError::corrupt(&what.into(), 0, source.into_string()),
+        _ => StateErrorKind::Backend { what: what.into(), source: source.into() }.into(),
+    }
 }
 
 pub(super) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> StateError {

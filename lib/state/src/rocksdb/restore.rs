@@ -1,14 +1,14 @@
 //! Opens a store with what is in earlier snapshots.
 //!
-//! Files of an instance with the same key groups are taken as they are, and go on being shared between checkpoints. Otherwise
-//! the rows of the own key groups are copied: out of the instances into new sorted files, out of the canonical format one by one.
+//! Files of an instance with the same key groups are taken as they are, and go on being shared between checkpoints. With other
+//! key groups, so are those of the instance that has the most of them; what else is in it is removed. The own
+//! rows of other instances are copied into sorted files (`rescale`), those in the canonical format one by one.
 
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use flumen_model::checkpoint::{KeyGroupRange, KeyedFormat, StateHandle};
-use rocksdb::{SstFileWriter, WriteBatch};
+use rocksdb::WriteBatch;
 
 use crate::canonical::{self, Reader};
 use crate::error::{StateError, StateErrorKind};
@@ -19,11 +19,10 @@ use crate::rows::{RowStore, row_key};
 
 use super::cache::RowCache;
 use super::contents::{self, Contents};
-use super::files::PartNames;
-use super::instance::{Directory, Instance, backend, db_path, io_error, unique_name};
-use super::shared::SharedRocksDb;
+use super::files::{self, PartNames};
+use super::instance::{Directory, Instance, db_path, io_error, unique_name};
+use super::rescale;
 use super::store::RocksDbStore;
-use super::tuning;
 
 /// Rows of the canonical format are written so many bytes at a time.
 const BATCH_BYTES: usize = 1 << 20;
@@ -43,29 +42,36 @@ pub fn open(
     let directory = Arc::new(Directory::of(options, &unique)?);
     let mut names = PartNames::new(unique);
     let mut pieces: Vec<_> = restore.into_iter().filter(|piece| piece.state.groups.overlaps(groups)).collect();
-    let (instance, states) = match &mut pieces[..] {
-        [piece] if piece.state.format == KeyedFormat::RocksDb && piece.state.groups == groups => {
-            let contents = fetch(piece, &directory, max_parallelism, |part| names.inherit(part))?;
-            (Instance::open(directory, shared.clone(), options.clock, &contents.states)?, contents.states)
+    // Its files are the most that need not be written again.
+    let most = pieces.iter().enumerate().filter(|(_, piece)| piece.state.format == KeyedFormat::RocksDb);
+    let most = most.max_by_key(|(_, piece)| overlap(piece.state.groups, groups)).map(|(at, _)| at);
+    let base = match most.map(|at| pieces.swap_remove(at)) {
+        Some(mut piece) => {
+            let contents = fetch(&mut piece, &directory, max_parallelism, |part| names.inherit(part))?;
+            Some((contents.states, piece.state.groups))
         }
-        pieces => {
-            let mut target = Target {
-                instance: Instance::open(directory, shared.clone(), options.clock, &[])?,
-                states: Vec::new(),
-                shared: shared.clone(),
-                groups,
-                max_parallelism,
-                files: 0,
-            };
-            for piece in pieces {
-                match piece.state.format {
-                    KeyedFormat::Canonical => target.take_canonical(piece)?,
-                    KeyedFormat::RocksDb => target.take_instance(piece)?,
-                }
-            }
-            (target.instance, target.states)
-        }
+        None => None,
     };
+    let (states, had) = base.unwrap_or((Vec::new(), groups));
+    let mut target = Target {
+        instance: Instance::open(Arc::clone(&directory), shared.clone(), options.clock, &states)?,
+        states,
+        groups,
+        max_parallelism,
+    };
+    target.clip(had)?;
+    let (instances, canonical): (Vec<_>, Vec<_>) =
+        pieces.into_iter().partition(|piece| piece.state.format == KeyedFormat::RocksDb);
+    for mut piece in canonical {
+        target.take_canonical(&mut piece)?;
+    }
+    for (meta, rows) in rescale::own_rows(instances, &directory, &shared, groups, max_parallelism)? {
+        let state = target.state(&meta)?;
+        if let Some(rows) = rows {
+            target.instance.ingest(state, vec![rows])?;
+        }
+    }
+    let Target { instance, states, .. } = target;
     let cache = RowCache::new(shared.rows());
     Ok(Rc::new(RocksDbStore::new(
         instance,
@@ -77,8 +83,13 @@ pub fn open(
     )))
 }
 
+/// How many key groups two ranges have in common.
+fn overlap(one: KeyGroupRange, other: KeyGroupRange) -> u32 {
+    one.end.min(other.end).saturating_sub(one.start.max(other.start))
+}
+
 /// Copies the parts of a piece into a directory, as the files of an instance.
-fn fetch(
+pub(super) fn fetch(
     piece: &mut RestoredKeyed,
     directory: &Directory,
     max_parallelism: u32,
@@ -88,7 +99,7 @@ fn fetch(
     std::fs::create_dir_all(&db).map_err(io_error(format!("creating {}", db.display())))?;
     let copy = |(part, handle): (&String, &StateHandle)| {
         let path = db.join(file_of(part));
-        PartCopy { part: part.clone(), length: handle.length, path }
+        PartCopy { part: part.clone(), length: handle.length, path, immutable: part.ends_with(files::ROWS) }
     };
     let parts: Vec<_> = piece.state.parts.iter().map(copy).collect();
     piece.reader.copy(&parts)?;
@@ -99,15 +110,12 @@ fn fetch(
     Contents::read(&text, max_parallelism)
 }
 
-/// An instance that rows are copied into.
+/// An instance that rows are taken into.
 struct Target {
     instance: Instance,
     states: Vec<StateMeta>,
-    shared: SharedRocksDb,
     groups: KeyGroupRange,
     max_parallelism: u32,
-    /// How many files of sorted rows were written.
-    files: usize,
 }
 
 impl Target {
@@ -156,46 +164,19 @@ impl Target {
         self.instance.write(batch)
     }
 
-    fn take_instance(&mut self, piece: &mut RestoredKeyed) -> Result<(), StateError> {
-        let parent = Arc::clone(self.instance.directory());
-        let directory = Directory::create(parent.path().join("restored"))?;
-        let mut names = PartNames::new(String::new());
-        let contents = fetch(piece, &directory, self.max_parallelism, |part| names.inherit(part))?;
-        let old = Instance::open_for_reading(directory, self.shared.clone(), &contents.states)?;
-        for (state, meta) in contents.states.iter().enumerate() {
-            let own = self.state(meta)?;
-            self.files += 1;
-            let path = parent.path().join(format!("restored-{}.sst", self.files));
-            if self.copy(&old, state, meta.kind, &path)? {
-                self.instance.ingest(own, vec![path])?;
+    /// Removes the rows of other key groups, of those that the instance had.
+    fn clip(&self, had: KeyGroupRange) -> Result<(), StateError> {
+        let KeyGroupRange { start, end } = self.groups;
+        for (from, to) in [(had.start, start.min(had.end)), (end.max(had.start), had.end)] {
+            if from < to {
+                (0..self.states.len()).try_for_each(|state| self.instance.remove(state, &bound(from), &bound(to)))?;
             }
         }
         Ok(())
     }
+}
 
-    /// Copies the rows of the own key groups into a file; false when there are none.
-    fn copy(&self, old: &Instance, state: usize, kind: StateKind, path: &PathBuf) -> Result<bool, StateError> {
-        let options = tuning::family(&self.shared, kind, None);
-        let mut writer = SstFileWriter::create(&options);
-        let mut any = false;
-        let mut failed = Ok(());
-        old.scan(state, &[], &(self.groups.start as u16).to_be_bytes(), |row, value| {
-            let group = row.first_chunk().map_or(0, |group| u16::from_be_bytes(*group));
-            if u32::from(group) >= self.groups.end {
-                return false;
-            }
-            if !std::mem::replace(&mut any, true) {
-                failed = writer.open(path);
-            }
-            if failed.is_ok() {
-                failed = writer.put(row, value);
-            }
-            failed.is_ok()
-        })?;
-        if any && failed.is_ok() {
-            failed = writer.finish();
-        }
-        failed.map_err(backend(format!("writing restored rows to {}", path.display())))?;
-        Ok(any)
-    }
+/// The first row of a key group.
+pub(super) fn bound(group: u32) -> [u8; 2] {
+    (group as u16).to_be_bytes()
 }

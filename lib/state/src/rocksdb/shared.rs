@@ -8,6 +8,10 @@ use rocksdb::{Cache, WriteBufferManager};
 
 /// No process gives less: below this, each block read would push out another one.
 const BYTES_MIN: usize = 8 << 20;
+/// Write buffers of all instances: less makes files of a few rows.
+const WRITE_BUFFER_BYTES_MIN: usize = 1 << 20;
+/// The share of write buffers unless it is said otherwise.
+const WRITE_BUFFER_RATIO: f64 = 0.5;
 /// The budget of a store that was given none.
 const BYTES_DEFAULT: usize = 128 << 20;
 
@@ -26,15 +30,23 @@ struct Shared {
 
 impl SharedRocksDb {
     /// A budget in bytes (the process's share of managed memory), of which all instances together use no more.
-    ///
-    /// A quarter is for rows in front of RocksDB. Of the rest, write buffers get a third and the block cache, from which they
-    /// are taken, five sixths: while they are flushed, write buffers take up to half more than their budget.
     pub fn new(bytes: usize) -> Self {
+        Self::with_write_buffer_ratio(bytes, WRITE_BUFFER_RATIO)
+    }
+
+    /// As [`Self::new`], with another share for write buffers than a half: from 0 to 1.
+    ///
+    /// A quarter of the budget is for rows in front of RocksDB. Of the rest, write buffers get two thirds of their share, and
+    /// the block cache, from which they are taken, all but one third of their share: while they are flushed, write buffers
+    /// take up to half more than they should.
+    pub fn with_write_buffer_ratio(bytes: usize, ratio: f64) -> Self {
         let bytes = bytes.max(BYTES_MIN);
         let rows = bytes / 4;
         let rocksdb = bytes - rows;
-        let write_buffer_bytes = rocksdb / 3;
-        let block_cache = Cache::new_hyper_clock_cache(rocksdb / 6 * 5, 0);
+        let third = (rocksdb as f64 * ratio.clamp(0.0, 1.0) / 3.0) as usize;
+        // None at all would mean: without a limit.
+        let write_buffer_bytes = (2 * third).max(WRITE_BUFFER_BYTES_MIN);
+        let block_cache = Cache::new_hyper_clock_cache(rocksdb - third, 0);
         let write_buffers =
             WriteBufferManager::new_write_buffer_manager_with_cache(write_buffer_bytes, false, block_cache.clone());
         let rows = Arc::new(RowBudget { bytes: rows, stores: AtomicUsize::new(0) });
@@ -51,17 +63,17 @@ impl SharedRocksDb {
         self.0.block_cache.get_usage()
     }
 
+    /// What write buffers may take, bytes.
+    pub fn write_buffer_budget(&self) -> usize {
+        self.0.write_buffer_bytes
+    }
+
     pub(super) fn block_cache(&self) -> &Cache {
         &self.0.block_cache
     }
 
     pub(super) fn write_buffers(&self) -> &WriteBufferManager {
         &self.0.write_buffers
-    }
-
-    /// The budget of all write buffers.
-    pub(super) fn write_buffer_bytes(&self) -> usize {
-        self.0.write_buffer_bytes
     }
 
     pub(super) fn rows(&self) -> RowShare {
@@ -114,6 +126,18 @@ impl Drop for RowShare {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn write_buffers_get_two_thirds_of_their_share() {
+        // A quarter is for rows.
+        let bytes = 64 << 20;
+        let third = (48 << 20) / 3;
+        let budget = |ratio| SharedRocksDb::with_write_buffer_ratio(bytes, ratio).write_buffer_budget();
+        assert_eq!(SharedRocksDb::new(bytes).write_buffer_budget(), third);
+        assert_eq!(budget(0.5), third);
+        assert_eq!(budget(1.0), 2 * third);
+        assert_eq!(budget(0.0), WRITE_BUFFER_BYTES_MIN);
+    }
 
     #[test]
     fn stores_share_the_memory_for_rows_equally() {

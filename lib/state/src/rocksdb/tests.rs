@@ -264,6 +264,52 @@ fn files_of_an_instance_are_rescaled() {
 }
 
 #[test]
+fn with_fewer_key_groups_an_instance_keeps_its_files_and_nothing_of_other_groups() {
+    let local = local_directory();
+    let options = options(local.path());
+    let (store, expected) = filled(&options);
+    let mut storage = Storage::default();
+    let one = storage.store(store.snapshot(SnapshotKind::Checkpoint).unwrap());
+    let files = storage.copied;
+    drop(store);
+    let groups = KeyGroupRange { start: 32, end: 96 };
+    let own = |row: &Vec<u8>| groups.contains(u16::from_be_bytes([row[0], row[1]]).into());
+    let expected: BTreeMap<_, _> = expected.into_iter().filter(|(row, _)| own(row)).collect();
+    let store = open(&options, groups, 128, vec![storage.restore(&one)]).unwrap();
+    assert_eq!(all(&*store, 0), expected);
+    let next = storage.store(store.snapshot(SnapshotKind::Checkpoint).unwrap());
+    // One for each state says what is hidden.
+    assert!(storage.copied <= 2 && files > 2, "{} of {files}", storage.copied);
+    drop(store);
+    // What is hidden does not come back, not even for whoever owns it.
+    let store = open(&options, ALL, 128, vec![storage.restore(&next)]).unwrap();
+    assert_eq!(all(&*store, 0), expected);
+}
+
+#[test]
+fn an_altered_file_is_a_damaged_snapshot_and_no_failure_of_the_backend() {
+    let local = local_directory();
+    let options = options(local.path());
+    let (store, _) = filled(&options);
+    let mut storage = Storage::default();
+    let snapshot = storage.store(store.snapshot(SnapshotKind::Checkpoint).unwrap());
+    drop(store);
+    for entry in std::fs::read_dir(storage.path()).unwrap().map(Result::unwrap) {
+        if entry.path().extension().is_some_and(|extension| extension == "sst") {
+            let mut bytes = std::fs::read(entry.path()).unwrap();
+            bytes.iter_mut().take(1000).for_each(|byte| *byte ^= 1);
+            std::fs::write(entry.path(), bytes).unwrap();
+        }
+    }
+    let mut read = || {
+        let store = open(&options, ALL, 128, vec![storage.restore(&snapshot)])?;
+        store.scan(0, &[], &[], &mut |_, _| ControlFlow::Continue(()))
+    };
+    let error = read().unwrap_err();
+    assert!(matches!(error.kind(), crate::StateErrorKind::Corrupt { .. }), "{error}");
+}
+
+#[test]
 fn a_savepoint_is_rescaled() {
     rescaled(SnapshotKind::Savepoint);
 }

@@ -51,7 +51,7 @@ pub(super) fn family(shared: &SharedRocksDb, kind: StateKind, expiry: Option<&Ex
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
     options.set_write_buffer_manager(shared.write_buffers());
-    let write_buffer = (shared.write_buffer_bytes() / 2).clamp(WRITE_BUFFER_BYTES_MIN, WRITE_BUFFER_BYTES_MAX);
+    let write_buffer = (shared.write_buffer_budget() / 2).clamp(WRITE_BUFFER_BYTES_MIN, WRITE_BUFFER_BYTES_MAX);
     options.set_write_buffer_size(write_buffer);
     options.set_arena_block_size(ARENA_BYTES);
     // Files of the first level live for seconds.
