@@ -53,7 +53,7 @@ fn drive(runtime: &Runtime, program: Program, setup: &ProgramSetup) -> Result<Jo
     let job = new_job_id();
     runtime.block_on(prepare_outputs(&files, &program.graph, job))?;
     let slots = program.graph.slots();
-    let local = LocalDirectories::create(configuration, job).map_err(|e| embedded(e.into()))?;
+    let local = LocalDirectories::create(configuration, job).map_err(embedded)?;
     let context = worker_context(
         setup,
         &program.graph,

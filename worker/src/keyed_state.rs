@@ -161,6 +161,7 @@ mod tests {
         StateSettings::read(&configuration, &[], 64 << 20, 3)
     }
 
+    #[allow(clippy::unwrap_used, reason = "test helper")]
     fn memory(options: &[(&str, &str)]) -> (usize, usize) {
         let shared = read(options).unwrap().backend.rocksdb.unwrap();
         (shared.budget() >> 20, shared.write_buffer_budget() >> 20)

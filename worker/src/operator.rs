@@ -52,7 +52,11 @@ fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
+        let what = error.to_string();
+        // Some say themselves what caused them.
+        if !text.ends_with(&what) {
+            text.push_str(&format!(": {what}"));
+        }
         cause = error.source();
     }
     text

@@ -29,7 +29,8 @@ pub fn copy<'a>(paths: impl IntoIterator<Item = &'a PathBuf>, directory: &Path, 
     let begun = Instant::now();
     let mut buffer = vec![0; 1 << 20];
     for (number, path) in paths.into_iter().enumerate() {
-        let mut from = File::open(path).expect("a file of the newest checkpoint");
+        // Removed meanwhile.
+        let Ok(mut from) = File::open(path) else { continue };
         let mut to = File::create_new(directory.join(number.to_string())).expect("a copy");
         loop {
             let count = from.read(&mut buffer).expect("a file of the newest checkpoint");

@@ -84,7 +84,8 @@ impl Watch {
             for chk in metadata(directory).filter(|path| seen.insert(path.clone())) {
                 let now = now_ms();
                 let path = format!("file://{}", chk.display()).parse().expect("a path");
-                let stored = runtime.block_on(flumen_checkpoint::load(&systems, &path)).expect("a complete checkpoint");
+                // On a busy machine the next one may be complete already, and this one gone.
+                let Ok(stored) = runtime.block_on(flumen_checkpoint::load(&systems, &path)) else { continue };
                 let triggered_ms = stored.checkpoint.triggered_ms;
                 let all = disk::files(directory);
                 let new: Vec<_> = all.iter().filter(|(path, _)| !files.contains(*path)).collect();
@@ -105,7 +106,7 @@ impl Watch {
                 files = all.into_keys().collect();
                 self.completed.lock().expect("no panic").push(completed);
             }
-            std::thread::sleep(LOOK);
+            std::thread::park_timeout(LOOK);
         }
     }
 }
