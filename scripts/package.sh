@@ -16,7 +16,7 @@ collect() {
   rm -rf "$DIST" "$DIST.new"
   new=$DIST.new
   mkdir -p "$new/bin" "$new/conf" "$new/lib" "$new/examples"
-  install -m 755 scripts/dist/flink "$new/bin/flink"
+  install -m 755 scripts/dist/flink scripts/dist/yarn-session.sh "$new/bin/"
   cp conf/* "$new/conf/"
   for program in $PROGRAMS; do
     install -m 755 "$BIN/$program" "$new/lib/$program"

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -26,6 +26,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 pub struct Flink {
     command: Command,
     limit: Duration,
+    said: Option<String>,
 }
 
 impl Flink {
@@ -46,7 +47,7 @@ impl Flink {
             }
         }
         command.env("FLINK_CONF_DIR", repository().join("conf"));
-        Flink { command, limit: LIMIT }
+        Flink { command, limit: LIMIT, said: None }
     }
 
     /// Adds one argument.
@@ -60,6 +61,13 @@ impl Flink {
     #[must_use]
     pub fn args(mut self, arguments: &str) -> Flink {
         self.command.args(arguments.split_whitespace());
+        self
+    }
+
+    /// Says this on its standard input, which then ends; otherwise it has none.
+    #[must_use]
+    pub fn say(mut self, text: &str) -> Flink {
+        self.said = Some(text.to_owned());
         self
     }
 
@@ -101,9 +109,13 @@ impl Flink {
     #[must_use]
     pub fn spawn(mut self) -> Running {
         // Its own group, as a shell gives each command: signals of a test go to it alone.
-        self.command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command.stdin(if self.said.is_some() { Stdio::piped() } else { Stdio::null() });
         let start = Instant::now();
         let mut child = self.command.spawn().unwrap_or_else(|error| panic!("starting {:?}: {error}", self.command));
+        if let (Some(text), Some(mut stdin)) = (&self.said, child.stdin.take()) {
+            let _ = stdin.write_all(text.as_bytes());
+        }
         let stdout = Captured::of(child.stdout.take().expect("stdout is piped"));
         let stderr = Captured::of(child.stderr.take().expect("stderr is piped"));
         Running { what: format!("{:?}", self.command), child, stdout, stderr, start }

@@ -1,20 +1,22 @@
-//! `flink savepoint`, `checkpoint`, `stop` and `cancel`: asks a job that runs, and says what came of it in Flink's words.
+//! `flink list`, `savepoint`, `checkpoint`, `stop` and `cancel`: asks a JobManager, and says what came of it in Flink's words.
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use flumen_checkpoint::dispose_savepoint;
 use flumen_hadoop::conf::Configuration as HadoopConfiguration;
 use flumen_model::config::Configuration;
 use flumen_model::ids::JobId;
 use serde_json::{Value, json};
 
-use crate::application::{Found, Search};
 use crate::args::Verb;
+use crate::cluster::AppState;
 use crate::hadoop;
 use crate::identity;
-use crate::job::{JobError, OperationError};
+use crate::list::{self, Listed, Selection};
+use crate::locate::{Finder, Found, Running};
+use crate::meaning::Address;
 use crate::report::Reporter;
+use crate::rest::{JobClient, OperationError, RestError};
 
 /// Time that a cancelled job has to be seen as ended.
 const CANCEL_LIMIT: Duration = Duration::from_secs(120);
@@ -27,18 +29,21 @@ const POLL: Duration = Duration::from_millis(200);
 /// Whatever keeps it from being done.
 pub async fn act(
     verb: &Verb,
-    application: Option<&str>,
+    address: &Address,
     configuration: &Configuration,
     reporter: &Reporter,
 ) -> anyhow::Result<bool> {
     if let Verb::Dispose { path } = verb {
         return dispose(path, configuration, reporter).await;
     }
-    let hadoop = hadoop::load(configuration).context("Hadoop's configuration can't be used")?;
-    let search = Search { configuration, hadoop: &hadoop, application };
+    let finder = Finder::new(configuration, reporter)?;
+    let search = Search { finder: &finder, address, reporter };
     match verb {
+        Verb::List { running, scheduled, all, json } => {
+            search.list(Selection::of(*running, *scheduled, *all), *json).await?;
+        }
         Verb::Savepoint { job, directory, detached } => {
-            let asked = Asked::new(&search, *job, reporter).await?;
+            let asked = search.job(*job).await?;
             reporter.event(&format!("Triggering savepoint for job {job}."));
             let body = json!({ "cancel-job": false, "target-directory": directory });
             let Some(taken) = asked.for_result("/savepoints", &body, "/savepoints", *detached).await? else {
@@ -48,7 +53,7 @@ pub async fn act(
             reporter.event("You can resume your program from this savepoint with the run command.");
         }
         Verb::Checkpoint { job, full } => {
-            let asked = Asked::new(&search, *job, reporter).await?;
+            let asked = search.job(*job).await?;
             reporter.event(&format!("Triggering checkpoint for job {job}."));
             let body = json!({ "checkpointType": if *full { "FULL" } else { "CONFIGURED" } });
             let Some(taken) = asked.for_result("/checkpoints", &body, "/checkpoints", false).await? else {
@@ -59,7 +64,7 @@ pub async fn act(
             reporter.event("You can resume your program from this checkpoint with the run command.");
         }
         Verb::Stop { job, directory, drain, detached } => {
-            let asked = Asked::new(&search, *job, reporter).await?;
+            let asked = search.job(*job).await?;
             let what = if *drain { "Draining" } else { "Suspending" };
             reporter.event(&format!("{what} job \"{job}\" with a CANONICAL savepoint."));
             let body = json!({ "drain": drain, "targetDirectory": directory });
@@ -69,14 +74,14 @@ pub async fn act(
             reporter.result(&format!("Savepoint completed. Path: {}", location(&taken)?));
         }
         Verb::Cancel { job, savepoint: None } => {
-            let asked = Asked::new(&search, *job, reporter).await?;
+            let asked = search.job(*job).await?;
             reporter.event(&format!("Cancelling job {job}."));
-            asked.found.client.cancel().await?;
+            asked.client.cancel().await?;
             asked.until_over().await?;
             reporter.result(&format!("Cancelled job {job}."));
         }
         Verb::Cancel { job, savepoint: Some(directory) } => {
-            let asked = Asked::new(&search, *job, reporter).await?;
+            let asked = search.job(*job).await?;
             reporter.note("cancelling with a savepoint is deprecated: `flink stop` is the better way");
             let target = directory.as_deref().unwrap_or("the default savepoint directory");
             reporter.event(&format!("Cancelling job {job} with savepoint to {target}."));
@@ -95,18 +100,41 @@ fn location(taken: &Value) -> Result<&str, OperationError> {
     taken["location"].as_str().ok_or_else(|| OperationError::Answer(taken.clone()))
 }
 
+/// Where to look.
+struct Search<'a> {
+    finder: &'a Finder<'a>,
+    address: &'a Address,
+    reporter: &'a Reporter,
+}
+
+impl<'a> Search<'a> {
+    async fn job(&self, job: JobId) -> anyhow::Result<Asked<'a>> {
+        let found = self.finder.job(self.address, job).await?;
+        Ok(Asked { client: found.master.job(&job.to_string()), found, reporter: self.reporter })
+    }
+
+    async fn list(&self, selection: Selection, as_json: bool) -> anyhow::Result<()> {
+        self.reporter.event("Waiting for response...");
+        let mut jobs = Vec::new();
+        for found in self.finder.masters(self.address).await? {
+            let application = found.application.map(|application| application.id);
+            let listed = found.master.jobs().await?.into_iter();
+            jobs.extend(listed.map(|job| Listed { job, application: application.clone() }));
+        }
+        let text = if as_json { list::json_text(&jobs, selection) } else { list::text(&jobs, selection) };
+        self.reporter.result(&text);
+        Ok(())
+    }
+}
+
 /// A job that was found.
 struct Asked<'a> {
+    client: JobClient,
     found: Found,
     reporter: &'a Reporter,
 }
 
-impl<'a> Asked<'a> {
-    async fn new(search: &Search<'_>, job: JobId, reporter: &'a Reporter) -> anyhow::Result<Self> {
-        let found = search.job(job).await?;
-        Ok(Self { found, reporter })
-    }
-
+impl Asked<'_> {
     /// Starts an operation and waits for its result; `None` when it is not waited for.
     async fn for_result(
         &self,
@@ -115,14 +143,14 @@ impl<'a> Asked<'a> {
         get: &str,
         detached: bool,
     ) -> Result<Option<Value>, OperationError> {
-        let request = self.found.client.trigger(post, body).await?;
+        let request = self.client.trigger(post, body).await?;
         if detached {
             self.reporter.result(&format!("Triggered. Trigger id: {request}"));
             return Ok(None);
         }
         self.reporter.event("Waiting for response...");
         tokio::select! {
-            result = self.found.client.result(get, &request) => result.map(Some),
+            result = self.client.result(get, &request) => result.map(Some),
             never = self.reporter.waiting("the job") => match never {},
         }
     }
@@ -131,12 +159,15 @@ impl<'a> Asked<'a> {
     async fn until_over(&self) -> anyhow::Result<()> {
         let begun = Instant::now();
         loop {
-            match self.found.client.details().await {
+            match self.client.details().await {
                 Ok(view) if is_over(&view.state) => return Ok(()),
                 Ok(_) => {}
-                Err(JobError::Unreachable { .. }) => {
-                    let report = self.found.cluster.report(&self.found.application).await?;
-                    if report.state != crate::cluster::AppState::Running {
+                // A session may forget jobs that are over.
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(RestError::Unreachable { .. }) => {
+                    if let Some(Running { id, cluster, .. }) = &self.found.application
+                        && cluster.report(id).await?.state != AppState::Running
+                    {
                         return Ok(());
                     }
                 }
@@ -144,11 +175,20 @@ impl<'a> Asked<'a> {
             }
             anyhow::ensure!(
                 begun.elapsed() < CANCEL_LIMIT,
-                "the job is being cancelled, but has not ended after {} s; `yarn application -kill {}` ends it at once",
+                "the job is being cancelled, but has not ended after {} s{}",
                 CANCEL_LIMIT.as_secs(),
-                self.found.application
+                self.last_resort()
             );
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn last_resort(&self) -> String {
+        match &self.found.application {
+            Some(Running { id, is_session: Some(false), .. }) => {
+                format!("; `yarn application -kill {id}` ends it at once")
+            }
+            Some(_) | None => String::new(),
         }
     }
 }

@@ -1,14 +1,24 @@
-//! Follows a submitted application: until its job runs (detached), or until it ends (attached).
+//! Follows a submitted job: until it runs (detached), or until it ends (attached).
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flumen_model::options::deployment;
 
-use crate::cluster::{AppReport, Cluster, ClusterError};
-use crate::job::{JobClient, JobView};
+mod waiting;
+
+pub use waiting::Waiting;
+
+use crate::cluster::{Cluster, ClusterError};
 use crate::report::Reporter;
+use crate::rest::{JobClient, JobView, Master, RestError};
 use crate::timings::Timings;
-use crate::verdict::{Stand, Verdict, job_verdict, joined, stand};
+use crate::verdict::{Stand, Verdict, job_verdict, joined, session_verdict, stand};
+
+/// Time between two looks at a JobManager that has just been met: its job is about to run.
+const QUICK_POLL: Duration = Duration::from_millis(20);
+
+/// Time for which that holds.
+const QUICK_PHASE: Duration = Duration::from_secs(2);
 
 /// Time between two looks while things move fast.
 const POLL: Duration = Duration::from_millis(100);
@@ -19,19 +29,16 @@ const SLOW_POLL: Duration = Duration::from_millis(500);
 /// After this time looks become rarer.
 const FAST_PHASE: Duration = Duration::from_secs(30);
 
-/// A submission that waits for longer is told why.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Time that ResourceManager and JobManager may both be silent: a restart of either takes less.
 const SILENCE_LIMIT: Duration = Duration::from_secs(300);
 
 /// Time from the job's end to the application's: its last words to YARN.
 const FAREWELL: Duration = Duration::from_secs(15);
 
-/// Why nothing more can be said of an application.
+/// Why nothing more can be said of a job.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// Neither of the two answers.
+    /// Neither ResourceManager nor JobManager answers.
     #[error(
         "lost contact with application {application} for {} s; it may still be running: look with `yarn application -status \
          {application}`", SILENCE_LIMIT.as_secs()
@@ -43,20 +50,43 @@ pub enum AttachError {
         #[source]
         cause: ClusterError,
     },
+    /// The JobManager does not answer, and nothing is known of its application.
+    #[error("lost contact with the session for {} s; the job may still be running", SILENCE_LIMIT.as_secs())]
+    LostSession {
+        /// The last answer.
+        #[source]
+        cause: RestError,
+    },
+}
+
+/// Where the job runs.
+#[derive(Clone)]
+pub enum Home<'a> {
+    /// In an application of its own, which ends with it.
+    Own(Application<'a>),
+    /// In a session; its application, when it is known.
+    Session(Option<Application<'a>>),
+}
+
+/// A YARN application.
+#[derive(Clone, Copy)]
+pub struct Application<'a> {
+    /// Its ResourceManager.
+    pub cluster: &'a Cluster,
+    /// Its id.
+    pub id: &'a str,
 }
 
 /// What to follow, and how.
 pub struct Follow<'a> {
-    /// The ResourceManager.
-    pub cluster: &'a Cluster,
+    /// Where the job runs.
+    pub home: Home<'a>,
     /// For the JobManager.
     pub http: reqwest::Client,
-    /// The application's id.
-    pub application: &'a str,
     /// The job's id.
     pub job: &'a str,
     /// The application's token.
-    pub token: &'a str,
+    pub token: Option<&'a str>,
     /// Whether signs of life are sent, and how often and with which limit.
     pub heartbeat: Option<Heartbeat>,
     /// Tells the user.
@@ -91,21 +121,24 @@ impl Heartbeat {
 
 /// What a follower has seen so far.
 pub struct Seen {
-    start: Instant,
+    waiting: Waiting,
     /// Last time that either side answered.
     answered: Instant,
-    /// The JobManager, since YARN told its address.
-    job: Option<JobClient>,
+    /// The JobManager, since its address is known, and since when.
+    job: Option<(JobClient, Instant)>,
     state: String,
-    explained: String,
     beat: Option<Instant>,
 }
 
 impl Seen {
     /// Nothing yet.
     pub fn nothing() -> Self {
-        let now = Instant::now();
-        Self { start: now, answered: now, job: None, state: String::new(), explained: String::new(), beat: None }
+        Self { waiting: Waiting::begun(), answered: Instant::now(), job: None, state: String::new(), beat: None }
+    }
+
+    /// The job's JobManager.
+    pub fn master(master: &Master, job: &str) -> Self {
+        Self { job: Some((master.job(job), Instant::now())), ..Self::nothing() }
     }
 }
 
@@ -113,15 +146,15 @@ impl Follow<'_> {
     /// Follows until the job runs. `Some`: it ended before it was seen running.
     ///
     /// # Errors
-    /// [`AttachError::Lost`].
+    /// [`AttachError`].
     pub async fn until_running(&mut self) -> Result<Option<Verdict>, AttachError> {
         self.follow(|view| view.state == "RUNNING").await
     }
 
-    /// Follows until the job and its application have ended.
+    /// Follows until the job, and its application if it has one of its own, have ended.
     ///
     /// # Errors
-    /// [`AttachError::Lost`].
+    /// [`AttachError`].
     pub async fn until_end(&mut self) -> Result<Verdict, AttachError> {
         loop {
             if let Some(verdict) = self.follow(|_| false).await? {
@@ -132,91 +165,139 @@ impl Follow<'_> {
 
     async fn follow(&mut self, enough: impl Fn(&JobView) -> bool) -> Result<Option<Verdict>, AttachError> {
         loop {
-            if let Some(client) = self.seen.job.clone()
-                && let Ok(view) = client.details().await
-            {
-                self.seen.answered = Instant::now();
-                self.show_job(&view);
-                if let Some(verdict) = job_verdict(&view) {
-                    return Ok(Some(self.farewell(&client, verdict).await));
-                }
-                if enough(&view) {
-                    return Ok(None);
-                }
-                self.beat(&client).await;
-            } else {
-                // No JobManager yet, or it is gone: YARN knows more.
-                match self.cluster.report(self.application).await {
-                    Ok(report) => {
+            let mut silence = None;
+            if let Some((client, _)) = self.seen.job.clone() {
+                match client.details().await {
+                    Ok(view) => {
                         self.seen.answered = Instant::now();
-                        match stand(&report) {
-                            Stand::Over(verdict) => return Ok(Some(verdict)),
-                            Stand::Waiting => self.show_waiting(&report),
-                            // It listens already: no reason to wait.
-                            Stand::Running(address) if self.meet(&address) => continue,
-                            Stand::Running(_) => {}
+                        self.show_job(&view);
+                        if let Some(verdict) = job_verdict(&view) {
+                            return Ok(Some(self.farewell(&client, verdict).await));
                         }
+                        if enough(&view) {
+                            return Ok(None);
+                        }
+                        self.beat(&client).await;
+                        self.pause().await;
+                        continue;
                     }
-                    Err(cause) if self.seen.answered.elapsed() > SILENCE_LIMIT => {
-                        return Err(AttachError::Lost { application: self.application.to_owned(), cause });
+                    Err(error) if error.is_not_found() && matches!(self.home, Home::Session(_)) => {
+                        let cause = format!("the session at {} does not know the job any more", client.address());
+                        return Ok(Some(Verdict::Failed { cause }));
                     }
-                    Err(cause) => self.reporter.progress(&format!("Waiting for an answer: {cause}")),
+                    Err(error) => silence = Some(error),
                 }
             }
-            let fast = self.seen.start.elapsed() < FAST_PHASE;
-            tokio::time::sleep(if fast { POLL } else { SLOW_POLL }).await;
+            // No JobManager yet, or it is gone: YARN knows more.
+            match (self.home.clone(), silence) {
+                (Home::Own(application) | Home::Session(Some(application)), _) => {
+                    if let Some(verdict) = self.ask_yarn(application).await? {
+                        return Ok(Some(verdict));
+                    }
+                }
+                (Home::Session(None), Some(cause)) if self.seen.answered.elapsed() > SILENCE_LIMIT => {
+                    return Err(AttachError::LostSession { cause });
+                }
+                (Home::Session(None), cause) => {
+                    let cause = cause.map(|cause| cause.to_string()).unwrap_or_default();
+                    self.reporter.progress(&format!("Waiting for an answer: {cause}"));
+                }
+            }
+            self.pause().await;
         }
     }
 
-    /// Keeps the JobManager's address. Returns whether it is a new one.
-    fn meet(&mut self, address: &str) -> bool {
+    async fn ask_yarn(&mut self, Application { cluster, id }: Application<'_>) -> Result<Option<Verdict>, AttachError> {
+        match cluster.report(id).await {
+            Ok(report) => {
+                self.seen.answered = Instant::now();
+                match (stand(&report), &self.home) {
+                    (Stand::Over(verdict), Home::Own(_)) => return Ok(Some(verdict)),
+                    (Stand::Over(verdict), Home::Session(_)) => return Ok(Some(session_verdict(id, verdict))),
+                    (Stand::Waiting, _) => {
+                        self.timings.reached("accepted");
+                        self.seen.waiting.show(&report, self.reporter);
+                    }
+                    (Stand::Running(address), _) => self.meet(&address),
+                }
+            }
+            Err(cause) if self.seen.answered.elapsed() > SILENCE_LIMIT => {
+                return Err(AttachError::Lost { application: id.to_owned(), cause });
+            }
+            Err(cause) => self.reporter.progress(&format!("Waiting for an answer: {cause}")),
+        }
+        Ok(None)
+    }
+
+    async fn pause(&self) {
+        let new = self.seen.job.as_ref().is_some_and(|(_, since)| since.elapsed() < QUICK_PHASE);
+        let fast = self.seen.waiting.elapsed() < FAST_PHASE;
+        tokio::time::sleep(if new {
+            QUICK_POLL
+        } else if fast {
+            POLL
+        } else {
+            SLOW_POLL
+        })
+        .await;
+    }
+
+    /// Keeps the JobManager's address.
+    fn meet(&mut self, address: &str) {
         self.timings.reached("am_running");
-        if self.seen.job.as_ref().is_some_and(|client| client.address() == address) {
-            return false;
+        if self.seen.job.as_ref().is_some_and(|(client, _)| client.address() == address) {
+            return;
         }
         self.reporter.event(&format!("JobManager runs at {address}"));
-        self.seen.job = Some(JobClient::new(self.http.clone(), address, self.job, self.token));
-        true
+        let master = Master::new(self.http.clone(), address, self.token);
+        self.seen.job = Some((master.job(self.job), Instant::now()));
     }
 
-    /// The job has ended: learns the cause, and lets the application take leave of YARN.
+    /// The job has ended: learns the cause, and lets an application of its own take leave of YARN.
     async fn farewell(&self, client: &JobClient, verdict: Verdict) -> Verdict {
         let exception = match &verdict {
             Verdict::Failed { .. } => client.root_exception().await.ok().flatten(),
             Verdict::Finished { .. } | Verdict::Canceled { .. } => None,
         };
-        let application = self.application_end(FAREWELL).await;
+        let application = match self.home {
+            Home::Own(application) => application.end(FAREWELL).await,
+            Home::Session(_) => None,
+        };
         joined(Some(verdict.clone()), exception, application).unwrap_or(verdict)
     }
 
-    /// Waits for the application's end, at most for `limit`.
-    pub async fn application_end(&self, limit: Duration) -> Option<Verdict> {
-        let ended = async {
-            loop {
-                if let Ok(report) = self.cluster.report(self.application).await
-                    && let Stand::Over(verdict) = stand(&report)
-                {
-                    return verdict;
-                }
-                tokio::time::sleep(POLL).await;
+    /// Cancels the job: through its JobManager or, when that does not work and the application is its own, by killing that.
+    /// Returns whether it has ended.
+    pub async fn cancel(&self, limit: Duration) -> bool {
+        match self.home {
+            Home::Own(application) => self.cancel_with_application(application, limit).await,
+            Home::Session(_) => {
+                let Some((client, _)) = &self.seen.job else { return false };
+                let ended = async {
+                    while client.cancel().await.is_err() {
+                        tokio::time::sleep(POLL).await;
+                    }
+                    while !matches!(client.details().await, Ok(view) if job_verdict(&view).is_some()) {
+                        tokio::time::sleep(POLL).await;
+                    }
+                };
+                tokio::time::timeout(limit, ended).await.is_ok()
             }
-        };
-        tokio::time::timeout(limit, ended).await.ok()
+        }
     }
 
-    /// Cancels the job, through its JobManager or, when that does not work, by killing the application. Returns whether
-    /// the application has ended.
-    pub async fn cancel(&self, limit: Duration) -> bool {
-        if let Ok(report) = self.cluster.report(self.application).await
+    async fn cancel_with_application(&self, application: Application<'_>, limit: Duration) -> bool {
+        let Application { cluster, id } = application;
+        if let Ok(report) = cluster.report(id).await
             && let Stand::Running(address) = stand(&report)
         {
-            let client = JobClient::new(self.http.clone(), &address, self.job, self.token);
-            if client.cancel().await.is_ok() && self.application_end(limit).await.is_some() {
+            let client = Master::new(self.http.clone(), &address, self.token).job(self.job);
+            if client.cancel().await.is_ok() && application.end(limit).await.is_some() {
                 return true;
             }
         }
-        let _ = self.cluster.kill(self.application).await;
-        self.application_end(FAREWELL).await.is_some()
+        let _ = cluster.kill(id).await;
+        application.end(FAREWELL).await.is_some()
     }
 
     async fn beat(&mut self, client: &JobClient) {
@@ -227,18 +308,6 @@ impl Follow<'_> {
             if client.heartbeat(expires.as_millis() as u64).await.is_ok() {
                 self.seen.beat = Some(Instant::now());
             }
-        }
-    }
-
-    fn show_waiting(&mut self, report: &AppReport) {
-        self.timings.reached("accepted");
-        let why = report.diagnostics.trim();
-        if self.seen.start.elapsed() > PATIENCE && !why.is_empty() && self.seen.explained != why {
-            self.reporter.event(&format!("Deploying cluster, application is not running yet: {why}"));
-            self.seen.explained = why.to_owned();
-        } else {
-            let waited = self.seen.start.elapsed().as_secs();
-            self.reporter.progress(&format!("Deploying cluster, current state ACCEPTED ({waited} s)"));
         }
     }
 
@@ -255,5 +324,22 @@ impl Follow<'_> {
             self.reporter
                 .progress(&format!("Job RUNNING for {seconds} s, {done} of {} vertices finished", view.vertices.len()));
         }
+    }
+}
+
+impl Application<'_> {
+    /// Waits for its end, at most for `limit`.
+    pub async fn end(&self, limit: Duration) -> Option<Verdict> {
+        let ended = async {
+            loop {
+                if let Ok(report) = self.cluster.report(self.id).await
+                    && let Stand::Over(verdict) = stand(&report)
+                {
+                    return verdict;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(limit, ended).await.ok()
     }
 }

@@ -34,6 +34,13 @@ pub enum ClusterError {
     Id(#[from] ParseIdError),
 }
 
+impl ClusterError {
+    /// Whether the ResourceManager has never heard of the application, or has forgotten it.
+    pub fn is_unknown_application(&self) -> bool {
+        matches!(self, Self::Rm(RmError::NotFound { .. }))
+    }
+}
+
 /// An id to submit under, and the cluster's bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewApplication {

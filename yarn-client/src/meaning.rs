@@ -1,32 +1,27 @@
 //! What the command line means: options and configuration file merged into one [`Run`]. Pure.
 
 use std::fmt::Display;
-use std::path::PathBuf;
 
 use flumen_model::config::{BadConfiguration, ConfigOption, ConfigValue, Configuration, MemorySize};
 use flumen_model::options::{checkpointing, deployment, execution, memory, yarn};
 
-use crate::args::{ActionOptions, Options, Typed, YarnOptions};
+mod address;
+
+pub use address::{Address, Target};
+
+use crate::args::{Options, Place, Session, Typed, YarnOptions};
+use crate::deploy::ProgramFile;
 
 /// Key under which `-z` and `-yz` are kept.
 const CLUSTER_ID: &str = "high-availability.cluster-id";
-
-/// Where a job runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// In the program's own process, here.
-    Local,
-    /// In a YARN application of its own.
-    YarnPerJob,
-}
 
 /// One run, ready to be carried out.
 #[derive(Debug)]
 pub struct Run {
     /// Where.
     pub target: Target,
-    /// The program's file, as it was named.
-    pub program: PathBuf,
+    /// The program's file.
+    pub program: ProgramFile,
     /// Its arguments.
     pub arguments: Vec<String>,
     /// The effective configuration: file, then `-D`, then the dedicated flags.
@@ -39,21 +34,36 @@ pub struct Run {
     pub notes: Vec<String>,
 }
 
+/// A session that is to be started or attached to.
+#[derive(Debug)]
+pub struct SessionRun {
+    /// The running session to attach to; `None`: a new one.
+    pub application: Option<String>,
+    /// The effective configuration.
+    pub configuration: Configuration,
+    /// What `-D` said, for the properties file.
+    pub dynamic_properties: Vec<String>,
+    /// Whether the client stays until the session ends.
+    pub attached: bool,
+    /// One line each for the user: what was accepted but has no effect.
+    pub notes: Vec<String>,
+}
+
 /// Why the command line can't be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum MeaningError {
     /// No program was named.
     #[error("no program was named: flink {action} [OPTIONS] <program> [arguments of the program]")]
     NoProgram {
-        /// `run` or `info`.
+        /// `run`, `run-application` or `info`.
         action: &'static str,
     },
-    /// Neither flags nor configuration say where to run.
-    #[error(
-        "no target was chosen: `-m yarn-cluster` (or `-t yarn-per-job`) runs the program on YARN, `-t local` right here; \
-         `execution.target` in flink-conf.yaml sets the default"
-    )]
-    NoTarget,
+    /// `flink info` has to start the program.
+    #[error("program `{0}` is not on this machine, so its plan can't be asked for here")]
+    NotHere(ProgramFile),
+    /// `flink run-application` with another target.
+    #[error("`flink run-application` has the target yarn-application, not `{0}`: `flink run` has the others")]
+    NoApplication(String),
     /// A TaskExecutor's container would have nothing left for the job.
     #[error(
         "a TaskManager of {container} (-ytm, taskmanager.memory.process.size) leaves nothing for the job: {own} are for \
@@ -66,24 +76,40 @@ pub enum MeaningError {
         own: MemorySize,
     },
     /// A target of Flink that Flumen does not have.
-    #[error("target `{0}` is not there yet: `yarn-per-job` and `local` are")]
+    #[error(
+        "target `{0}` (-t, execution.target) is not there: yarn-session, yarn-application, yarn-per-job, remote and local are"
+    )]
     UnknownTarget(String),
-    /// `-m` and `-t` disagree.
-    #[error("`-m {jobmanager}` and `-t {target}` contradict each other: give one of them")]
+    /// `-m` is no address.
+    #[error("-m,--jobmanager is `{0}`: the host:port of a session, yarn-cluster or local is expected")]
+    BadAddress(String),
+    /// An application's id is none.
+    #[error(
+        "`{0}` is no id of a YARN application (-yid, yarn.application.id): application_<number>_<number> is expected"
+    )]
+    BadApplication(String),
+    /// The target `remote` without an address.
+    #[error("the target `remote` needs the address of a JobManager: -m host:port, or rest.address and rest.port")]
+    NoRestAddress,
+    /// An action about jobs that run where nothing stays.
+    #[error("with the target `local` a job runs in the program's own process: there is no JobManager to ask")]
+    NothingLocal,
+    /// Sessions are on YARN.
+    #[error("yarn-session.sh starts sessions on YARN: `-m {0}` is not possible, `-m yarn-cluster` is the default")]
+    SessionElsewhere(String),
+    /// Two flags disagree.
+    #[error("`{one}` and `{other}` contradict each other: give one of them")]
     Contradiction {
-        /// What `-m` says.
-        jobmanager: String,
-        /// What `-t` says.
-        target: String,
+        /// The one.
+        one: String,
+        /// The other.
+        other: String,
     },
-    /// A flag of Flink that Flumen does not serve yet.
-    #[error("{flag} is not there yet: {reason}")]
-    NotYet {
-        /// The flag.
-        flag: &'static str,
-        /// What is missing.
-        reason: &'static str,
-    },
+    /// Programs in Python.
+    #[error(
+        "Python programs (-py… `{0}`) can't be run: a program is a native executable that is built with the crate `flumen`"
+    )]
+    Python(String),
     /// A number must not be zero.
     #[error("{0} must be at least 1")]
     Zero(&'static str),
@@ -96,15 +122,42 @@ pub enum MeaningError {
 ///
 /// # Errors
 /// See [`MeaningError`].
-pub fn run(typed: Typed, file: Configuration) -> Result<Run, MeaningError> {
+pub fn run(typed: &Typed, file: Configuration) -> Result<Run, MeaningError> {
+    let configuration = merged(&typed.options, file)?;
+    let target = address::target(&typed.options.place, &configuration)?;
+    meant(typed, configuration, target, "run")
+}
+
+/// The same for `flink run-application`, which has one target.
+///
+/// # Errors
+/// See [`MeaningError`].
+pub fn run_application(typed: &Typed, file: Configuration) -> Result<Run, MeaningError> {
+    let configuration = merged(&typed.options, file)?;
+    if let Some(other) = typed.options.place.target.as_deref().filter(|target| *target != "yarn-application") {
+        return Err(MeaningError::NoApplication(other.to_owned()));
+    }
+    meant(typed, configuration, Target::YarnApplication, "run-application")
+}
+
+fn meant(
+    typed: &Typed,
+    configuration: Configuration,
+    target: Target,
+    action: &'static str,
+) -> Result<Run, MeaningError> {
     let Typed { options, program, arguments } = typed;
-    not_yet(&options)?;
-    let configuration = merged(&options, file)?;
-    let target = target(&options, &configuration)?;
+    if let Some(python) = &options.python {
+        return Err(MeaningError::Python(python.clone()));
+    }
     let detached = options.detached || options.yarn.detached;
-    let attached = !detached && configuration.get(&deployment::ATTACHED)?;
-    let shutdown_on_exit = configuration.get(&deployment::SHUTDOWN_ON_ATTACHED_EXIT)?;
-    let mut notes = notes(&options);
+    let mut attached = !detached && configuration.get(&deployment::ATTACHED)?;
+    let mut shutdown_on_exit = configuration.get(&deployment::SHUTDOWN_ON_ATTACHED_EXIT)?;
+    let mut notes = notes(options);
+    if target == Target::YarnApplication {
+        // As in Flink: the application is nobody's, once it runs.
+        (attached, shutdown_on_exit) = (false, false);
+    }
     if shutdown_on_exit && !attached {
         notes.push("-sae has no effect on a detached job".to_owned());
     }
@@ -112,10 +165,11 @@ pub fn run(typed: Typed, file: Configuration) -> Result<Run, MeaningError> {
         notes.push("-d has no effect with the target `local`: the job runs in this process".to_owned());
     }
     check(&configuration)?;
+    let program = program.as_deref().ok_or(MeaningError::NoProgram { action })?;
     Ok(Run {
         target,
-        program: program.ok_or(MeaningError::NoProgram { action: "run" })?,
-        arguments,
+        program: ProgramFile::named(program),
+        arguments: arguments.clone(),
         configuration,
         attached,
         shutdown_on_exit: shutdown_on_exit && attached,
@@ -123,29 +177,73 @@ pub fn run(typed: Typed, file: Configuration) -> Result<Run, MeaningError> {
     })
 }
 
-/// The configuration, program and arguments of `flink info`, which needs no target.
+/// The configuration and program of `flink info`, which needs no target.
 ///
 /// # Errors
 /// See [`MeaningError`].
-pub fn info(typed: Typed, file: Configuration) -> Result<(PathBuf, Vec<String>, Configuration), MeaningError> {
+pub fn info(typed: &Typed, file: Configuration) -> Result<(std::path::PathBuf, Configuration), MeaningError> {
     let configuration = merged(&typed.options, file)?;
     check(&configuration)?;
-    Ok((typed.program.ok_or(MeaningError::NoProgram { action: "info" })?, typed.arguments, configuration))
+    match ProgramFile::named(typed.program.as_deref().ok_or(MeaningError::NoProgram { action: "info" })?) {
+        ProgramFile::Local(path) => Ok((path, configuration)),
+        remote @ ProgramFile::Remote(_) => Err(MeaningError::NotHere(remote)),
+    }
 }
 
-/// The configuration of an action about a job that runs.
+/// What a command line of `yarn-session.sh` means.
 ///
 /// # Errors
-/// [`MeaningError::Configuration`] and [`MeaningError::UnknownTarget`].
-pub fn of_action(options: &ActionOptions, mut configuration: Configuration) -> Result<Configuration, MeaningError> {
-    for property in options.properties.iter().chain(&options.yarn_properties) {
+/// See [`MeaningError`].
+pub fn session(typed: &Session, file: Configuration) -> Result<SessionRun, MeaningError> {
+    let options = &typed.options;
+    if let Some(other) = options.place.jobmanager.as_deref().filter(|m| *m != "yarn-cluster") {
+        return Err(MeaningError::SessionElsewhere(other.to_owned()));
+    }
+    let configuration = merged(options, file)?;
+    // Only the flag attaches: a configured id is where jobs go.
+    let application = match &options.place.application {
+        Some(_) => match address::address(&options.place, &Configuration::new())? {
+            Address::Application(id) => Some(id),
+            Address::At(_) | Address::Remembered | Address::Any => None,
+        },
+        None => None,
+    };
+    if application.is_none() {
+        check(&configuration)?;
+    }
+    let yarn = &options.yarn;
+    let ignored = [
+        (yarn.containers.is_some(), "-n is ignored: containers are started for the slots that jobs need"),
+        (yarn.jar.is_some(), "-j is ignored: Flumen's own executables are found beside `flink`, or in FLUMEN_LIB_DIR"),
+        (yarn.streaming, "-st is ignored: streaming is the default"),
+        (typed.flip6, "-f6 is ignored: there is no other mode"),
+    ];
+    Ok(SessionRun {
+        application,
+        attached: !options.detached && configuration.get(&deployment::ATTACHED)?,
+        dynamic_properties: options.place.properties.clone(),
+        configuration,
+        notes: noted(&ignored),
+    })
+}
+
+/// The configuration and the JobManager of an action about jobs that run.
+///
+/// # Errors
+/// See [`MeaningError`].
+pub fn of_action(place: &Place, configuration: Configuration) -> Result<(Configuration, Address), MeaningError> {
+    let configuration = placed(place, configuration)?;
+    let address = address::address(place, &configuration)?;
+    Ok((configuration, address))
+}
+
+/// The configuration with `-D` and what else says where over it.
+fn placed(place: &Place, mut configuration: Configuration) -> Result<Configuration, BadConfiguration> {
+    for property in place.properties.iter().chain(&place.yarn_properties) {
         configuration.set_property(property)?;
     }
-    let here = [(&options.jobmanager, "yarn-cluster"), (&options.target, "yarn-per-job")];
-    for (given, known) in here {
-        if let Some(other) = given.as_deref().filter(|given| *given != known) {
-            return Err(MeaningError::UnknownTarget(other.to_owned()));
-        }
+    if let Some(namespace) = place.namespace.as_ref().or(place.yarn_namespace.as_ref()) {
+        configuration.set(CLUSTER_ID, namespace);
     }
     Ok(configuration)
 }
@@ -154,10 +252,8 @@ pub fn of_action(options: &ActionOptions, mut configuration: Configuration) -> R
 ///
 /// # Errors
 /// [`MeaningError::Configuration`] and [`MeaningError::Zero`].
-pub fn merged(options: &Options, mut configuration: Configuration) -> Result<Configuration, MeaningError> {
-    for property in options.properties.iter().chain(&options.yarn.properties) {
-        configuration.set_property(property)?;
-    }
+pub fn merged(options: &Options, configuration: Configuration) -> Result<Configuration, MeaningError> {
+    let mut configuration = placed(&options.place, configuration)?;
     let conf = &mut configuration;
     put(conf, &execution::PARALLELISM, options.parallelism);
     put(conf, &checkpointing::SAVEPOINT_PATH, options.from_savepoint.as_ref());
@@ -168,9 +264,6 @@ pub fn merged(options: &Options, mut configuration: Configuration) -> Result<Con
     }
     if options.shutdown_on_attached_exit {
         conf.put(&deployment::SHUTDOWN_ON_ATTACHED_EXIT, true);
-    }
-    if let Some(namespace) = options.namespace.as_ref().or(options.yarn.namespace.as_ref()) {
-        conf.set(CLUSTER_ID, namespace);
     }
     let YarnOptions { jobmanager_memory, taskmanager_memory, slots, queue, name, .. } = &options.yarn;
     put(conf, &memory::JOBMANAGER_PROCESS, megabytes("-yjm", jobmanager_memory.as_deref())?);
@@ -225,45 +318,6 @@ fn megabytes(flag: &str, text: Option<&str>) -> Result<Option<MemorySize>, BadCo
     }
 }
 
-fn target(options: &Options, configuration: &Configuration) -> Result<Target, MeaningError> {
-    let configured = configuration.find(&deployment::TARGET)?;
-    let by_target = options.target.clone().or(configured).map(|text| named_target(&text)).transpose()?;
-    let Some(jobmanager) = &options.jobmanager else {
-        return by_target.ok_or(MeaningError::NoTarget);
-    };
-    let by_jobmanager = match jobmanager.as_str() {
-        "yarn-cluster" => Target::YarnPerJob,
-        "local" => Target::Local,
-        other => return Err(MeaningError::UnknownTarget(other.to_owned())),
-    };
-    match &options.target {
-        Some(text) if by_target != Some(by_jobmanager) => {
-            Err(MeaningError::Contradiction { jobmanager: jobmanager.clone(), target: text.clone() })
-        }
-        _ => Ok(by_jobmanager),
-    }
-}
-
-fn named_target(text: &str) -> Result<Target, MeaningError> {
-    match text.trim() {
-        "local" => Ok(Target::Local),
-        "yarn-per-job" => Ok(Target::YarnPerJob),
-        other => Err(MeaningError::UnknownTarget(other.to_owned())),
-    }
-}
-
-fn not_yet(options: &Options) -> Result<(), MeaningError> {
-    let refused = [(
-        options.yarn.application_id.is_some(),
-        "-yid,--yarnapplicationId",
-        "there are no sessions yet; `-m yarn-cluster` gives the job an application of its own",
-    )];
-    match refused.into_iter().find(|(given, ..)| *given) {
-        Some((_, flag, reason)) => Err(MeaningError::NotYet { flag, reason }),
-        None => Ok(()),
-    }
-}
-
 fn notes(options: &Options) -> Vec<String> {
     let yarn = &options.yarn;
     let ignored = [
@@ -273,7 +327,11 @@ fn notes(options: &Options) -> Vec<String> {
         (yarn.jar.is_some(), "-yj is ignored: Flumen's own executables are found beside `flink`, or in FLUMEN_LIB_DIR"),
         (yarn.streaming, "-yst is ignored: streaming is the default"),
     ];
-    ignored.into_iter().filter(|(given, _)| *given).map(|(_, note)| note.to_owned()).collect()
+    noted(&ignored)
+}
+
+fn noted(ignored: &[(bool, &str)]) -> Vec<String> {
+    ignored.iter().filter(|(given, _)| *given).map(|(_, note)| (*note).to_owned()).collect()
 }
 
 /// Reads what the client will rely on, so that a malformed value is reported before anything is done.
@@ -302,36 +360,59 @@ mod tests {
         let Command::Run(typed) = parse(format!("run {line}").split_whitespace().map(Into::into)).unwrap() else {
             panic!()
         };
-        run(*typed, Configuration::from_conf_text(file).unwrap())
+        run(&typed, Configuration::from_conf_text(file).unwrap())
     }
 
     #[test]
-    fn the_target_comes_from_flags_then_configuration() {
-        for (line, file, target) in [
-            ("-m yarn-cluster x", "", Target::YarnPerJob),
-            ("-t yarn-per-job x", "", Target::YarnPerJob),
-            ("-e yarn-per-job x", "execution.target: local", Target::YarnPerJob),
-            ("-m local x", "execution.target: yarn-per-job", Target::Local),
-            ("-D execution.target=local x", "", Target::Local),
-            ("x", "execution.target: yarn-per-job", Target::YarnPerJob),
-            ("-m yarn-cluster -t yarn-per-job x", "", Target::YarnPerJob),
-        ] {
-            assert_eq!(meant(line, file).unwrap().target, target, "{line} {file}");
-        }
+    fn what_can_not_be_carried_out_is_refused_before_anything_is_done() {
         for (line, part) in [
-            ("x", "no target was chosen"),
-            ("-t yarn-session x", "`yarn-session` is not there yet"),
             ("-m yarn-cluster -ytm 48 x", "leaves nothing for the job"),
-            ("-m host:8081 x", "`host:8081` is not there yet"),
-            ("-m yarn-cluster -t local x", "contradict"),
             ("-t local", "no program"),
-            ("-m yarn-cluster -yid application_1_1 x", "no sessions yet"),
             ("-t local -p 0 x", "at least 1"),
             ("-t local -ys 0 x", "at least 1"),
+            ("-t local -py job.py x", "`job.py`"),
         ] {
             let error = meant(line, "").unwrap_err().to_string();
             assert!(error.contains(part), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn an_application_is_left_alone_once_it_runs() {
+        let applied = |line: &str| {
+            let line = format!("run-application {line}");
+            let Command::RunApplication(typed) = parse(line.split_whitespace().map(Into::into)).unwrap() else {
+                panic!()
+            };
+            run_application(&typed, Configuration::new())
+        };
+        for line in ["-t yarn-application -sae hdfs:///bin/x a b", "hdfs:///bin/x a b"] {
+            let run = applied(line).unwrap();
+            assert_eq!((run.target, run.attached, run.shutdown_on_exit), (Target::YarnApplication, false, false));
+            assert_eq!(run.program, ProgramFile::Remote("hdfs:///bin/x".into()));
+            assert_eq!(run.arguments, ["a", "b"]);
+        }
+        assert!(applied("-t yarn-session x").unwrap_err().to_string().contains("`yarn-session`"));
+    }
+
+    #[test]
+    fn a_session_takes_the_options_of_a_run_and_notes_what_it_ignores() {
+        let meant = |line: &str| {
+            let line = format!("yarn-session {line}");
+            let Command::Session(typed) = parse(line.split_whitespace().map(Into::into)).unwrap() else { panic!() };
+            session(&typed, Configuration::new())
+        };
+        let run = meant("-jm 300 -tm 2g -s 3 -nm n -qu q -Da=b -D c -z ns -n 4 -st -j x -f6").unwrap();
+        assert_eq!(run.configuration.get(&memory::JOBMANAGER_PROCESS).unwrap(), MemorySize::from_mib(300));
+        assert_eq!(run.configuration.get(&deployment::TASK_SLOTS).unwrap(), 3);
+        assert_eq!(run.configuration.raw("yarn.application.name"), Some("n"));
+        assert_eq!(run.configuration.raw(CLUSTER_ID), Some("ns"));
+        assert_eq!((run.dynamic_properties, run.notes.len(), run.attached), (vec!["a=b".into(), "c".into()], 4, true));
+        assert!(!meant("-d").unwrap().attached);
+        assert_eq!(meant("-id application_1_2").unwrap().application.as_deref(), Some("application_1_2"));
+        assert!(meant("-id 1_2").unwrap_err().to_string().contains("`1_2`"));
+        assert!(meant("-m node:1").unwrap_err().to_string().contains("yarn-cluster"));
+        assert!(meant("-tm 48").unwrap_err().to_string().contains("leaves nothing"));
     }
 
     #[test]

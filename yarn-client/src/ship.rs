@@ -59,11 +59,11 @@ pub enum ShipError {
     Configuration(#[from] BadConfiguration),
 }
 
-/// All files that are to be shipped beside `program`; directories are listed.
+/// All files that are to be shipped beside `program`, if there is one; directories are listed.
 ///
 /// # Errors
 /// [`ShipError`], also when two would have the same name in the container.
-pub fn shipped(configuration: &Configuration, program: &str) -> Result<Vec<Shipped>, ShipError> {
+pub fn shipped(configuration: &Configuration, program: Option<&str>) -> Result<Vec<Shipped>, ShipError> {
     let mut files = Vec::new();
     for text in listed(configuration.find(&yarn::SHIP_FILES)?) {
         match remote(&text) {
@@ -134,9 +134,10 @@ fn name_of(path: &Path) -> Result<String, ShipError> {
     }
 }
 
-fn unique(files: &[Shipped], program: &str) -> Result<(), ShipError> {
-    let own = [APPMASTER_FILE, TASKEXECUTOR_FILE, APPLICATION_FILE, SECURITY_FILE, program];
-    let mut names: BTreeMap<&str, &str> = own.iter().map(|&name| (name, "Flumen or the program")).collect();
+fn unique(files: &[Shipped], program: Option<&str>) -> Result<(), ShipError> {
+    let own = [APPMASTER_FILE, TASKEXECUTOR_FILE, APPLICATION_FILE, SECURITY_FILE];
+    let own = own.into_iter().chain(program);
+    let mut names: BTreeMap<&str, &str> = own.map(|name| (name, "Flumen or the program")).collect();
     for file in files {
         // The NodeManager's script has the name between double quotes, without escaping.
         if let Some(c) = file.link.chars().find(|c| matches!(c, '"' | '$' | '`' | '\\') || c.is_control()) {
@@ -162,7 +163,7 @@ mod tests {
         let mut conf = Configuration::new();
         conf.put(&yarn::SHIP_FILES, files);
         conf.put(&yarn::SHIP_ARCHIVES, archives);
-        let mut links: Vec<_> = shipped(&conf, "wordcount")?.into_iter().map(|file| file.link).collect();
+        let mut links: Vec<_> = shipped(&conf, Some("wordcount"))?.into_iter().map(|file| file.link).collect();
         links.sort();
         Ok(links)
     }

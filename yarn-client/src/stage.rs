@@ -18,9 +18,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use flumen_fs::{CreateOptions, FileSystem, FsError, FsPath};
+use flumen_model::config::{BadConfiguration, Configuration};
+use flumen_model::options::yarn;
 use flumen_wire::application::StagedFile;
 use sha2::{Digest as _, Sha256};
 
+use crate::hadoop::StagingPlace;
 use crate::identity::ProcessIdentity;
 
 /// Bytes that are read and sent at once.
@@ -91,6 +94,16 @@ impl Staging {
     /// A staging area under `base`; nothing is touched yet. `replication` is that of the staged files.
     pub fn new(fs: Arc<dyn FileSystem>, base: FsPath, replication: Option<u16>, owner: ProcessIdentity) -> Self {
         Self { fs, base, replication, owner, progress: Arc::default(), unfinished: Arc::default() }
+    }
+
+    /// The staging area of this client in its place, with the replication that the configuration asks for.
+    ///
+    /// # Errors
+    /// When the option is malformed.
+    pub fn of(place: &StagingPlace, configuration: &Configuration) -> Result<Self, BadConfiguration> {
+        let replication = configuration.get(&yarn::FILE_REPLICATION)?;
+        let replication = u16::try_from(replication).ok().filter(|&copies| copies > 0);
+        Ok(Self::new(place.fs.clone(), place.base.clone(), replication, ProcessIdentity::own()))
     }
 
     /// The file system that it is on.

@@ -1,14 +1,22 @@
 //! What YARN is asked for: the application's submission, made of the configuration. Pure.
 
 use flumen_model::config::{BadConfiguration, Configuration};
-use flumen_model::job_graph::JobGraph;
 use flumen_model::options::{deployment, memory, yarn};
 use flumen_wire::application::{APPMASTER_FILE, StagedFile};
 
 use crate::validate::Demand;
 
-/// Start of the application's name when none was given; the job's name follows, as Flink has it.
-const NAME: &str = "Flumen per-job cluster";
+/// Name of a session when none was given.
+pub const SESSION_NAME: &str = "Flink session cluster";
+
+/// Name of an application that runs one program when none was given.
+pub const APPLICATION_NAME: &str = "Flink Application Cluster";
+
+/// Start of a per-job application's name when none was given; the job's name follows.
+const PER_JOB_NAME: &str = "Flink per-job cluster";
+
+/// Slots that a session has from its beginning.
+const MIN_SLOTS: &str = "slotmanager.number-of-slots.min";
 
 /// Prefix of keys that set environment variables of the ApplicationMaster.
 const MASTER_ENV: &str = "containerized.master.env.";
@@ -50,11 +58,31 @@ pub struct Submission {
     pub resources: Vec<StagedFile>,
 }
 
-/// What the job asks of the cluster.
+/// Name of a job's own application when none was given.
+pub fn per_job_name(job_name: &str) -> String {
+    format!("{PER_JOB_NAME}: {job_name}")
+}
+
+/// What a session must be able to get: its slots from the beginning, and one TaskExecutor at least.
 ///
 /// # Errors
 /// When an option is malformed.
-pub fn demand(configuration: &Configuration, graph: &JobGraph) -> Result<Demand, BadConfiguration> {
+pub fn session_demand(configuration: &Configuration) -> Result<Demand, BadConfiguration> {
+    let bad = |text: &str| BadConfiguration::Value {
+        key: MIN_SLOTS.to_owned(),
+        value: text.to_owned(),
+        expected: "a whole number".to_owned(),
+    };
+    let read = |text: &str| text.trim().parse().map_err(|_| bad(text));
+    let slots: u64 = configuration.raw(MIN_SLOTS).map(read).transpose()?.unwrap_or(0);
+    demand(configuration, slots.max(1))
+}
+
+/// What `slots` slots ask of the cluster, with a JobManager.
+///
+/// # Errors
+/// When an option is malformed.
+pub fn demand(configuration: &Configuration, slots: u64) -> Result<Demand, BadConfiguration> {
     let slots_per_executor = u64::from(configuration.get(&deployment::TASK_SLOTS)?).max(1);
     let label = set(configuration.find(&yarn::NODE_LABEL)?);
     let executor_label = set(configuration.find(&yarn::TASKMANAGER_NODE_LABEL)?).or_else(|| label.clone());
@@ -69,18 +97,18 @@ pub fn demand(configuration: &Configuration, graph: &JobGraph) -> Result<Demand,
             Ok(vcores) if vcores > 0 => vcores,
             _ => slots_per_executor,
         },
-        slots: graph.slots().into(),
+        slots,
         slots_per_executor,
     })
 }
 
-/// The submission of a job with the given staged files.
+/// The submission of an application with the given staged files; `otherwise_named` is its name when none was chosen.
 ///
 /// # Errors
 /// When an option is malformed.
 pub fn submission(
     id: &str,
-    job_name: &str,
+    otherwise_named: &str,
     user: &str,
     configuration: &Configuration,
     demand: &Demand,
@@ -94,7 +122,7 @@ pub fn submission(
     }
     Ok(Submission {
         id: id.to_owned(),
-        name: name.unwrap_or_else(|| format!("{NAME}: {job_name}")),
+        name: name.unwrap_or_else(|| otherwise_named.to_owned()),
         application_type: configuration.get(&yarn::APPLICATION_TYPE)?,
         queue: demand.queue.clone(),
         priority: Some(configuration.get(&yarn::PRIORITY)?).filter(|&priority| priority >= 0),
@@ -131,32 +159,12 @@ fn in_double_quotes(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flumen_model::job_graph::RuntimeMode;
-
-    fn graph(parallelism: u32) -> JobGraph {
-        let vertex = flumen_model::job_graph::JobVertex {
-            id: flumen_model::ids::VertexId(1),
-            name: "v".into(),
-            operators: vec![],
-            parallelism,
-            max_parallelism: 128,
-            source: None,
-        };
-        JobGraph {
-            name: "Word Count".into(),
-            mode: RuntimeMode::Batch,
-            vertices: vec![vertex],
-            edges: vec![],
-            outputs: vec![],
-            properties: Default::default(),
-        }
-    }
 
     fn made(text: &str) -> (Demand, Submission) {
         let configuration = Configuration::from_conf_text(text).unwrap();
-        let demand = demand(&configuration, &graph(5)).unwrap();
-        let submission =
-            submission("application_1_0001", "Word Count", "alice", &configuration, &demand, vec![]).unwrap();
+        let demand = demand(&configuration, 5).unwrap();
+        let name = per_job_name("Word Count");
+        let submission = submission("application_1_0001", &name, "alice", &configuration, &demand, vec![]).unwrap();
         (demand, submission)
     }
 
@@ -164,12 +172,19 @@ mod tests {
     fn without_options_the_defaults_are_asked_for() {
         let (demand, submission) = made("");
         assert_eq!((demand.executors(), demand.executor_vcores, demand.executor_mb), (5, 1, 1024));
-        assert_eq!(submission.name, "Flumen per-job cluster: Word Count");
+        assert_eq!(submission.name, "Flink per-job cluster: Word Count");
         assert_eq!((submission.queue, submission.priority, submission.node_label), (None, None, None));
         assert_eq!((submission.memory_mb, submission.vcores, submission.max_attempts), (256, 1, 1));
         assert_eq!(submission.failures_validity_ms, 10_000);
         assert!(submission.command.starts_with("exec ./flumen-appmaster "), "{}", submission.command);
         assert_eq!(submission.environment, [("HADOOP_USER_NAME".to_owned(), "alice".to_owned())]);
+    }
+
+    #[test]
+    fn a_session_asks_for_its_first_slots_and_room_for_one_taskexecutor() {
+        let slots = |text: &str| session_demand(&Configuration::from_conf_text(text).unwrap()).map(|d| d.slots);
+        assert_eq!((slots("").unwrap(), slots(&format!("{MIN_SLOTS}: 7")).unwrap()), (1, 7));
+        assert!(slots(&format!("{MIN_SLOTS}: many")).unwrap_err().to_string().contains("whole number"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How an application stands, decided from what ResourceManager and JobManager say. Pure.
 
 use crate::cluster::{AppReport, AppState, FinalStatus};
-use crate::job::JobView;
+use crate::rest::JobView;
 
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,15 @@ pub fn job_verdict(view: &JobView) -> Option<Verdict> {
         "FAILED" => Some(Verdict::Failed { cause: "the job failed".to_owned() }),
         "CANCELED" => Some(Verdict::Canceled { cause: "the job was cancelled".to_owned() }),
         _ => None,
+    }
+}
+
+/// What the end of a session means for a job that ran in it.
+pub fn session_verdict(application: &str, end: Verdict) -> Verdict {
+    match end {
+        Verdict::Finished { .. } => Verdict::Canceled { cause: format!("session {application} was stopped") },
+        Verdict::Canceled { cause } => Verdict::Canceled { cause: format!("session {application} was ended: {cause}") },
+        Verdict::Failed { cause } => Verdict::Failed { cause: format!("session {application} failed: {cause}") },
     }
 }
 
@@ -122,6 +131,15 @@ mod tests {
         assert_eq!(joined(None, None, failed("x")), failed("x"));
         assert_eq!(joined(finished.clone(), None, Some(Verdict::Finished { runtime_ms: None })), finished);
         assert_eq!(joined(None, None, None), None);
+    }
+
+    #[test]
+    fn a_job_does_not_outlive_its_session() {
+        let canceled = |cause: &str| Verdict::Canceled { cause: cause.into() };
+        assert_eq!(session_verdict("a", Verdict::Finished { runtime_ms: None }), canceled("session a was stopped"));
+        assert_eq!(session_verdict("a", canceled("by bob")), canceled("session a was ended: by bob"));
+        let failed = session_verdict("a", Verdict::Failed { cause: "x".into() });
+        assert_eq!(failed, Verdict::Failed { cause: "session a failed: x".into() });
     }
 
     #[test]

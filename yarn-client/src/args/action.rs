@@ -1,10 +1,13 @@
-//! The actions that concern a job that runs: `cancel`, `stop`, `savepoint`, `checkpoint`. Options and names may stand in any
-//! order.
+//! The actions that concern jobs that run: `list`, `cancel`, `stop`, `savepoint`, `checkpoint`. Options and names may stand in
+//! any order.
 
 use clap::CommandFactory as _;
 use flumen_model::ids::JobId;
 
-use super::{Command, UsageError, flags, listed, rewrite, usage};
+use super::flags::{self, flags, rewrite};
+use super::help::{self, About};
+use super::options::{Place, YarnOptions};
+use super::{Command, UsageError};
 
 /// What is to be done about which job.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,12 +15,25 @@ pub struct Action {
     /// What.
     pub verb: Verb,
     /// Where.
-    pub options: ActionOptions,
+    pub place: Place,
+    /// Say nothing but results and errors.
+    pub quiet: bool,
 }
 
 /// See [`Action`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
+    /// Show jobs.
+    List {
+        /// Those that run. Without any choice: those that run and those that are scheduled.
+        running: bool,
+        /// Those that wait.
+        scheduled: bool,
+        /// All, those that are over included.
+        all: bool,
+        /// As JSON.
+        json: bool,
+    },
     /// Cancel a job.
     Cancel {
         /// Which.
@@ -59,30 +75,23 @@ pub enum Verb {
     },
 }
 
-/// Where the job is to be found.
-#[derive(Debug, Default, PartialEq, Eq, clap::Args)]
-pub struct ActionOptions {
-    /// The job's YARN application; it is looked for when this is not given
-    #[arg(long = "yarnapplicationId", alias = "yid", value_name = "id")]
-    pub application: Option<String>,
-    /// A configuration value, key=value; may be repeated
-    #[arg(short = 'D', value_name = "key=value")]
-    pub properties: Vec<String>,
-    /// A configuration value, key=value; may be repeated
-    #[arg(id = "yarn-properties", long = "yD", value_name = "key=value")]
-    pub yarn_properties: Vec<String>,
-    /// yarn-cluster: nothing else is there
-    #[arg(short = 'm', long = "jobmanager", value_name = "where")]
-    pub jobmanager: Option<String>,
-    /// yarn-per-job: nothing else is there
-    #[arg(short = 't', short_alias = 'e', long = "target", alias = "executor", value_name = "target")]
-    pub target: Option<String>,
-    /// Say nothing but results and errors
-    #[arg(short = 'q', long = "sysoutLogging")]
-    pub quiet: bool,
-    /// Show this help
-    #[arg(short = 'h', long = "help", alias = "yh", alias = "yarnhelp")]
-    pub help: bool,
+#[derive(Debug, Default, clap::Parser)]
+#[command(no_binary_name = true, disable_help_flag = true, disable_version_flag = true, args_override_self = true)]
+struct List {
+    /// Jobs that run or restart
+    #[arg(short = 'r', long = "running")]
+    running: bool,
+    /// Jobs that wait for their start
+    #[arg(short = 's', long = "scheduled")]
+    scheduled: bool,
+    /// All jobs, those that are over included
+    #[arg(short = 'a', long = "all")]
+    all: bool,
+    /// Print one line of JSON: [{"jid", "name", "state", "start-time", "duration", "application"}]
+    #[arg(long = "json")]
+    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug, Default, clap::Parser)]
@@ -92,7 +101,7 @@ struct Cancel {
     #[arg(short = 's', long = "withSavepoint")]
     with_savepoint: bool,
     #[command(flatten)]
-    common: ActionOptions,
+    common: Common,
 }
 
 #[derive(Debug, Default, clap::Parser)]
@@ -111,7 +120,7 @@ struct Stop {
     #[arg(long = "type", value_name = "format")]
     format: Option<String>,
     #[command(flatten)]
-    common: ActionOptions,
+    common: Common,
 }
 
 #[derive(Debug, Default, clap::Parser)]
@@ -130,7 +139,7 @@ struct Savepoint {
     #[arg(short = 'j', long = "jarfile", value_name = "file")]
     jar: Option<String>,
     #[command(flatten)]
-    common: ActionOptions,
+    common: Common,
 }
 
 #[derive(Debug, Default, clap::Parser)]
@@ -140,30 +149,50 @@ struct Checkpoint {
     #[arg(long = "full")]
     full: bool,
     #[command(flatten)]
-    common: ActionOptions,
+    common: Common,
+}
+
+/// What every action takes.
+#[derive(Debug, Default, clap::Args)]
+struct Common {
+    /// Say nothing but results and errors
+    #[arg(short = 'q', long = "sysoutLogging")]
+    quiet: bool,
+    #[command(flatten)]
+    place: Place,
+    /// Accepted everywhere, as in Flink; nothing is started here.
+    #[command(flatten)]
+    _yarn: YarnOptions,
 }
 
 /// Takes the words after one of these actions apart; `None` when it is another action.
 pub(super) fn parse(action: &str, words: &[String]) -> Option<Result<Command, UsageError>> {
     Some(match action {
-        "cancel" => taken::<Cancel>(words)
-            .and_then(|(o, names)| help_or(o.common, Usage::CANCEL, |_| cancel(o.with_savepoint, names))),
+        "list" => taken::<List>(words).and_then(|(o, names)| {
+            help_or(o.common, LIST, || {
+                let [] = exactly(names, LIST)?;
+                Ok(Verb::List { running: o.running, scheduled: o.scheduled, all: o.all, json: o.json })
+            })
+        }),
+        "cancel" => {
+            taken::<Cancel>(words).and_then(|(o, names)| help_or(o.common, CANCEL, || cancel(o.with_savepoint, names)))
+        }
         "stop" => taken::<Stop>(words).and_then(|(o, names)| {
-            help_or(o.common, Usage::STOP, |_| {
+            help_or(o.common, STOP, || {
                 canonical(o.format.as_deref())?;
-                let [job] = exactly(names, Usage::STOP)?;
+                let [job] = exactly(names, STOP)?;
                 Ok(Verb::Stop { job: job_id(&job)?, directory: o.directory, drain: o.drain, detached: o.detached })
             })
         }),
         "savepoint" => taken::<Savepoint>(words).and_then(|(o, names)| {
-            help_or(o.common, Usage::SAVEPOINT, |_| {
+            help_or(o.common, SAVEPOINT, || {
                 canonical(o.format.as_deref())?;
                 savepoint(o.dispose, o.detached, names)
             })
         }),
         "checkpoint" => taken::<Checkpoint>(words).and_then(|(o, names)| {
-            help_or(o.common, Usage::CHECKPOINT, |_| {
-                let [job] = exactly(names, Usage::CHECKPOINT)?;
+            help_or(o.common, CHECKPOINT, || {
+                let [job] = exactly(names, CHECKPOINT)?;
                 Ok(Verb::Checkpoint { job: job_id(&job)?, full: o.full })
             })
         }),
@@ -171,33 +200,44 @@ pub(super) fn parse(action: &str, words: &[String]) -> Option<Result<Command, Us
     })
 }
 
-/// How an action is called, and the options that it has.
-#[derive(Clone, Copy)]
-struct Usage {
-    line: &'static str,
-    command: fn() -> clap::Command,
-}
+/// The actions of this module.
+pub(super) const ALL: [About; 5] = [LIST, CANCEL, STOP, SAVEPOINT, CHECKPOINT];
 
-impl Usage {
-    const CANCEL: Self = Self { line: "flink cancel [OPTIONS] <job id>", command: Cancel::command };
-    const STOP: Self = Self { line: "flink stop [OPTIONS] <job id>", command: Stop::command };
-    const SAVEPOINT: Self = Self {
-        line: "flink savepoint [OPTIONS] <job id> [<directory>], or flink savepoint -d <path>",
-        command: Savepoint::command,
-    };
-    const CHECKPOINT: Self = Self { line: "flink checkpoint [OPTIONS] <job id>", command: Checkpoint::command };
-}
+const LIST: About =
+    About { name: "list", syntax: "", purpose: "lists jobs that run or wait", command: List::command, starts: false };
+const CANCEL: About = About {
+    name: "cancel",
+    syntax: "<job id>",
+    purpose: "cancels a job, with -s after a savepoint",
+    command: Cancel::command,
+    ..LIST
+};
+const STOP: About =
+    About { name: "stop", syntax: "<job id>", purpose: "stops a job with a savepoint", command: Stop::command, ..LIST };
+const SAVEPOINT: About = About {
+    name: "savepoint",
+    syntax: "<job id> [<directory>], or flink savepoint -d <path>",
+    purpose: "takes a savepoint of a job, or disposes of one",
+    command: Savepoint::command,
+    ..LIST
+};
+const CHECKPOINT: About = About {
+    name: "checkpoint",
+    syntax: "<job id>",
+    purpose: "takes a checkpoint of a job",
+    command: Checkpoint::command,
+    ..LIST
+};
 
 fn help_or(
-    options: ActionOptions,
-    usage: Usage,
-    verb: impl FnOnce(()) -> Result<Verb, UsageError>,
+    common: Common,
+    about: About,
+    verb: impl FnOnce() -> Result<Verb, UsageError>,
 ) -> Result<Command, UsageError> {
-    if options.help {
-        let text = format!("{}\n\nOptions:\n{}", usage.line, listed(&flags(&(usage.command)())));
-        return Ok(Command::Print(text.trim_end().to_owned()));
+    if common.place.help {
+        return Ok(Command::Print(help::of(&about)));
     }
-    Ok(Command::Act(Box::new(Action { verb: verb(())?, options })))
+    Ok(Command::Act(Box::new(Action { verb: verb()?, place: common.place, quiet: common.quiet })))
 }
 
 /// The options, and the words that belong to none.
@@ -212,14 +252,17 @@ fn taken<T: clap::Parser>(words: &[String]) -> Result<(T, Vec<String>), UsageErr
             names.push(word.clone());
         }
     }
-    let matches = T::command().try_get_matches_from(rewritten).map_err(|error| usage(&error))?;
-    Ok((T::from_arg_matches(&matches).map_err(|error| usage(&error))?, names))
+    Ok((flags::read(rewritten)?, names))
 }
 
-fn exactly<const N: usize>(names: Vec<String>, usage: Usage) -> Result<[String; N], UsageError> {
+fn exactly<const N: usize>(names: Vec<String>, about: About) -> Result<[String; N], UsageError> {
     names.try_into().map_err(|names: Vec<String>| {
-        UsageError(format!("{} instead of {N} names were given: {}", names.len(), usage.line))
+        UsageError(format!("{} instead of {N} names were given: {}", names.len(), usage(about)))
     })
+}
+
+fn usage(about: About) -> String {
+    format!("flink {} [OPTIONS] {}", about.name, about.syntax).trim_end().to_owned()
 }
 
 fn job_id(text: &str) -> Result<JobId, UsageError> {
@@ -232,17 +275,17 @@ fn cancel(with_savepoint: bool, mut names: Vec<String>) -> Result<Verb, UsageErr
         2 if with_savepoint => names.iter().position(|name| name.parse::<JobId>().is_err()).map(|at| names.remove(at)),
         _ => None,
     };
-    let [job] = exactly(names, Usage::CANCEL)?;
+    let [job] = exactly(names, CANCEL)?;
     Ok(Verb::Cancel { job: job_id(&job)?, savepoint: with_savepoint.then_some(directory) })
 }
 
 fn savepoint(dispose: Option<String>, detached: bool, mut names: Vec<String>) -> Result<Verb, UsageError> {
     if let Some(path) = dispose {
-        let [] = exactly(names, Usage::SAVEPOINT)?;
+        let [] = exactly(names, SAVEPOINT)?;
         return Ok(Verb::Dispose { path });
     }
     let directory = if names.len() == 2 { names.pop() } else { None };
-    let [job] = exactly(names, Usage::SAVEPOINT)?;
+    let [job] = exactly(names, SAVEPOINT)?;
     Ok(Verb::Savepoint { job: job_id(&job)?, directory, detached })
 }
 
@@ -285,6 +328,9 @@ mod tests {
             ("stop JOB --drain", Verb::Stop { job, directory: None, drain: true, detached: false }),
             ("checkpoint JOB -full", Verb::Checkpoint { job, full: true }),
             ("checkpoint JOB", Verb::Checkpoint { job, full: false }),
+            ("list", Verb::List { running: false, scheduled: false, all: false, json: false }),
+            ("list -r -s --json", Verb::List { running: true, scheduled: true, all: false, json: true }),
+            ("list --all -yid a -ynm ignored", Verb::List { running: false, scheduled: false, all: true, json: false }),
             ("cancel JOB", Verb::Cancel { job, savepoint: None }),
             ("cancel -s JOB", Verb::Cancel { job, savepoint: Some(None) }),
             ("cancel -s hdfs:///sp JOB", Verb::Cancel { job, savepoint: Some(dir()) }),
@@ -293,16 +339,14 @@ mod tests {
             assert_eq!(parsed(line).unwrap().verb, verb, "{line}");
         }
         let action = parsed("stop -yid application_1_1 -D a=b -yDc=d JOB").unwrap();
-        assert_eq!(action.options.application.as_deref(), Some("application_1_1"));
-        assert_eq!(
-            (action.options.properties, action.options.yarn_properties),
-            (vec!["a=b".into()], vec!["c=d".into()])
-        );
+        assert_eq!(action.place.application.as_deref(), Some("application_1_1"));
+        assert_eq!((action.place.properties, action.place.yarn_properties), (vec!["a=b".into()], vec!["c=d".into()]));
     }
 
     #[test]
     fn a_mistake_is_answered_with_what_would_be_right() {
         for (line, part) in [
+            ("list JOB", "1 instead of 0"),
             ("stop", "flink stop [OPTIONS] <job id>"),
             ("stop JOB JOB", "2 instead of 1"),
             ("stop 12", "not a job id"),

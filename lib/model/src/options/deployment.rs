@@ -6,7 +6,7 @@ use super::section;
 
 section! { "Deployment";
     TARGET: String = "execution.target", None, [],
-        "Where `flink run` runs a job: local, yarn-per-job. `-t` and `-m` set it.";
+        "Where `flink run` runs a job: yarn-session, yarn-per-job, yarn-application, remote or local. `-t` and `-m` set it. Default: the session that yarn-session.sh has started.";
     ATTACHED: bool = "execution.attached", Some("true"), [],
         "Whether `flink run` stays until the job ends. `-d` sets it to false.";
     SHUTDOWN_ON_ATTACHED_EXIT: bool = "execution.shutdown-on-attached-exit", Some("false"), [],
@@ -23,6 +23,8 @@ section! { "Deployment";
         "Time between heartbeats of JobManager and TaskExecutors. A closed connection is noticed at once.";
     HEARTBEAT_TIMEOUT: Duration = "heartbeat.timeout", Some("30 s"), [],
         "Silence after which the other side is taken for lost.";
+    REST_ADDRESS: String = "rest.address", None, [],
+        "Host of the JobManager that `flink -t remote` speaks to, at `rest.port` (8081 when not set).";
     REST_PORT: String = "rest.bind-port", None, ["rest.port"],
         "Port, list or range of ports of the REST interface and web page. Default on YARN: any free port.";
     REST_BIND_ADDRESS: String = "rest.bind-address", None, [],

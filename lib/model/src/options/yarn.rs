@@ -6,9 +6,13 @@ use super::section;
 
 section! { "YARN";
     APPLICATION_NAME: String = "yarn.application.name", None, [],
-        "Name of the application in YARN. Default: `Flumen per-job cluster`, with the job's name.";
-    APPLICATION_TYPE: String = "yarn.application.type", Some("Flumen"), [],
+        "Name of the application in YARN. Default: `Flink session cluster`, `Flink Application Cluster`, or `Flink per-job cluster` with the job's name.";
+    APPLICATION_TYPE: String = "yarn.application.type", Some("Apache Flink"), [],
         "Type of the application in YARN.";
+    APPLICATION_ID: String = "yarn.application.id", None, [],
+        "The running application that `flink` speaks to: a session, or a job's own application. `-yid` sets it.";
+    PROPERTIES_FILE_LOCATION: String = "yarn.properties-file.location", Some("/tmp"), [],
+        "Directory of the file `.yarn-properties-<user>`, in which yarn-session.sh leaves the session that `flink run` submits to when no other is named.";
     QUEUE: String = "yarn.application.queue", None, [],
         "Queue of the application. Default: the scheduler's own choice, `default`.";
     PRIORITY: i32 = "yarn.application.priority", Some("-1"), [],

@@ -4,15 +4,13 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use flumen_fs::FsPath;
 use flumen_model::options::{deployment, yarn};
-use flumen_wire::application::{
-    APPLICATION_FILE, APPMASTER_FILE, Application, JobSubmission, Program, Purpose, StagedFile, TASKEXECUTOR_FILE,
-};
+use flumen_wire::application::{APPLICATION_FILE, APPMASTER_FILE, Application, Purpose, StagedFile, TASKEXECUTOR_FILE};
 use flumen_wire::certificate::application_pem;
 use flumen_wire::control::PROTOCOL_VERSION;
 use flumen_wire::tls::SECURITY_FILE;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{Job, Submitter};
+use super::{Deployment, Prepared, ProgramFile};
 use crate::hadoop;
 use crate::installation;
 use crate::program;
@@ -22,14 +20,17 @@ use crate::stage::{self, Hashed, StageError, Staging};
 /// Files that are hashed or uploaded at the same time.
 const PARALLEL_FILES: usize = 4;
 
-impl Submitter<'_> {
+impl Deployment<'_> {
     /// Hashes what may have to be uploaded: appmaster and taskexecutor (unless they are provided), program, shipped files.
     pub(super) async fn hashed(
         &self,
-        program_name: &str,
+        program: Option<&ProgramFile>,
         shipped: &[Shipped],
     ) -> anyhow::Result<Vec<(Hashed, String, bool)>> {
-        let mut files = vec![(program::executable(&self.run.program)?, program_name.to_owned(), false)];
+        let mut files = Vec::new();
+        if let Some(file @ ProgramFile::Local(path)) = program {
+            files.push((program::executable(path)?, file.name()?, false));
+        }
         if self.provided()?.is_none() {
             let executables = installation::executables()?;
             files.push((executables.appmaster, APPMASTER_FILE.to_owned(), false));
@@ -47,28 +48,29 @@ impl Submitter<'_> {
     }
 
     fn provided(&self) -> anyhow::Result<Option<String>> {
-        Ok(self.run.configuration.find(&yarn::PROVIDED_LIB_DIRS)?.filter(|dirs| !dirs.trim().is_empty()))
+        Ok(self.configuration.find(&yarn::PROVIDED_LIB_DIRS)?.filter(|dirs| !dirs.trim().is_empty()))
     }
 
-    /// Puts everything into place; `files` are the hashed ones. Returns what the ApplicationMaster's container needs.
+    /// Puts everything into place. Returns what the ApplicationMaster's container needs.
     pub(super) async fn stage(
         &self,
         application: &str,
-        files: Vec<(Hashed, String, bool)>,
-        shipped: &[Shipped],
-        job: &Job,
+        prepared: Prepared,
+        purpose: Purpose,
+        token: &str,
     ) -> anyhow::Result<Vec<StagedFile>> {
+        let Prepared { program, shipped, files, .. } = prepared;
         let uploads = stream::iter(files.iter().map(|(file, link, archive)| self.staging.cached(file, link, *archive)));
         let cached = async { Ok(uploads.buffered(PARALLEL_FILES).try_collect::<Vec<_>>().await?) };
         let private = async {
             self.staging.create_application_dir(application).await?;
-            if !self.run.configuration.get(&deployment::INTERNAL_SSL)? {
+            if !self.configuration.get(&deployment::INTERNAL_SSL)? {
                 return Ok(None);
             }
             let pem = application_pem().context("the application's certificate can't be made")?;
             Ok(Some(self.staging.private(application, SECURITY_FILE, pem.into()).await?))
         };
-        let remote = self.remote(shipped);
+        let remote = self.remote(program.as_ref(), &shipped);
         let shown = self.reporter.uploads(self.staging.progress());
         let staged = async { tokio::try_join!(cached, private, remote) };
         let (mut files, pem, remote) = tokio::select! {
@@ -76,23 +78,39 @@ impl Submitter<'_> {
             never = shown => match never {},
         };
         files.extend(remote);
-        let (master, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.link == APPMASTER_FILE);
-        let mut executors = others;
+        let (mut for_master, mut executors): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.link == APPMASTER_FILE);
         executors.extend(pem.clone());
-        let shipped_names: Vec<&str> = shipped.iter().map(|file| file.link.as_str()).collect();
-        let mut for_master = master;
         for_master.extend(pem);
-        for_master.extend(executors.iter().filter(|file| shipped_names.contains(&file.link.as_str())).cloned());
-        let text = serde_json::to_vec(&self.application(job, application, executors))?;
+        let mut names_for_master: Vec<String> = shipped.iter().map(|file| file.link.clone()).collect();
+        if let (Purpose::Program(submission), Some(_)) = (&purpose, &program) {
+            // The ApplicationMaster itself asks the program for its graph.
+            names_for_master.push(submission.program.name.clone());
+        }
+        for_master.extend(executors.iter().filter(|file| names_for_master.contains(&file.link)).cloned());
+        let described = Application {
+            protocol: PROTOCOL_VERSION,
+            purpose,
+            configuration: self.configuration.clone(),
+            hadoop: self.hadoop.expanded(),
+            user: self.user.clone(),
+            staging: self.staging.application_dir(application).to_string(),
+            resources: executors,
+            rest_token: token.to_owned(),
+        };
+        let text = serde_json::to_vec(&described)?;
         for_master.push(self.staging.private(application, APPLICATION_FILE, Bytes::from(text)).await?);
         self.staging.publish(application).await?;
         Ok(for_master)
     }
 
     /// Files that are on the cluster already.
-    async fn remote(&self, shipped: &[Shipped]) -> anyhow::Result<Vec<StagedFile>> {
-        let systems = hadoop::program_file_systems(&self.run.configuration, &self.hadoop, &self.user)?;
+    async fn remote(&self, program: Option<&ProgramFile>, shipped: &[Shipped]) -> anyhow::Result<Vec<StagedFile>> {
+        let systems = hadoop::program_file_systems(self.configuration, &self.hadoop, &self.user)?;
         let mut wanted: Vec<(String, FsPath, bool)> = Vec::new();
+        if let Some(file @ ProgramFile::Remote(url)) = program {
+            wanted.push((file.name()?, systems.resolve(url)?, false));
+        }
         for file in shipped {
             if let Source::Remote(url) = &file.source {
                 wanted.push((file.link.clone(), systems.resolve(url)?, file.archive));
@@ -118,7 +136,7 @@ impl Submitter<'_> {
 
     /// The first of the directories in `yarn.provided.lib.dirs` that has the file.
     async fn provided_file(&self, dirs: &str, name: &str) -> anyhow::Result<FsPath> {
-        let systems = hadoop::program_file_systems(&self.run.configuration, &self.hadoop, &self.user)?;
+        let systems = hadoop::program_file_systems(self.configuration, &self.hadoop, &self.user)?;
         for dir in dirs.split(';').map(str::trim).filter(|dir| !dir.is_empty()) {
             let path = systems.resolve(dir)?.join(name);
             if systems.get(&path)?.exists(&path).await? {
@@ -126,27 +144,5 @@ impl Submitter<'_> {
             }
         }
         anyhow::bail!("`{name}` is in none of the directories of yarn.provided.lib.dirs (`{dirs}`)")
-    }
-
-    fn application(&self, job: &Job, id: &str, resources: Vec<StagedFile>) -> Application {
-        let submission = JobSubmission {
-            protocol: PROTOCOL_VERSION,
-            job: job.id,
-            graph: job.graph.clone(),
-            program: Program::localized(&job.program),
-            arguments: self.run.arguments.clone(),
-            configuration: self.run.configuration.clone(),
-            client_heartbeat: self.run.shutdown_on_exit,
-        };
-        Application {
-            protocol: PROTOCOL_VERSION,
-            purpose: Purpose::Job(Box::new(submission)),
-            configuration: self.run.configuration.clone(),
-            hadoop: self.hadoop.expanded(),
-            user: self.user.clone(),
-            staging: self.staging.application_dir(id).to_string(),
-            resources,
-            rest_token: job.token.clone(),
-        }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{JobClient, JobError};
+use super::{JobClient, RestError};
 
 /// Time between two looks at an operation.
 const POLL: Duration = Duration::from_millis(100);
@@ -21,7 +22,7 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 pub enum OperationError {
     /// The JobManager refused it, or its result can't be asked for any more.
     #[error(transparent)]
-    Job(#[from] JobError),
+    Rest(#[from] RestError),
     /// It failed.
     #[error("{0}")]
     Failed(String),
@@ -42,9 +43,7 @@ impl JobClient {
     /// # Errors
     /// [`OperationError`].
     pub async fn trigger(&self, path: &str, body: &Value) -> Result<String, OperationError> {
-        let request = self.http.post(self.url(path)).bearer_auth(&self.token).json(body);
-        let answer = self.ask(request).await?;
-        let triggered: Triggered = answer.json().await.map_err(|cause| self.unreachable(cause))?;
+        let triggered: Triggered = self.master.read(self.change(Method::POST, path).json(body)).await?;
         Ok(triggered.request)
     }
 
@@ -64,16 +63,15 @@ impl JobClient {
                         return Ok(operation);
                     }
                 }
-                Err(JobError::Unreachable { .. }) if heard.elapsed() < SILENCE_LIMIT => {}
+                Err(RestError::Unreachable { .. }) if heard.elapsed() < SILENCE_LIMIT => {}
                 Err(error) => return Err(error.into()),
             }
             tokio::time::sleep(if begun.elapsed() < FAST_PHASE { POLL } else { SLOW_POLL }).await;
         }
     }
 
-    async fn look(&self, path: &str, request: &str) -> Result<Value, JobError> {
-        let answer = self.ask(self.http.get(self.url(&format!("{path}/{request}")))).await?;
-        answer.json().await.map_err(|cause| self.unreachable(cause))
+    async fn look(&self, path: &str, request: &str) -> Result<Value, RestError> {
+        self.master.read(self.get(&format!("{path}/{request}"))).await
     }
 }
 

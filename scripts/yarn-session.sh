@@ -1,0 +1,3 @@
+#!/bin/sh
+# The command `yarn-session.sh` of a built checkout: starts a session on YARN, or attaches to one.
+exec "$(dirname "$(readlink -f "$0")")/flink" yarn-session "$@"

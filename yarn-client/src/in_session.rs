@@ -1,0 +1,171 @@
+//! A program in a session: `flink run` without an address, with `-yid`, or with `-m host:port`.
+//!
+//! It is planned here, its executable is staged by content, and the JobManager is given what a per-job application would have
+//! been started with.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use flumen_model::config::Configuration;
+use flumen_model::options::deployment;
+use flumen_wire::application::{Artifact, JobSubmission, Program};
+use flumen_wire::control::PROTOCOL_VERSION;
+
+use crate::attach::{Application, Follow, Heartbeat, Home, Seen};
+use crate::deploy::ProgramFile;
+use crate::hadoop;
+use crate::interrupts::Interrupts;
+use crate::locate::{Finder, Found, Running};
+use crate::meaning::{Address, Run};
+use crate::per_job::{new_job_id, planned};
+use crate::program;
+use crate::report::Reporter;
+use crate::rest::{self, Master, RestError};
+use crate::stage::{self, Staging};
+use crate::timings::Timings;
+use crate::watch::{self, Left, Manner, REQUEST_LIMIT};
+
+/// Time between two attempts to submit, and their number: the same submission twice is one job.
+const RETRY: Duration = Duration::from_millis(500);
+const ATTEMPTS: u32 = 4;
+
+/// Runs a program in the session at an address. Returns whether it succeeded.
+///
+/// # Errors
+/// Whatever keeps it from being submitted or followed.
+pub async fn run(run: &Run, address: &Address, reporter: &Reporter, timings: &Timings) -> anyhow::Result<bool> {
+    let mut interrupts = Interrupts::listen().context("signals can't be received")?;
+    let submitting = Box::pin(submit(run, address, reporter, timings));
+    let (found, job) = tokio::select! {
+        biased;
+        () = interrupts.next() => anyhow::bail!("interrupted before the job was submitted"),
+        submitted = submitting => submitted?,
+    };
+    follow(run, &found, &job, reporter, timings, &mut interrupts).await
+}
+
+/// Everything up to the accepted submission. Returns where the job runs, and its id.
+async fn submit(
+    run: &Run,
+    address: &Address,
+    reporter: &Reporter,
+    timings: &Timings,
+) -> anyhow::Result<(Found, String)> {
+    let finder = Finder::new(&run.configuration, reporter)?;
+    let hadoop = hadoop::load_if_any(&run.configuration)?;
+    // None of these needs another one.
+    let all = async {
+        tokio::try_join!(
+            timings.part("locate", finder.master(address)),
+            timings.part("plan", planned(run, &hadoop)),
+            timings.part("hash", hashed(&run.program)),
+        )
+    };
+    let (found, graph, file) = tokio::select! {
+        all = Box::pin(all) => all?,
+        never = reporter.waiting("the program's plan and the session") => match never {},
+    };
+    if let Some(Running { id, is_session: Some(false), .. }) = &found.application {
+        anyhow::bail!("application {id} was started for one job and takes no other: name a session with -yid");
+    }
+    let yarn = finder.yarn().context("a program is staged on the cluster's file system")?;
+    let staging = Staging::of(&yarn.place, &run.configuration)?;
+    let name = run.program.name()?;
+    let uploading = timings.part("upload", staging.cached(&file, &name, false));
+    let staged = tokio::select! {
+        staged = uploading => staged,
+        never = reporter.uploads(staging.progress()) => match never {},
+    };
+    let staged = match staged {
+        Ok(staged) => staged,
+        Err(error) => {
+            staging.abandon().await;
+            return Err(error.into());
+        }
+    };
+    let job = new_job_id();
+    let submission = JobSubmission {
+        protocol: PROTOCOL_VERSION,
+        job,
+        graph,
+        program: Program {
+            name,
+            artifact: Some(Artifact { url: staged.url, size: staged.size, sha256: file.sha256.clone() }),
+        },
+        arguments: run.arguments.clone(),
+        configuration: run.configuration.clone(),
+        client_heartbeat: run.shutdown_on_exit,
+    };
+    timings.part("submit", accepted(&found.master, &submission)).await?;
+    timings.reached("submitted");
+    Ok((found, job.to_string()))
+}
+
+async fn hashed(program: &ProgramFile) -> anyhow::Result<stage::Hashed> {
+    match program {
+        ProgramFile::Local(path) => Ok(stage::hash(&program::executable(path)?).await?),
+        ProgramFile::Remote(url) => anyhow::bail!("program `{url}` is not on this machine"),
+    }
+}
+
+async fn accepted(master: &Master, submission: &JobSubmission) -> anyhow::Result<()> {
+    let mut attempt = 1;
+    loop {
+        match master.submit(submission).await {
+            Ok(()) => return Ok(()),
+            Err(RestError::Unreachable { .. }) if attempt < ATTEMPTS => {
+                attempt += 1;
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error) => return Err(error).context("the session does not take the job"),
+        }
+    }
+}
+
+async fn follow(
+    run: &Run,
+    found: &Found,
+    job: &str,
+    reporter: &Reporter,
+    timings: &Timings,
+    interrupts: &mut Interrupts,
+) -> anyhow::Result<bool> {
+    let configuration: &Configuration = &run.configuration;
+    let heartbeat = if run.shutdown_on_exit { Some(Heartbeat::of(configuration)?) } else { None };
+    let application = found.application.as_ref().map(|Running { id, cluster, .. }| Application { cluster, id });
+    let http = rest::http_client(configuration.get(&deployment::CLIENT_TIMEOUT)?.min(REQUEST_LIMIT))?;
+    let master = Master::new(http.clone(), found.master.address(), found.token());
+    let mut follow = Follow {
+        home: Home::Session(application),
+        http,
+        job,
+        token: found.token(),
+        heartbeat,
+        reporter,
+        timings,
+        seen: Seen::master(&master, job),
+    };
+    let (place, flag) = match &found.application {
+        Some(Running { id, .. }) => (format!("session {id}"), format!("-yid {id}")),
+        None => (format!("the session at {}", master.address()), format!("-m {}", master.address())),
+    };
+    let how_to_stop = format!("flink cancel {flag} {job}");
+    let manner = Manner {
+        attached: run.attached,
+        cancel_on_interrupt: run.shutdown_on_exit,
+        place: &place,
+        how_to_stop: &how_to_stop,
+    };
+    match watch::watch(&mut follow, &manner, interrupts, std::future::ready(())).await? {
+        Left::Running => {
+            reporter.result(&format!("The job runs in {place}. To stop it: {how_to_stop}"));
+            Ok(true)
+        }
+        Left::Over(verdict) => Ok(watch::show_end(reporter, job, &verdict)),
+        Left::Cancelled => {
+            reporter.event("Job cancelled");
+            Ok(false)
+        }
+        Left::Alone => Ok(false),
+    }
+}
