@@ -12,6 +12,7 @@ mod state;
 
 mod checkpoint;
 
+mod alignment;
 mod execution_graph;
 mod executors;
 mod failover;

@@ -6,7 +6,7 @@ use flumen_jobmaster::{Action, Event};
 use flumen_model::failure::Blame;
 use flumen_model::job_graph::JobGraph;
 use flumen_model::status::{ExecutionState, JobStatus};
-use flumen_wire::control::{FromWorker, SubtaskIo};
+use flumen_wire::control::{FromWorker, SubtaskIo, ToWorker};
 use world::*;
 
 fn declared(actions: &[Action]) -> Vec<u32> {
@@ -225,4 +225,51 @@ fn a_cancellation_during_the_commit_is_decided_by_the_commit() {
     let mut silent = committing();
     silent.pass(5_000);
     assert_eq!(silent.ended().status, JobStatus::Canceled);
+}
+
+#[test]
+fn members_of_a_group_with_aligned_watermarks_hear_of_the_slowest_on_whatever_worker_it_is() {
+    let restarts = [
+        ("restart-strategy.type", "fixed-delay"),
+        ("restart-strategy.fixed-delay.attempts", "1"),
+        ("restart-strategy.fixed-delay.delay", "0"),
+    ];
+    let mut world = World::new(graph(2, 2, 5), &restarts);
+    world.finishing = false;
+    world.register("a", 1);
+    world.register("b", 1);
+    world.deliver();
+    let attempt = world.attempt();
+    let watermark = |index, watermark, attempt| FromWorker::GroupWatermark {
+        attempt,
+        subtask: subtask(SOURCE, index),
+        group: "all".to_owned(),
+        watermark,
+    };
+    let told = |actions: Vec<Action>| -> Vec<(String, u32, Option<i64>)> {
+        let mut told = Vec::new();
+        for action in actions {
+            if let Action::ToWorker {
+                executor, message: ToWorker::GroupWatermark { subtasks, group, least, .. }, ..
+            } = action
+            {
+                assert_eq!(group, "all");
+                told.extend(subtasks.iter().map(|id| (executor.0.clone(), id.index, least)));
+            }
+        }
+        told
+    };
+    assert_eq!(told(world.say("a", watermark(0, Some(1000), attempt))), [("a".to_owned(), 0, Some(1000))]);
+    let both = [("a".to_owned(), 0, Some(10)), ("b".to_owned(), 1, Some(10))];
+    assert_eq!(told(world.say("b", watermark(1, Some(10), attempt))), both);
+    assert!(told(world.say("a", watermark(1, Some(0), attempt))).is_empty(), "a subtask that runs elsewhere");
+    assert!(told(world.say("b", watermark(1, Some(0), attempt.next()))).is_empty(), "an execution that is not");
+    let finished = world.say("b", state(attempt, subtask(SOURCE, 1), ExecutionState::Finished));
+    assert_eq!(told(finished), [("a".to_owned(), 0, Some(1000))]);
+    // Whoever begins anew has to be told anew.
+    world.kill_worker("b");
+    world.deliver();
+    let again = world.attempt();
+    assert!(again > attempt);
+    assert_eq!(told(world.say("a", watermark(0, Some(1000), again))), [("a".to_owned(), 0, Some(1000))]);
 }

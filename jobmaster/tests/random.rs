@@ -42,7 +42,7 @@ fn chance() -> impl Strategy<Value = Chance> {
         6 => (0u8..5, 0u32..4).prop_map(|(name, slots)| Chance::Register(name, slots)),
         2 => (0u8..5).prop_map(Chance::Lose),
         2 => (0u8..5).prop_map(Chance::KillWorker),
-        6 => (0u8..5, 0u32..4, 0u32..4, 0u32..3, 0u8..16).prop_map(|(executor, instance, attempt, index, kind)| {
+        6 => (0u8..5, 0u32..4, 0u32..4, 0u32..3, 0u8..17).prop_map(|(executor, instance, attempt, index, kind)| {
             Chance::Noise { executor, instance, attempt, index, kind }
         }),
         2 => Just(Chance::Tick),
@@ -89,6 +89,12 @@ fn noise(attempt: u32, index: u32, kind: u8) -> FromWorker {
             subtask: id,
             checkpoint: CheckpointId(index.into()),
             failure: failure(Blame::Outside, "noise"),
+        },
+        15 => FromWorker::GroupWatermark {
+            attempt,
+            subtask: id,
+            group: "all".to_owned(),
+            watermark: (index > 0).then_some(index.into()),
         },
         _ => failed(Blame::User),
     }

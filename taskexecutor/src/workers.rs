@@ -234,6 +234,7 @@ impl Workers {
                     | FromWorker::EndOfData { .. }
                     | FromWorker::CheckpointAck { .. }
                     | FromWorker::CheckpointDeclined { .. }
+                    | FromWorker::GroupWatermark { .. }
                     | FromWorker::RestoreFailed { .. }
                     | FromWorker::Io { .. } => Phase::Ready,
                 };

@@ -18,8 +18,7 @@ use flumen_worker::keyed::OwnedKey;
 use flumen_worker::keyed_state::StateSettings;
 use flumen_worker::operator::{BATCH_RECORDS, Push, Signal, TaskResult};
 use flumen_worker::operators::Collector;
-use flumen_worker::sources::SplitRequests;
-use flumen_worker::subtask::{SubtaskContext, SubtaskHandle, TimeSource, WorkerContext};
+use flumen_worker::subtask::{SubtaskContext, TimeSource, WorkerContext};
 use flumen_worker::windows::{
     Apply, Elements, Reducing, SliceOperator, Slicing, SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows,
     WindowOperator, WindowOutputs, Windowing,
@@ -57,31 +56,22 @@ fn context(runtime: &tokio::runtime::Runtime) -> SubtaskContext {
     let tmp_dirs: Arc<[PathBuf]> = Arc::new([std::env::temp_dir()]);
     let (reports, _) = tokio::sync::mpsc::channel(1);
     let id = SubtaskId { vertex: VertexId(1), index: 0 };
+    let worker = WorkerContext {
+        state: StateSettings::read(&configuration, &tmp_dirs, 64 << 20, 1).unwrap(),
+        configuration: Arc::new(configuration),
+        files: FileSystems::new(FsOptions::default()).unwrap(),
+        runtime: runtime.handle().clone(),
+        operator_memory: 1 << 20,
+        tmp_dirs,
+        buffer_timeout: Duration::from_millis(100),
+        segment_bytes: 32 << 10,
+        checkpointing: false,
+        time: TimeSource::System,
+    };
     SubtaskContext {
-        id,
         vertex_name: "windows".into(),
-        parallelism: 1,
         max_parallelism: 128,
-        attempt: ExecutionAttempt(0),
-        handle: Arc::new(SubtaskHandle::default()),
-        io: Arc::default(),
-        splits: SplitRequests::new(id, ExecutionAttempt(0), reports.clone()),
-        mailbox: Arc::default(),
-        backlog: Arc::default(),
-        restored: Arc::default(),
-        reports,
-        worker: WorkerContext {
-            state: StateSettings::read(&configuration, &tmp_dirs, 64 << 20, 1).unwrap(),
-            configuration: Arc::new(configuration),
-            files: FileSystems::new(FsOptions::default()).unwrap(),
-            runtime: runtime.handle().clone(),
-            operator_memory: 1 << 20,
-            tmp_dirs,
-            buffer_timeout: Duration::from_millis(100),
-            segment_bytes: 32 << 10,
-            checkpointing: false,
-            time: TimeSource::System,
-        },
+        ..SubtaskContext::new(id, ExecutionAttempt(0), 1, reports, worker)
     }
 }
 

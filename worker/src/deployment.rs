@@ -18,8 +18,7 @@ use crate::exchange::credit::Credit;
 use crate::exchange::gate::{ChannelOrigin, CreditReturn, Gate, RemoteGate};
 use crate::exchange::network::Network;
 use crate::operator::{Data, TaskResult};
-use crate::sources::SplitRequests;
-use crate::subtask::{IoCounters, SubtaskContext, SubtaskHandle, WorkerContext};
+use crate::subtask::{SubtaskContext, SubtaskHandle, WorkerContext};
 use crate::task::SubtaskBody;
 
 /// A gate without the type of its records.
@@ -292,19 +291,10 @@ pub fn prepare(
         subtasks.push(Wired {
             factory: Arc::clone(&program.vertices[&subtask.vertex]),
             context: SubtaskContext {
-                id: subtask,
                 vertex_name: vertex.name.as_str().into(),
-                parallelism: vertex.parallelism,
                 max_parallelism: vertex.max_parallelism,
-                attempt,
                 handle: Arc::clone(handle),
-                io: Arc::new(IoCounters::default()),
-                splits: SplitRequests::new(subtask, attempt, reports.clone()),
-                mailbox: Arc::default(),
-                backlog: Arc::default(),
-                restored: Arc::default(),
-                reports: reports.clone(),
-                worker: worker.clone(),
+                ..SubtaskContext::new(subtask, attempt, vertex.parallelism, reports.clone(), worker.clone())
             },
             gate: gates.remove(&subtask),
             outputs: channels_of_outputs,

@@ -110,6 +110,8 @@ pub enum Signal<'a> {
     Aborted(CheckpointId),
     /// The processing time: fire timers that are due, and say when the next one is.
     Time(&'a mut Clock),
+    /// How far the slowest of a group with aligned watermarks is; `None`: nobody has a watermark.
+    Align(&'a str, Option<EventTime>),
     /// Pass on whatever waits in a buffer: the subtask has nothing else to do.
     Flush,
     /// Try to send what waits for credit.
@@ -158,6 +160,7 @@ impl Signal<'_> {
             Self::Completed(checkpoint) => Signal::Completed(*checkpoint),
             Self::Aborted(checkpoint) => Signal::Aborted(*checkpoint),
             Self::Time(clock) => Signal::Time(clock),
+            Self::Align(group, least) => Signal::Align(group, *least),
             Self::Flush => Signal::Flush,
             Self::Resume => Signal::Resume,
             Self::Background(more) => Signal::Background(more),

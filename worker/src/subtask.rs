@@ -97,6 +97,13 @@ pub enum Mail {
     Aborted(CheckpointId),
     /// A source is to end as if it had no more input.
     Drain,
+    /// How far the slowest of a group with aligned watermarks is.
+    Align {
+        /// The group's name.
+        group: String,
+        /// Its least watermark; `None`: nobody has one.
+        least: Option<EventTime>,
+    },
 }
 
 /// Mails to one subtask, worked on between two batches in the order in which they came. Few at a time: answers to requests
@@ -128,25 +135,39 @@ impl Mailbox {
     }
 }
 
-/// Number of buffers that wait for credit in the writers of a subtask. While there are any, it takes no input.
+/// Number of buffers that wait for credit in the writers of a subtask, and whether it is too far ahead of others. While
+/// there are any, or it is, it takes no input.
 #[derive(Debug, Default)]
-pub struct Backlog(AtomicUsize);
+pub struct Backlog {
+    waiting: AtomicUsize,
+    held: AtomicBool,
+}
 
 impl Backlog {
     /// Another one waits.
     pub fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One waits no more.
     pub fn remove(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether none waits.
+    /// Whether the subtask is to take no input although nothing waits.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    /// Whether no buffer waits: what is not full yet may be sent.
+    pub fn may_send(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether none waits, and the subtask is not held.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
+        self.may_send() && !self.held.load(Ordering::Relaxed)
     }
 }
 
@@ -253,6 +274,31 @@ pub struct SubtaskContext {
 }
 
 impl SubtaskContext {
+    /// The context of a subtask of a vertex without a name and with as many key groups as subtasks, which starts empty.
+    pub fn new(
+        id: SubtaskId,
+        attempt: ExecutionAttempt,
+        parallelism: u32,
+        reports: mpsc::Sender<FromWorker>,
+        worker: WorkerContext,
+    ) -> Self {
+        Self {
+            id,
+            vertex_name: "".into(),
+            parallelism,
+            max_parallelism: parallelism,
+            attempt,
+            handle: Arc::default(),
+            io: Arc::default(),
+            splits: SplitRequests::new(id, attempt, reports.clone()),
+            mailbox: Arc::default(),
+            backlog: Arc::default(),
+            restored: Arc::default(),
+            reports,
+            worker,
+        }
+    }
+
     /// The items of a list state at the checkpoint that the subtask starts from; `None` when it starts from none.
     pub fn restored_list(&self, operator: OperatorId, name: &str) -> Option<Vec<Bytes>> {
         self.restored.list(operator, name)

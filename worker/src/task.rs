@@ -53,6 +53,7 @@ pub fn receiving<T: Data>(context: SubtaskContext, gate: Arc<Gate<T>>, mut head:
                         input.abort(checkpoint);
                         state.aborted(&mut *head, checkpoint)?;
                     }
+                    Mail::Align { group, least } => state.align(&mut *head, &group, least)?,
                     Mail::Split(_) | Mail::Drain => {}
                 }
             }
@@ -78,7 +79,7 @@ pub fn receiving<T: Data>(context: SubtaskContext, gate: Arc<Gate<T>>, mut head:
                 Some(Taken::Closed) => {}
                 None => {
                     // Nothing else to do: let everything go before sleeping. A wake-up in between is kept by the thread.
-                    let wait = state.rest(&mut *head, !blocked)?;
+                    let wait = state.rest(&mut *head)?;
                     context.handle.park(input.deadline().map_or(wait, |deadline| wait.min(deadline)));
                     continue;
                 }
@@ -117,11 +118,12 @@ pub fn producing<T: Data>(
                     Mail::Split(split) => context.splits.answer(split),
                     Mail::Drain if state.stage == Stage::Running => state.end_of_data(&mut *head)?,
                     Mail::Drain => {}
+                    Mail::Align { group, least } => state.align(&mut *head, &group, least)?,
                 }
             }
             let blocked = state.is_blocked(&mut *head)?;
             if blocked || state.stage != Stage::Running || idle.is_some() {
-                let wait = state.rest(&mut *head, !blocked)?;
+                let wait = state.rest(&mut *head)?;
                 context.handle.park(idle.take().map_or(wait, |idle| wait.min(idle)));
                 continue;
             }

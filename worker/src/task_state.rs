@@ -8,6 +8,7 @@ use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::OperatorId;
 use flumen_wire::control::FromWorker;
 
+use crate::batch::EventTime;
 use crate::checkpoint::{Overtaken, Snapshot};
 use crate::exchange::input::BarrierTimes;
 use crate::operator::{Clock, Push, Signal, TaskResult};
@@ -57,12 +58,17 @@ impl TaskState {
         }
     }
 
-    /// Whether the subtask may not take input, because its writers wait for credit.
+    /// Whether the subtask may not take input, because its writers wait for credit or it is too far ahead of others.
     pub(crate) fn is_blocked<T>(&mut self, head: &mut dyn Push<T>) -> TaskResult<bool> {
         if !self.context.backlog.is_empty() {
             head.signal(Signal::Resume)?;
         }
         Ok(!self.context.backlog.is_empty())
+    }
+
+    /// The JobMaster says how far a group with aligned watermarks is.
+    pub(crate) fn align<T>(&mut self, head: &mut dyn Push<T>, group: &str, least: Option<EventTime>) -> TaskResult {
+        if self.stage == Stage::Running { head.signal(Signal::Align(group, least)) } else { Ok(()) }
     }
 
     /// Fires timers that are due, and lets running snapshots go on.
@@ -83,9 +89,9 @@ impl TaskState {
 
     /// Called when there is no input, or none may be taken: does what else there is to do, and says for how long the
     /// subtask may sleep.
-    pub(crate) fn rest<T>(&mut self, head: &mut dyn Push<T>, flush: bool) -> TaskResult<Duration> {
+    pub(crate) fn rest<T>(&mut self, head: &mut dyn Push<T>) -> TaskResult<Duration> {
         self.between_batches(head)?;
-        if flush {
+        if self.context.backlog.may_send() {
             head.signal(Signal::Flush)?;
         }
         if self.background {

@@ -105,6 +105,9 @@ impl Worker {
                 self.post(attempt, |id| subtasks.contains(&id).then(|| Mail::Trigger(barrier.clone())));
             }
             ToWorker::Drain { attempt, .. } => tracing::warn!(%attempt, "draining sources is not known here"),
+            ToWorker::GroupWatermark { attempt, subtasks, group, least } => {
+                self.post(attempt, |id| subtasks.contains(&id).then(|| Mail::Align { group: group.clone(), least }));
+            }
             ToWorker::CheckpointCompleted { attempt, checkpoint } => {
                 self.post(attempt, |_| Some(Mail::Completed(checkpoint)));
             }

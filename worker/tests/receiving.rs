@@ -12,7 +12,6 @@ use flumen_wire::control::FromWorker;
 use flumen_worker::batch::Batch;
 use flumen_worker::exchange::gate::{ChannelOrigin, Control, Gate, Item};
 use flumen_worker::operator::{Push, Signal, TaskResult};
-use flumen_worker::sources::SplitRequests;
 use flumen_worker::subtask::{Mail, Mailbox, SubtaskContext, SubtaskHandle, WorkerContext};
 use flumen_worker::task;
 use tokio::sync::mpsc;
@@ -52,31 +51,22 @@ fn context(runtime: &tokio::runtime::Runtime, reports: mpsc::Sender<FromWorker>)
     let id = SubtaskId { vertex: VertexId(1), index: 0 };
     let handle = Arc::new(SubtaskHandle::default());
     handle.attach_current_thread();
+    let worker = WorkerContext {
+        configuration: Arc::default(),
+        files: FileSystems::new(FsOptions::default()).unwrap(),
+        runtime: runtime.handle().clone(),
+        operator_memory: 1 << 20,
+        tmp_dirs: Arc::new([]),
+        buffer_timeout: Duration::from_millis(100),
+        segment_bytes: 32 << 10,
+        checkpointing: true,
+        state: Default::default(),
+        time: Default::default(),
+    };
     SubtaskContext {
-        id,
         vertex_name: "sink".into(),
-        parallelism: 1,
-        max_parallelism: 1,
-        attempt: ExecutionAttempt(0),
         handle,
-        io: Arc::default(),
-        splits: SplitRequests::new(id, ExecutionAttempt(0), reports.clone()),
-        mailbox: Arc::default(),
-        backlog: Arc::default(),
-        restored: Arc::default(),
-        reports,
-        worker: WorkerContext {
-            configuration: Arc::default(),
-            files: FileSystems::new(FsOptions::default()).unwrap(),
-            runtime: runtime.handle().clone(),
-            operator_memory: 1 << 20,
-            tmp_dirs: Arc::new([]),
-            buffer_timeout: Duration::from_millis(100),
-            segment_bytes: 32 << 10,
-            checkpointing: true,
-            state: Default::default(),
-            time: Default::default(),
-        },
+        ..SubtaskContext::new(id, ExecutionAttempt(0), 1, reports, worker)
     }
 }
 

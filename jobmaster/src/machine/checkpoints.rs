@@ -146,7 +146,7 @@ impl JobMaster {
     }
 
     /// Sends one message to each worker and execution that has running subtasks among the wanted.
-    fn tell_running(
+    pub(super) fn tell_running(
         &mut self,
         wanted: impl Fn(SubtaskId) -> bool,
         message: impl Fn(ExecutionAttempt, Vec<SubtaskId>) -> ToWorker,

@@ -8,6 +8,7 @@ use flumen_model::job_graph::JobGraph;
 use flumen_model::status::JobStatus;
 use flumen_wire::control::RegionId;
 
+use crate::alignment::WatermarkGroups;
 use crate::checkpoint::coordinator::Coordinator;
 use crate::details::ExceptionEntry;
 use crate::event::{Action, Event, Timestamp};
@@ -64,6 +65,7 @@ pub struct JobMaster {
 
     failover: Failover,
     coordinator: Coordinator,
+    watermarks: WatermarkGroups,
     /// Newest first.
     exceptions: VecDeque<ExceptionEntry>,
     exceptions_dropped: bool,
@@ -109,6 +111,7 @@ impl JobMaster {
             placed: false,
             failover: Failover::new(settings.restarts.clone()),
             coordinator,
+            watermarks: WatermarkGroups::default(),
             exceptions: VecDeque::new(),
             exceptions_dropped: false,
             failure: None,
@@ -172,6 +175,7 @@ impl JobMaster {
         }
         self.act_on_time();
         self.take_checkpoints();
+        self.align_watermarks();
         std::mem::take(&mut self.actions)
     }
 

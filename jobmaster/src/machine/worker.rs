@@ -7,7 +7,9 @@ use flumen_model::status::ExecutionState;
 use flumen_wire::control::{FromWorker, RegionId, SubtaskIo, ToWorker};
 
 use super::JobMaster;
+use crate::alignment::Announcement;
 use crate::event::Action;
+use crate::execution_graph::Execution;
 use crate::state::{Phase, RegionPhase};
 
 /// A subtask's report of its new state.
@@ -66,6 +68,11 @@ impl JobMaster {
                     self.coordinator.end_of_data(subtask);
                 }
             }
+            FromWorker::GroupWatermark { attempt, subtask, group, watermark } => {
+                if self.runs(executor, attempt, subtask) {
+                    self.watermarks.report(group, subtask, attempt, watermark);
+                }
+            }
             FromWorker::CheckpointAck { attempt, subtask, checkpoint, snapshot, times } => {
                 let current = self.runs(executor, attempt, subtask);
                 self.checkpoint_acknowledged(current, subtask, checkpoint, *snapshot, times);
@@ -80,6 +87,20 @@ impl JobMaster {
                     self.restore_failed(executor, attempt, subtask, (checkpoint, failure));
                 }
             }
+        }
+    }
+
+    /// Tells the members of groups with aligned watermarks how far the slowest of them is, as far as they don't know.
+    pub(super) fn align_watermarks(&mut self) {
+        let announcements = self.watermarks.announcements(|id, attempt| {
+            let runs = |subtask: &Execution| subtask.attempt == attempt && subtask.state == ExecutionState::Running;
+            self.execution.get(id).is_some_and(runs)
+        });
+        for Announcement { group, least, members } in announcements {
+            self.tell_running(
+                |id| members.contains(&id),
+                |attempt, subtasks| ToWorker::GroupWatermark { attempt, subtasks, group: group.clone(), least },
+            );
         }
     }
 

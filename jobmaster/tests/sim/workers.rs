@@ -76,6 +76,8 @@ impl Sim {
             ToWorker::CheckpointCompleted { attempt, checkpoint } => {
                 self.with_all(place, attempt, |task, out| task.completed(checkpoint, out));
             }
+            // Tasks of the simulation have no watermarks.
+            ToWorker::GroupWatermark { .. } => {}
             ToWorker::CheckpointAborted { attempt, checkpoint } => {
                 self.with_all(place, attempt, |task, out| task.aborted(checkpoint, out));
             }

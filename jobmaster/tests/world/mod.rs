@@ -284,6 +284,7 @@ impl World {
             ToWorker::TriggerCheckpoint { .. }
             | ToWorker::CheckpointCompleted { .. }
             | ToWorker::Drain { .. }
+            | ToWorker::GroupWatermark { .. }
             | ToWorker::CheckpointAborted { .. } => {}
             ToWorker::Split { attempt, subtask: id, split: Some(split) } => {
                 let handed_out = self.handed_out.entry(attempt.0).or_default();
@@ -381,6 +382,7 @@ impl Known {
                     | ToWorker::TriggerCheckpoint { .. }
                     | ToWorker::CheckpointCompleted { .. }
                     | ToWorker::Drain { .. }
+                    | ToWorker::GroupWatermark { .. }
                     | ToWorker::CheckpointAborted { .. } => {}
                 }
             }

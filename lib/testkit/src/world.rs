@@ -9,7 +9,6 @@ use flumen_fs::{FileSystems, FsOptions};
 use flumen_model::config::Configuration;
 use flumen_model::ids::{ExecutionAttempt, OperatorId, SubtaskId, VertexId};
 use flumen_worker::keyed_state::StateSettings;
-use flumen_worker::sources::SplitRequests;
 use flumen_worker::subtask::{SubtaskContext, SubtaskHandle, TimeSource, WorkerContext};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -71,19 +70,10 @@ impl World {
         let handle = Arc::new(SubtaskHandle::default());
         handle.attach_current_thread();
         SubtaskContext {
-            id,
             vertex_name: "operator under test".into(),
-            parallelism,
             max_parallelism: MAX_PARALLELISM,
-            attempt,
             handle,
-            io: Arc::default(),
-            splits: SplitRequests::new(id, attempt, reports.clone()),
-            mailbox: Arc::default(),
-            backlog: Arc::default(),
-            restored: Arc::default(),
-            reports,
-            worker: self.worker.clone(),
+            ..SubtaskContext::new(id, attempt, parallelism, reports, self.worker.clone())
         }
     }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::application::Program;
 
 /// Version of these messages. Sides with different versions refuse each other when they meet.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// Environment variable that tells a program its role: `plan` or `worker`. Not set: run the job right here. The other end
 /// of a socket is then the program's standard input.
@@ -260,6 +260,17 @@ pub enum ToWorker {
         /// Which checkpoint.
         checkpoint: CheckpointId,
     },
+    /// How far the slowest subtask of a group with aligned watermarks is: who is too far ahead of it takes no input.
+    GroupWatermark {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// Which members of the group.
+        subtasks: Vec<SubtaskId>,
+        /// The group's name.
+        group: String,
+        /// The least watermark in milliseconds since 1970; `None`: nobody has one, so nobody waits.
+        least: Option<i64>,
+    },
 }
 
 /// A part of the job that no exchange connects with the rest: it is deployed, cancelled and restarted by itself. Numbered
@@ -360,6 +371,18 @@ pub enum FromWorker {
         attempt: ExecutionAttempt,
         /// The subtask.
         subtask: SubtaskId,
+    },
+    /// How far a subtask is whose watermark is aligned with those of its group. Answered by
+    /// [`ToWorker::GroupWatermark`] whenever the least one changes.
+    GroupWatermark {
+        /// The execution that is meant.
+        attempt: ExecutionAttempt,
+        /// The subtask.
+        subtask: SubtaskId,
+        /// The group's name.
+        group: String,
+        /// In milliseconds since 1970; `None`: it is idle or at its end, and nobody has to wait for it.
+        watermark: Option<i64>,
     },
     /// A subtask's part of a checkpoint is written.
     CheckpointAck {

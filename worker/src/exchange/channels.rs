@@ -9,6 +9,7 @@ use bytes::Bytes;
 use flumen_model::checkpoint::{Alignment, Barrier, InFlight};
 use flumen_model::failure::Blame;
 use flumen_wire::data::{ChannelId, FrameKind, HEADER_BYTES, Header, PAYLOAD_BYTES_MAX};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::{Batch, EventTime, NO_TIME};
@@ -93,6 +94,9 @@ pub struct Channels<T> {
     source: u32,
     batch_records: usize,
     segment_bytes: usize,
+    /// Bytes that a new frame gets room for: it is as long as former ones were, so that it need not grow (and be copied)
+    /// for its last record.
+    room: usize,
     timeout: Duration,
     last_flush: Instant,
     io: Arc<IoCounters>,
@@ -125,6 +129,7 @@ impl<T: Data> Channels<T> {
             source: context.id.index,
             batch_records: (context.worker.segment_bytes / size_of::<T>().max(1)).clamp(16, BATCH_RECORDS),
             segment_bytes: context.worker.segment_bytes,
+            room: context.worker.segment_bytes + HEADER_BYTES,
             timeout: context.worker.buffer_timeout,
             last_flush: Instant::now(),
             io: Arc::clone(&context.io),
@@ -162,7 +167,7 @@ impl<T: Data> Channels<T> {
                     return self.emit(channel, record, time);
                 }
                 if frame.is_empty() {
-                    frame.reserve(self.segment_bytes + HEADER_BYTES);
+                    frame.reserve_exact(self.room);
                     frame.extend_from_slice(&[0; HEADER_BYTES]);
                     *timed = time != NO_TIME;
                 }
@@ -205,7 +210,9 @@ impl<T: Data> Channels<T> {
                 }
                 Ok(())
             }
-            Signal::Split(_) | Signal::Completed(_) | Signal::Time(_) | Signal::Background(_) => Ok(()),
+            Signal::Split(_) | Signal::Completed(_) | Signal::Time(_) | Signal::Align(..) | Signal::Background(_) => {
+                Ok(())
+            }
         }
     }
 
@@ -332,6 +339,7 @@ impl<T: Data> Channels<T> {
                 let kind = if *timed { FrameKind::TimedRecords } else { FrameKind::Records };
                 let header = Header { kind, channel: *channel, length: length as u32 };
                 frame[..HEADER_BYTES].copy_from_slice(&header.encode());
+                self.room = self.room.max(frame.len().min(2 * self.segment_bytes));
                 let records = std::mem::take(records);
                 Outgoing::Frame { frame: std::mem::take(frame).into(), timed: *timed, records }
             }
@@ -448,6 +456,10 @@ fn control_frame(channel: ChannelId, control: &Control) -> TaskResult<Bytes> {
 /// The queue into a connection is longer than the credit of all its channels, so this seldom waits, and never for longer
 /// than the connection needs to send.
 fn send_frame(connection: &mpsc::Sender<Bytes>, frame: Bytes) -> TaskResult {
-    let gone = |_| TaskError::failed(Blame::Peer, "the connection to a receiving worker broke");
-    connection.blocking_send(frame).map_err(gone)
+    let gone = || TaskError::failed(Blame::Peer, "the connection to a receiving worker broke");
+    match connection.try_send(frame) {
+        Ok(()) => Ok(()),
+        Err(TrySendError::Full(frame)) => connection.blocking_send(frame).map_err(|_| gone()),
+        Err(TrySendError::Closed(_)) => Err(gone()),
+    }
 }

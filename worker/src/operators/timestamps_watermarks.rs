@@ -160,7 +160,12 @@ impl<T, G: WatermarkGenerator<T>, A: TimestampAssigner<T>> TimestampsWatermarks<
         }
         if clock.now >= self.next_emit {
             self.next_emit = clock.now.saturating_add(self.interval_ms);
+            // Who waits for others is not idle: its records would be there.
+            let waits = self.member.as_ref().is_some_and(Member::waits);
             for split in &mut self.splits {
+                if waits {
+                    split.last_record = clock.now;
+                }
                 if let Some(limit) = self.strategy.idleness_ms {
                     split.idle = clock.now.saturating_sub(split.last_record) >= limit;
                 }
@@ -174,9 +179,7 @@ impl<T, G: WatermarkGenerator<T>, A: TimestampAssigner<T>> TimestampsWatermarks<
     fn align(&mut self, clock: &mut Clock) -> TaskResult {
         if let Some(member) = &mut self.member {
             let watermark = Some(self.emitted).filter(|time| !self.idle && !self.ended && *time != NO_TIME);
-            if let Some(again) = member.update(watermark, clock.now) {
-                clock.call_at(again);
-            }
+            clock.call_at(member.update(watermark, clock.now));
         }
         Ok(())
     }
@@ -219,7 +222,9 @@ impl<T, G: WatermarkGenerator<T>, A: TimestampAssigner<T>> Push<T> for Timestamp
         match &mut signal {
             Signal::Watermark(END_OF_TIME) => {
                 self.ended = true;
-                self.member = None;
+                if let Some(member) = self.member.take() {
+                    member.leave();
+                }
             }
             Signal::Watermark(_) | Signal::Idle(_) => return Ok(()),
             Signal::Split(change) => {
@@ -227,6 +232,11 @@ impl<T, G: WatermarkGenerator<T>, A: TimestampAssigner<T>> Push<T> for Timestamp
                 return self.emit();
             }
             Signal::Time(clock) => self.tell_time(clock)?,
+            Signal::Align(group, least) => {
+                if let Some(member) = &mut self.member {
+                    member.heard(group, *least);
+                }
+            }
             Signal::Resume => {
                 self.output.signal(Signal::Resume)?;
                 // Behind the records that were on their way at the checkpoint.

@@ -15,7 +15,6 @@ use flumen_worker::checkpoint::Snapshot;
 use flumen_worker::keyed_state::StateSettings;
 use flumen_worker::operator::{Clock, Push, Signal, TaskResult};
 use flumen_worker::restore::Restored;
-use flumen_worker::sources::SplitRequests;
 use flumen_worker::subtask::{SubtaskContext, SubtaskHandle, TimeSource, WorkerContext};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -109,31 +108,23 @@ impl World {
         let (reports, _) = mpsc::channel(1);
         let handle = Arc::new(SubtaskHandle::default());
         handle.attach_current_thread();
+        let worker = WorkerContext {
+            configuration: Arc::default(),
+            files: self.files.clone(),
+            runtime: runtime.handle().clone(),
+            operator_memory: 1 << 20,
+            tmp_dirs: Arc::new([]),
+            buffer_timeout: Duration::from_millis(100),
+            segment_bytes: 4 << 10,
+            checkpointing: self.checkpointing,
+            state: StateSettings { inline_below: 1 << 20, ..StateSettings::default() },
+            time: TimeSource::Manual(Arc::clone(&self.clock)),
+        };
         SubtaskContext {
-            id,
             vertex_name: "sink".into(),
-            parallelism,
             max_parallelism: 16,
-            attempt,
             handle,
-            io: Arc::default(),
-            splits: SplitRequests::new(id, attempt, reports.clone()),
-            mailbox: Arc::default(),
-            backlog: Arc::default(),
-            restored: Arc::default(),
-            reports,
-            worker: WorkerContext {
-                configuration: Arc::default(),
-                files: self.files.clone(),
-                runtime: runtime.handle().clone(),
-                operator_memory: 1 << 20,
-                tmp_dirs: Arc::new([]),
-                buffer_timeout: Duration::from_millis(100),
-                segment_bytes: 4 << 10,
-                checkpointing: self.checkpointing,
-                state: StateSettings { inline_below: 1 << 20, ..StateSettings::default() },
-                time: TimeSource::Manual(Arc::clone(&self.clock)),
-            },
+            ..SubtaskContext::new(id, attempt, parallelism, reports, worker)
         }
     }
 

@@ -1,161 +1,212 @@
-//! Subtasks of one worker that wait for the slowest of them, so that nobody has to keep what the fast ones read ahead.
+//! One subtask of a group that waits for its slowest, so that nobody has to keep what the fast ones read ahead.
+//!
+//! Every member says how far it is, the JobMaster says how far the slowest is ([`FromWorker::GroupWatermark`] and
+//! [`ToWorker::GroupWatermark`](flumen_wire::control::ToWorker::GroupWatermark)), and each decides for itself.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 
-use flumen_model::config::Configuration;
+use flumen_model::ids::{ExecutionAttempt, SubtaskId};
+use flumen_wire::control::FromWorker;
+use tokio::sync::mpsc;
 
 use super::strategy::WatermarkAlignment;
 use crate::batch::EventTime;
 use crate::subtask::{Backlog, SubtaskContext};
 
-/// Subtasks of one job and worker that wait for each other.
-struct Group {
-    name: String,
-    /// The job's, shared by all subtasks of the worker: as long as the group is there, no other job has the same.
-    job: Arc<Configuration>,
-    members: Mutex<Members>,
-}
-
-#[derive(Default)]
-struct Members {
-    next: u64,
-    /// Of those that are neither idle nor at their end.
-    watermarks: BTreeMap<u64, EventTime>,
-}
-
-/// The groups of this process.
-static GROUPS: Mutex<Vec<Weak<Group>>> = Mutex::new(Vec::new());
-
 /// One subtask's part in its group.
 pub(super) struct Member {
-    group: Arc<Group>,
-    number: u64,
     alignment: WatermarkAlignment,
+    subtask: SubtaskId,
+    attempt: ExecutionAttempt,
     backlog: Arc<Backlog>,
+    reports: mpsc::Sender<FromWorker>,
+    /// How far this subtask is; `None`: nobody has to wait for it.
+    watermark: Option<EventTime>,
+    /// What the JobMaster was told last.
+    told: Option<EventTime>,
+    /// How far the slowest is, as far as it is known here.
+    least: Option<EventTime>,
     waits: bool,
     next_update: EventTime,
 }
 
 impl Member {
     pub(super) fn join(alignment: &WatermarkAlignment, context: &SubtaskContext) -> Self {
-        Self::of_job(alignment, &context.worker.configuration, &context.backlog)
-    }
-
-    fn of_job(alignment: &WatermarkAlignment, job: &Arc<Configuration>, backlog: &Arc<Backlog>) -> Self {
-        let group = find(&alignment.group, job);
-        let mut members = group.lock();
-        members.next += 1;
-        let number = members.next;
-        drop(members);
-        let (alignment, backlog) = (alignment.clone(), Arc::clone(backlog));
-        Self { group, number, alignment, backlog, waits: false, next_update: EventTime::MIN }
-    }
-
-    /// Says how far this subtask is (`None`: nobody has to wait for it), and lets it wait or go on. Returns when to call
-    /// again.
-    pub(super) fn update(&mut self, watermark: Option<EventTime>, now: EventTime) -> Option<EventTime> {
-        if now < self.next_update && watermark.is_some() {
-            return Some(self.next_update);
+        Self {
+            alignment: alignment.clone(),
+            subtask: context.id,
+            attempt: context.attempt,
+            backlog: Arc::clone(&context.backlog),
+            reports: context.reports.clone(),
+            watermark: None,
+            told: None,
+            least: None,
+            waits: false,
+            next_update: EventTime::MIN,
         }
-        self.next_update = now.saturating_add(self.alignment.update_interval_ms);
-        let mut members = self.group.lock();
-        match watermark {
-            Some(watermark) => members.watermarks.insert(self.number, watermark),
-            None => members.watermarks.remove(&self.number),
-        };
-        let slowest = members.watermarks.values().min().copied();
-        drop(members);
-        let limit = slowest.map(|slowest| slowest.saturating_add(self.alignment.max_drift_ms));
-        self.wait(watermark.zip(limit).is_some_and(|(watermark, limit)| watermark > limit));
-        watermark.map(|_| self.next_update)
+    }
+
+    /// Whether this subtask takes no input because it is ahead.
+    pub(super) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Notes how far this subtask is (`None`: nobody has to wait for it) and tells the JobMaster when it is time to.
+    /// Returns when to call again.
+    pub(super) fn update(&mut self, watermark: Option<EventTime>, now: EventTime) -> EventTime {
+        self.watermark = watermark;
+        self.decide();
+        // Who waits says so at once: if it is the slowest itself, nobody else could let it go on.
+        if now >= self.next_update || self.waits || watermark.is_none() {
+            self.next_update = now.saturating_add(self.alignment.update_interval_ms);
+            self.tell();
+        }
+        self.next_update
+    }
+
+    /// The JobMaster says how far the slowest of a group is.
+    pub(super) fn heard(&mut self, group: &str, least: Option<EventTime>) {
+        if group == self.alignment.group {
+            self.least = least;
+            self.decide();
+        }
+    }
+
+    /// The subtask's input has ended: nobody has to wait for it any more.
+    pub(super) fn leave(mut self) {
+        self.watermark = None;
+        // There is no next time to tell it. When nobody hears it, the worker is going down.
+        if self.told.is_some() {
+            let _ = self.reports.blocking_send(self.report());
+        }
+    }
+
+    fn tell(&mut self) {
+        // What could not be told is told with the next update.
+        if self.told != self.watermark && self.reports.try_send(self.report()).is_ok() {
+            self.told = self.watermark;
+        }
+    }
+
+    fn report(&self) -> FromWorker {
+        FromWorker::GroupWatermark {
+            attempt: self.attempt,
+            subtask: self.subtask,
+            group: self.alignment.group.clone(),
+            watermark: self.watermark,
+        }
+    }
+
+    fn decide(&mut self) {
+        let limit = self.least.map(|least| least.saturating_add(self.alignment.max_drift_ms));
+        self.wait(self.watermark.zip(limit).is_some_and(|(watermark, limit)| watermark > limit));
     }
 
     fn wait(&mut self, waits: bool) {
         if waits != self.waits {
             self.waits = waits;
-            // Counts as something that has to be sent first: until then the subtask takes no input.
-            if waits { self.backlog.add() } else { self.backlog.remove() }
+            self.backlog.hold(waits);
         }
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.group.lock().watermarks.remove(&self.number);
         self.wait(false);
     }
-}
-
-impl Group {
-    fn lock(&self) -> MutexGuard<'_, Members> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn find(name: &str, job: &Arc<Configuration>) -> Arc<Group> {
-    let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
-    groups.retain(|group| group.strong_count() > 0);
-    let known = groups.iter().filter_map(Weak::upgrade).find(|g| g.name == name && Arc::ptr_eq(&g.job, job));
-    known.unwrap_or_else(|| {
-        let group = Group { name: name.to_owned(), job: Arc::clone(job), members: Mutex::default() };
-        let group = Arc::new(group);
-        groups.push(Arc::downgrade(&group));
-        group
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flumen_model::ids::VertexId;
 
     struct Subtask {
         member: Member,
-        backlog: Arc<Backlog>,
+        reported: mpsc::Receiver<FromWorker>,
     }
 
-    fn subtask(group: &str, job: &Arc<Configuration>) -> Subtask {
-        let alignment = WatermarkAlignment { group: group.to_owned(), max_drift_ms: 100, update_interval_ms: 10 };
-        let backlog = Arc::new(Backlog::default());
-        Subtask { member: Member::of_job(&alignment, job, &backlog), backlog }
+    fn subtask() -> Subtask {
+        let (reports, reported) = mpsc::channel(1);
+        let alignment = WatermarkAlignment { group: "all".to_owned(), max_drift_ms: 100, update_interval_ms: 10 };
+        let member = Member {
+            alignment,
+            subtask: SubtaskId { vertex: VertexId(1), index: 0 },
+            attempt: ExecutionAttempt(0),
+            backlog: Arc::default(),
+            reports,
+            watermark: None,
+            told: None,
+            least: None,
+            waits: false,
+            next_update: EventTime::MIN,
+        };
+        Subtask { member, reported }
     }
 
     impl Subtask {
-        fn waits(&mut self, watermark: impl Into<Option<EventTime>>, now: EventTime) -> bool {
-            self.member.update(watermark.into(), now);
-            !self.backlog.is_empty()
+        fn says(&mut self) -> Option<Option<EventTime>> {
+            self.reported.try_recv().ok().map(|report| match report {
+                FromWorker::GroupWatermark { watermark, .. } => watermark,
+                other => panic!("{other:?}"),
+            })
+        }
+
+        fn takes_input(&self) -> bool {
+            self.member.backlog.is_empty()
         }
     }
 
     #[test]
     fn who_is_ahead_by_more_than_the_drift_waits_until_the_slowest_has_come_after() {
-        let job = Arc::default();
-        let (mut fast, mut slow) = (subtask("all", &job), subtask("all", &job));
-        assert!(!fast.waits(500, 0), "nobody else has said anything yet");
-        assert!(!slow.waits(300, 0));
-        assert!(!fast.waits(500, 9), "asked again too early");
-        assert!(fast.waits(500, 10));
-        assert!(!slow.waits(400, 10));
-        assert!(!fast.waits(500, 20), "exactly the drift is allowed");
-        assert!(fast.waits(501, 30));
+        let mut fast = subtask();
+        fast.member.update(Some(500), 0);
+        assert_eq!(fast.says(), Some(Some(500)));
+        assert!(fast.takes_input(), "nobody else has said anything yet");
+        fast.member.heard("all", Some(300));
+        assert!(!fast.takes_input());
+        assert!(fast.member.backlog.may_send(), "what it has is sent");
+        fast.member.heard("another", Some(900));
+        assert!(!fast.takes_input());
+        fast.member.heard("all", Some(400));
+        assert!(fast.takes_input(), "exactly the drift is allowed");
+        fast.member.update(Some(501), 1);
+        assert!(!fast.takes_input());
+        fast.member.heard("all", None);
+        assert!(fast.takes_input());
     }
 
     #[test]
-    fn nobody_waits_for_the_idle_the_finished_other_groups_and_other_jobs() {
-        let (job, other_job) = (Arc::default(), Arc::default());
-        let (mut fast, mut idle) = (subtask("a", &job), subtask("a", &job));
-        let mut strangers = [subtask("b", &job), subtask("a", &other_job)];
-        strangers.iter_mut().for_each(|stranger| assert!(!stranger.waits(0, 0)));
-        assert!(!fast.waits(900, 0));
-        assert!(!idle.waits(0, 0));
-        assert!(fast.waits(900, 10));
-        assert!(!idle.waits(None, 10));
-        assert!(!fast.waits(900, 20));
-        let mut finished = idle;
-        assert!(!finished.waits(0, 30));
-        assert!(fast.waits(900, 30));
-        drop(finished);
-        assert!(!fast.waits(900, 40));
-        assert!(fast.backlog.is_empty());
+    fn it_tells_how_far_it_is_once_per_interval_and_at_once_when_it_waits() {
+        let mut one = subtask();
+        assert_eq!(one.member.update(Some(1), 0), 10);
+        assert_eq!(one.says(), Some(Some(1)));
+        assert_eq!((one.member.update(Some(2), 9), one.says()), (10, None));
+        assert_eq!((one.member.update(Some(2), 10), one.says()), (20, Some(Some(2))));
+        assert_eq!((one.member.update(Some(2), 20), one.says()), (30, None), "nothing new");
+        one.member.heard("all", Some(2));
+        one.member.update(Some(200), 21);
+        assert_eq!(one.says(), Some(Some(200)), "it may be the slowest itself");
+        one.member.heard("all", Some(200));
+        assert!(one.takes_input());
+        one.member.update(None, 22);
+        assert_eq!(one.says(), Some(None));
+    }
+
+    #[test]
+    fn what_could_not_be_told_is_told_later_and_the_end_in_any_case() {
+        let mut one = subtask();
+        one.member.update(Some(1), 0);
+        one.member.update(Some(2), 10);
+        assert_eq!((one.says(), one.says()), (Some(Some(1)), None), "the queue was full");
+        one.member.update(Some(2), 20);
+        assert_eq!(one.says(), Some(Some(2)));
+        one.member.heard("all", Some(-1000));
+        assert!(!one.takes_input());
+        let backlog = Arc::clone(&one.member.backlog);
+        let Subtask { member, mut reported } = one;
+        member.leave();
+        assert!(backlog.is_empty());
+        assert!(matches!(reported.try_recv(), Ok(FromWorker::GroupWatermark { watermark: None, .. })));
     }
 }

@@ -113,8 +113,9 @@ impl<T, G, A> WatermarkStrategy<T, G, A> {
     }
 
     /// A subtask whose watermark is more than `max_drift` ahead of the slowest one of its group waits for it: it takes no
-    /// input until then. Groups are known by their name in one worker; subtasks of several workers don't wait for each
-    /// other, nor do splits of one subtask.
+    /// input until then. A group is all subtasks of the job that name it, wherever they run. Each says how far it is
+    /// every `update_interval`, so it may read on for that long before it hears that it is ahead. Splits of one subtask don't
+    /// wait for each other: the slowest of them counts.
     #[must_use]
     pub fn with_watermark_alignment(mut self, group: &str, max_drift: Duration, update_interval: Duration) -> Self {
         self.alignment = Some(WatermarkAlignment {

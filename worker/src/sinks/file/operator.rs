@@ -161,6 +161,7 @@ impl<T, E: Encoder<T>, A: BucketAssigner<T>, R: RollingPolicy<T>> Push<T> for Fi
             }
             // What a checkpoint that failed lists is listed by the next one. Nothing becomes visible by flushing.
             Signal::Aborted(_)
+            | Signal::Align(..)
             | Signal::Idle(_)
             | Signal::Split(_)
             | Signal::Flush
