@@ -50,7 +50,7 @@ impl<A: Data, B: Data> BroadcastConnectedStream<A, B> {
             let operator = open_broadcast_process(making.context, making.operator, function.clone(), sides, output)?;
             Ok(AnyPush::of::<Either<A, B>>(Box::new(operator)))
         });
-        self.both.with_sides("Co-Process-Broadcast", Keeps::State, make)
+        self.both.with_sides("Co-Process-Broadcast", Keeps::OperatorState, make)
     }
 }
 

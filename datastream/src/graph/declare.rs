@@ -1,14 +1,15 @@
 //! Which states the operators of a program have, found out before it runs: each operator that may have keyed state is made
 //! once, with state in memory, and asked for a snapshot, which says what is in it. Made over each state of an earlier
-//! snapshot, without its contents, it says whether it can read it.
+//! snapshot (keyed state, and lists, union lists and broadcast maps of operators), without its contents, it says whether
+//! it can read it.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use flumen_model::checkpoint::{
-    Alignment, Barrier, CheckpointId, CompletedCheckpoint, KeyGroupRange, KeyedFormat, KeyedState, OperatorSnapshot,
-    SnapshotKind, StateHandle, StateLocation, SubtaskRestore, SubtaskSnapshot,
+    Alignment, Barrier, CheckpointId, CompletedCheckpoint, KeyGroupRange, KeyedFormat, KeyedState, ListState,
+    OperatorSnapshot, Redistribution, SnapshotKind, StateHandle, StateLocation, SubtaskRestore, SubtaskSnapshot,
 };
 use flumen_model::ids::{ExecutionAttempt, OperatorId, SubtaskId, VertexId};
 use flumen_model::job_graph::{JobGraph, RuntimeMode};
@@ -17,7 +18,6 @@ use flumen_state::{BackendKind, BackendOptions, PartsInMemory, StateMeta};
 use flumen_worker::checkpoint::Snapshot;
 use flumen_worker::operator::{TaskError, TaskResult};
 use flumen_worker::restore::Restored;
-use flumen_worker::sources::SplitRequests;
 use flumen_worker::subtask::{SubtaskContext, WorkerContext};
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -47,7 +47,14 @@ pub(crate) fn declare(
         .map(|operator| (operator.id, &operator.states))
         .collect();
     for (node, id) in nodes.iter().zip(operators) {
-        if !matches!(node.keeps, Keeps::KeyedState) {
+        let lists = from.map_or_else(Vec::new, |from| lists_of(from, *id));
+        let asked = match node.keeps {
+            Keeps::KeyedState => true,
+            // Without a snapshot nothing is to be found out about them.
+            Keeps::OperatorState | Keeps::MaybeOperatorState => !lists.is_empty(),
+            Keeps::Nothing | Keeps::Watermarks | Keeps::State => false,
+        };
+        if !asked {
             continue;
         }
         let states = match opened(node, *id, &worker, graph.mode, None) {
@@ -58,10 +65,11 @@ pub(crate) fn declare(
                 continue;
             }
         };
-        for (name, written) in former.get(id).copied().into_iter().flatten() {
-            let one = States::from([(name.clone(), written.clone())]);
+        let keyed = former.get(id).copied().into_iter().flatten();
+        let former = keyed.map(|(name, written)| Former::Keyed(States::from([(name.clone(), written.clone())])));
+        for former in former.chain(lists.into_iter().map(Former::List)) {
             // That the made-up row can't be read says nothing: the types have been compared by then.
-            if let Err(TaskError::Failed { message, .. }) = opened(node, *id, &worker, graph.mode, Some(&one)) {
+            if let Err(TaskError::Failed { message, .. }) = opened(node, *id, &worker, graph.mode, Some(former)) {
                 problems.push(format!("`{}`: {message}", node.name));
             }
         }
@@ -73,18 +81,47 @@ pub(crate) fn declare(
     problems
 }
 
+/// A state of an earlier snapshot.
+enum Former {
+    Keyed(States),
+    List(FormerList),
+}
+
+/// A list of an operator: name, how it is redistributed, schema.
+type FormerList = (String, Redistribution, String);
+
+/// The lists of an operator that say what their items are.
+fn lists_of(from: &CompletedCheckpoint, operator: OperatorId) -> Vec<FormerList> {
+    let subtasks = from.vertices.iter().flat_map(|vertex| &vertex.subtasks);
+    let states = subtasks.filter_map(|subtask| subtask.operators.get(&operator)).flat_map(|state| &state.lists);
+    let mut known = Vec::new();
+    for (name, list) in states.flat_map(|(name, lists)| lists.iter().map(move |list| (name, list))) {
+        let list = (name.clone(), list.redistribution, list.schema.clone());
+        if !list.2.is_empty() && !known.contains(&list) {
+            known.push(list);
+        }
+    }
+    known
+}
+
 /// Makes the operator of a node, over former states if there are any, and looks at its states.
 fn opened(
     node: &Node,
     operator: OperatorId,
     worker: &WorkerContext,
     mode: RuntimeMode,
-    former: Option<&States>,
+    former: Option<Former>,
 ) -> TaskResult<States> {
     let Work::Operator { records, make } = &node.work else { return Ok(States::new()) };
     let mut context = planning(node, worker.clone());
     if let Some(former) = former {
-        let restore = restore(operator, context.max_parallelism, former, context.id);
+        let former = match former {
+            Former::Keyed(states) => keyed_rows(context.max_parallelism, &states),
+            Former::List(list) => empty_list(list),
+        };
+        let operators = BTreeMap::from([(operator, former)]);
+        let state = SubtaskSnapshot { operators, ..SubtaskSnapshot::default() };
+        let restore = SubtaskRestore { subtask: context.id, checkpoint: CheckpointId(1), state };
         context.restored = Arc::new(Restored::load(restore, &context)?);
     }
     let panicked = |_| TaskError::failed(flumen_model::failure::Blame::User, "it panicked while it was opened");
@@ -114,7 +151,7 @@ fn states_in(snapshot: &OperatorSnapshot) -> States {
 }
 
 /// Former states to begin with, each with a row that is none: a state without rows is not looked at.
-fn restore(operator: OperatorId, max_parallelism: u32, former: &States, subtask: SubtaskId) -> SubtaskRestore {
+fn keyed_rows(max_parallelism: u32, former: &States) -> OperatorSnapshot {
     let metas: Vec<StateMeta> = former.values().filter_map(|text| serde_json::from_str(text).ok()).collect();
     let groups = KeyGroupRange { start: 0, end: max_parallelism };
     let states = metas.len();
@@ -126,9 +163,14 @@ fn restore(operator: OperatorId, max_parallelism: u32, former: &States, subtask:
         StateHandle { length: bytes.len() as u64, checksum: xxh3_64(&bytes), location: StateLocation::Inline(bytes) };
     let parts = BTreeMap::from([(PART.to_owned(), handle)]);
     let keyed = vec![KeyedState { format: KeyedFormat::Canonical, groups, parts }];
-    let operators = BTreeMap::from([(operator, OperatorSnapshot { keyed, ..OperatorSnapshot::default() })]);
-    let state = SubtaskSnapshot { operators, ..SubtaskSnapshot::default() };
-    SubtaskRestore { subtask, checkpoint: CheckpointId(1), state }
+    OperatorSnapshot { keyed, ..OperatorSnapshot::default() }
+}
+
+/// A former list to begin with, without items.
+fn empty_list((name, redistribution, schema): FormerList) -> OperatorSnapshot {
+    let items = StateHandle { location: StateLocation::Inline(Vec::new()), length: 0, checksum: 0 };
+    let list = ListState { redistribution, schema, items, start: 0, ends: Vec::new() };
+    OperatorSnapshot { lists: BTreeMap::from([(name, vec![list])]), ..OperatorSnapshot::default() }
 }
 
 /// A subtask that nobody runs.
@@ -136,21 +178,7 @@ fn planning(node: &Node, worker: WorkerContext) -> SubtaskContext {
     let id = SubtaskId { vertex: VertexId(0), index: 0 };
     let attempt = ExecutionAttempt::default();
     let (reports, _) = mpsc::channel(1);
-    SubtaskContext {
-        id,
-        vertex_name: node.name.as_str().into(),
-        parallelism: 1,
-        max_parallelism: 1,
-        attempt,
-        handle: Arc::default(),
-        io: Arc::default(),
-        splits: SplitRequests::new(id, attempt, reports.clone()),
-        mailbox: Arc::default(),
-        backlog: Arc::default(),
-        restored: Arc::default(),
-        reports,
-        worker,
-    }
+    SubtaskContext { vertex_name: node.name.as_str().into(), ..SubtaskContext::new(id, attempt, 1, reports, worker) }
 }
 
 fn barrier() -> Barrier {

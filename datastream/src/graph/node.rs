@@ -96,6 +96,8 @@ pub(crate) enum Keeps {
     Watermarks,
     /// State that is known only when it runs.
     State,
+    /// Operator state, which can be asked for before it runs.
+    OperatorState,
     /// Keyed state, which can be asked for before it runs.
     KeyedState,
 }

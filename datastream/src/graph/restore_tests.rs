@@ -1,7 +1,5 @@
 //! Programs that start from a snapshot of another one.
 
-use std::collections::BTreeMap;
-
 use flumen_checkpoint::{Origin, store};
 use flumen_fs::{FileSystems, FsOptions};
 use flumen_model::checkpoint::{
@@ -11,7 +9,10 @@ use flumen_model::checkpoint::{
 use flumen_model::config::Configuration;
 use flumen_model::ids::{Epoch, JobId};
 use flumen_model::job_graph::JobGraph;
-use flumen_worker::functions::{FunctionResult, KeyedContext, KeyedProcessFunction, OpenContext};
+use flumen_worker::functions::{
+    BroadcastContext, BroadcastProcessFunction, BroadcastState, Context, FunctionResult, KeyedContext,
+    KeyedProcessFunction, OpenContext, OperatorContext, ProcessFunction,
+};
 use flumen_worker::operators::Collector;
 use serde::{Deserialize, Serialize};
 
@@ -74,15 +75,18 @@ fn build<V: flumen_state::StateValue>(options: &[(&str, &str)], uid: &str) -> Re
 
 /// A savepoint of that graph, in which every operator has something.
 fn savepoint(graph: &JobGraph, directory: &std::path::Path) -> String {
-    let list = ListState {
-        redistribution: Redistribution::Split,
-        schema: String::new(),
-        items: StateHandle { location: StateLocation::Inline(Vec::new()), length: 0, checksum: 0 },
-        start: 0,
-        ends: Vec::new(),
+    savepoint_with(graph, directory, &[("x", Redistribution::Split, String::new())])
+}
+
+/// A savepoint of that graph, in which every operator has these lists: name, redistribution, schema.
+fn savepoint_with(graph: &JobGraph, directory: &std::path::Path, lists: &[(&str, Redistribution, String)]) -> String {
+    let list = |(name, redistribution, schema): &(&str, Redistribution, String)| {
+        let items = StateHandle { location: StateLocation::Inline(Vec::new()), length: 0, checksum: 0 };
+        let list =
+            ListState { redistribution: *redistribution, schema: schema.clone(), items, start: 0, ends: Vec::new() };
+        ((*name).to_owned(), vec![list])
     };
-    let kept =
-        OperatorSnapshot { lists: BTreeMap::from([("x".to_owned(), vec![list])]), ..OperatorSnapshot::default() };
+    let kept = OperatorSnapshot { lists: lists.iter().map(list).collect(), ..OperatorSnapshot::default() };
     let vertices = graph.vertices.iter().map(|vertex| VertexSnapshot {
         vertex: vertex.id,
         name: vertex.name.clone(),
@@ -168,4 +172,100 @@ fn what_can_not_be_taken_over_is_refused_by_name() {
 
     let error = build::<Total>(&[from, ("parallelism.default", "129")], "totals").unwrap_err().to_string();
     assert!(error.contains("lower the parallelism to at most 128"), "{error}");
+}
+
+/// Keeps operator state of that type: a list, a union list.
+#[derive(Clone)]
+struct Remember<V>(std::marker::PhantomData<fn() -> V>);
+
+impl<V: flumen_state::StateValue> ProcessFunction<u64, u64> for Remember<V> {
+    type State = [flumen_state::operator::OperatorListState<V>; 2];
+
+    fn open(&self, context: &mut OperatorContext<'_>) -> FunctionResult<Self::State> {
+        Ok([context.operator_list_state("divided")?, context.union_list_state("united")?])
+    }
+
+    fn process_element(
+        &mut self,
+        _: u64,
+        _: &Self::State,
+        _: &mut Context<'_>,
+        _: &mut Collector<u64>,
+    ) -> FunctionResult {
+        Ok(())
+    }
+}
+
+/// Keeps broadcast state with values of that type.
+#[derive(Clone)]
+struct Rules<V>(std::marker::PhantomData<fn() -> V>);
+
+impl<V: flumen_state::StateValue> BroadcastProcessFunction<u64, u64, u64> for Rules<V> {
+    type State = BroadcastState<u64, V>;
+
+    fn open(&self, context: &mut OperatorContext<'_>) -> FunctionResult<Self::State> {
+        Ok(context.broadcast_state("rules")?)
+    }
+
+    fn process_element(
+        &mut self,
+        _: u64,
+        _: &Self::State,
+        _: &mut Context<'_>,
+        _: &mut Collector<u64>,
+    ) -> FunctionResult {
+        Ok(())
+    }
+
+    fn process_broadcast_element(
+        &mut self,
+        _: u64,
+        _: &Self::State,
+        _: &mut BroadcastContext<'_>,
+        _: &mut Collector<u64>,
+    ) -> FunctionResult {
+        Ok(())
+    }
+}
+
+fn build_remembering<V: flumen_state::StateValue>(from: &str) -> Result<JobGraph> {
+    let mut configuration = Configuration::new();
+    configuration.set("execution.checkpointing.interval", "1 h");
+    if !from.is_empty() {
+        configuration.set("execution.state-recovery.path", from);
+    }
+    let env = StreamExecutionEnvironment::get_with(&configuration).unwrap();
+    let numbers = env.generate(1, None, |i| i).uid("numbers").process(Remember::<V>(std::marker::PhantomData));
+    let rules = env.generate(1, None, |i| i).uid("sent").broadcast_stream();
+    let ruled = numbers.uid("remembering").connect(rules).process(Rules::<V>(std::marker::PhantomData));
+    ruled.uid("ruled").print();
+    Ok(env.build("test")?.graph)
+}
+
+#[test]
+fn operator_state_that_can_not_be_read_is_refused_by_state_and_field() {
+    let directory = tempfile::tempdir().unwrap();
+    let graph = build_remembering::<Total>("").unwrap();
+    let total = flumen_state::schema::of::<Total>("x").unwrap();
+    let entry = flumen_state::schema::of::<(u64, Total)>("x").unwrap();
+    let lists = [
+        ("divided", Redistribution::Split, total.clone()),
+        ("united", Redistribution::Union, total.clone()),
+        ("rules", Redistribution::Broadcast, entry),
+    ];
+    let path = savepoint_with(&graph, directory.path(), &lists);
+    assert!(build_remembering::<Total>(&path).is_ok());
+    assert!(build_remembering::<WiderTotal>(&path).is_ok(), "an added and a wider field can be read");
+
+    let error = refused(build_remembering::<OtherTotal>(&path));
+    for state in ["divided", "united", "rules"] {
+        let line = error.lines().find(|line| line.contains(&format!("`{state}`")));
+        assert!(line.is_some_and(|line| line.contains("count")), "{state}: {error}");
+    }
+    assert!(error.contains("`Process`") && error.contains("`Co-Process-Broadcast`"), "{error}");
+
+    let other = tempfile::tempdir().unwrap();
+    let path = savepoint_with(&graph, other.path(), &[("divided", Redistribution::Union, total)]);
+    let error = refused(build_remembering::<Total>(&path));
+    assert!(error.contains("`divided`") && error.contains("Union"), "{error}");
 }
