@@ -8,6 +8,7 @@
 pub mod channels;
 pub mod codec;
 pub mod credit;
+pub(crate) mod frames;
 pub mod gate;
 pub(crate) mod input;
 pub mod writer;

@@ -1,6 +1,6 @@
 //! One direction between two workers of a job: frames one way, credit the other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,13 +19,14 @@ use tokio::time::timeout;
 
 use crate::batch::EventTime;
 use crate::exchange::credit::Credit;
+use crate::exchange::frames::{FrameReader, write_frames};
 use crate::exchange::gate::{Control, CreditReturn, RemoteGate, sender_gone};
 use crate::exchange::network::connect_socket;
 
 /// To reach a worker that has said that it listens.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// One frame's header is small; bytes are read in pieces of this size.
-const READ_BUFFER: usize = 64 << 10;
+/// Frames, or returned credits, that are sent on together.
+const TOGETHER: usize = 64;
 
 /// The first frame of a connection: who sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,13 +150,16 @@ async fn send_frames(
     mut write: impl AsyncWrite + Unpin,
     all_sent: &AtomicBool,
 ) -> io::Result<()> {
+    let mut batch = Vec::with_capacity(TOGETHER);
+    let mut waiting = VecDeque::with_capacity(TOGETHER);
     while channels > 0 {
-        let Some(frame) = frames.recv().await else { return Err(io::ErrorKind::ConnectionAborted.into()) };
-        if frame.first() == Some(&(FrameKind::EndOfInput as u8)) {
-            channels -= 1;
-            all_sent.store(channels == 0, Ordering::Release);
+        if frames.recv_many(&mut batch, TOGETHER).await == 0 {
+            return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        write.write_all(&frame).await?;
+        channels -= batch.iter().filter(|frame| frame.first() == Some(&(FrameKind::EndOfInput as u8))).count();
+        all_sent.store(channels == 0, Ordering::Release);
+        waiting.extend(batch.drain(..));
+        write_frames(&mut write, &mut waiting).await?;
         if frames.is_empty() {
             write.flush().await?;
         }
@@ -188,7 +192,7 @@ pub struct InboundChannel {
 /// Receives a peer's frames until all its channels have ended. When the connection breaks before, their gates fail.
 pub async fn receive(stream: Stream, mut open: HashMap<ChannelId, InboundChannel>, credit: u32) {
     let (read, write) = tokio::io::split(stream);
-    let mut read = BufReader::with_capacity(READ_BUFFER, read);
+    let mut read = FrameReader::new(read);
     // Room for every credit that can be on its way back, so that giving one back never waits.
     let (returns, mut returned) = mpsc::channel((open.len() * credit as usize).max(1));
     for (id, channel) in &open {
@@ -206,26 +210,20 @@ pub async fn receive(stream: Stream, mut open: HashMap<ChannelId, InboundChannel
 }
 
 async fn receive_frames(
-    read: &mut (impl AsyncRead + Unpin),
+    read: &mut FrameReader<impl AsyncRead + Unpin>,
     open: &mut HashMap<ChannelId, InboundChannel>,
 ) -> io::Result<()> {
-    while let Some(header) = read_header(read).await? {
+    while let Some((header, payload)) = read.next().await? {
         let channel = open.get(&header.channel).ok_or_else(|| invalid("records for a channel that is not open"))?;
-        // Grows with what arrives, not with what the header announces.
-        let length = header.payload() as usize;
-        let mut payload = Vec::with_capacity(length.min(1 << 20));
-        if read.take(length as u64).read_to_end(&mut payload).await? < length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
         let exceeded = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let control = match header.kind {
             FrameKind::Records | FrameKind::TimedRecords => {
                 let timed = header.kind == FrameKind::TimedRecords;
-                channel.gate.bytes(channel.index, payload.into(), timed).map_err(exceeded)?;
+                channel.gate.bytes(channel.index, payload, timed).map_err(exceeded)?;
                 continue;
             }
             FrameKind::Watermark => {
-                let time = payload.try_into().map_err(|_| invalid("a watermark of the wrong size"))?;
+                let time = payload[..].try_into().map_err(|_| invalid("a watermark of the wrong size"))?;
                 Control::Watermark(EventTime::from_le_bytes(time))
             }
             FrameKind::Idle => Control::Idle(header.length != 0),
@@ -250,14 +248,21 @@ async fn receive_frames(
 }
 
 async fn return_credits(
-    returned: &mut mpsc::Receiver<ChannelId>,
+    returned: &mut mpsc::Receiver<(ChannelId, u32)>,
     mut write: impl AsyncWrite + Unpin,
 ) -> io::Result<()> {
-    while let Some(channel) = returned.recv().await {
-        write.write_all(&Header { kind: FrameKind::Credit, channel, length: 1 }.encode()).await?;
-        if returned.is_empty() {
-            write.flush().await?;
+    let mut batch = Vec::with_capacity(TOGETHER);
+    let mut bytes = Vec::new();
+    while returned.recv_many(&mut batch, TOGETHER).await > 0 {
+        bytes.clear();
+        batch.sort_unstable_by_key(|(channel, _)| *channel);
+        for group in batch.chunk_by(|(one, _), (other, _)| one == other) {
+            let buffers = group.iter().map(|(_, buffers)| buffers).sum();
+            bytes.extend_from_slice(&Header { kind: FrameKind::Credit, channel: group[0].0, length: buffers }.encode());
         }
+        batch.clear();
+        write.write_all(&bytes).await?;
+        write.flush().await?;
     }
     // No gate can give anything back any more; the receiving side decides when the connection ends.
     std::future::pending().await

@@ -61,8 +61,8 @@ pub enum CreditReturn {
     Local(Arc<Credit>),
     /// It is at the other end of that connection.
     Remote {
-        /// Takes what the connection sends back; bounded by the credit itself.
-        connection: tokio::sync::mpsc::Sender<ChannelId>,
+        /// Takes what the connection sends back, and how many buffers; bounded by the credit itself.
+        connection: tokio::sync::mpsc::Sender<(ChannelId, u32)>,
         /// The channel's name on the connection.
         channel: ChannelId,
     },
@@ -79,11 +79,16 @@ pub(crate) struct Queue<T> {
 struct Channel {
     origin: ChannelOrigin,
     credit_return: OnceLock<CreditReturn>,
-    /// Buffers from another process that are not processed yet.
+    /// Buffers from another process that its sender does not know to be processed.
     outstanding: AtomicU32,
+    /// Those of them that are processed. Changed by the receiver alone.
+    processed: AtomicU32,
     /// Controls from another process that are not taken yet.
     controls: AtomicU32,
 }
+
+/// Processed buffers of another process are told of in parts of the credit.
+const CREDIT_PARTS: u32 = 4;
 
 /// Watermarks and barriers of one channel that may wait. A watermark directly behind another replaces it, so there are
 /// hardly more than the channel has buffers.
@@ -106,6 +111,7 @@ impl<T> Gate<T> {
             origin: *origin,
             credit_return: OnceLock::new(),
             outstanding: AtomicU32::new(0),
+            processed: AtomicU32::new(0),
             controls: AtomicU32::new(0),
         };
         Self {
@@ -196,9 +202,16 @@ impl<T> Gate<T> {
         match channel.credit_return.get() {
             Some(CreditReturn::Local(credit)) => credit.give(1),
             Some(CreditReturn::Remote { connection, channel: id }) => {
-                channel.outstanding.fetch_sub(1, Ordering::AcqRel);
-                // The queue holds the credit of all channels of the connection; a send fails only when it is closed.
-                let _ = connection.try_send(*id);
+                // Said of several at once. Fewer than a quarter of the credit is held back, so a sender that has none left
+                // hears of what was processed as soon as the rest of it is.
+                let processed = channel.processed.load(Ordering::Relaxed) + 1;
+                let told = processed >= (self.credit / CREDIT_PARTS).max(1);
+                channel.processed.store(if told { 0 } else { processed }, Ordering::Relaxed);
+                if told {
+                    channel.outstanding.fetch_sub(processed, Ordering::AcqRel);
+                    // The queue holds the credit of all channels of the connection; a send fails only when it is closed.
+                    let _ = connection.try_send((*id, processed));
+                }
             }
             None => {}
         }
@@ -311,7 +324,28 @@ mod tests {
         assert!(bytes(1).is_ok(), "another channel has its own credit");
         assert!(bytes(7).is_err(), "a channel that does not exist has none");
         gate.give_back(0);
-        assert_eq!(credits.try_recv(), Ok(channel));
+        assert_eq!(credits.try_recv(), Ok((channel, 1)));
+    }
+
+    #[test]
+    fn processed_buffers_are_told_of_in_parts_of_the_credit() {
+        let gate = Gate::<u64>::new(&[ChannelOrigin { edge: 0, source: 0 }], 8, Arc::default());
+        let (connection, mut credits) = tokio::sync::mpsc::channel(8);
+        let channel = ChannelId { attempt: Default::default(), edge: 0, source: 0, target: 0 };
+        RemoteGate::connect(&gate, 0, CreditReturn::Remote { connection, channel });
+        let mut told = 0;
+        for _ in 0..8 {
+            RemoteGate::bytes(&gate, 0, Bytes::new(), false).unwrap();
+        }
+        for processed in 1..=8 {
+            gate.give_back(0);
+            told += credits.try_recv().map_or(0, |(_, buffers)| buffers);
+            assert_eq!(told, processed / 2 * 2, "a quarter of the credit at a time");
+        }
+        for _ in 0..8 {
+            assert!(RemoteGate::bytes(&gate, 0, Bytes::new(), false).is_ok(), "all of the credit came back");
+        }
+        assert!(RemoteGate::bytes(&gate, 0, Bytes::new(), false).is_err());
     }
 
     #[test]

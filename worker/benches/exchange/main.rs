@@ -1,5 +1,6 @@
-//! The exchange between two processes: bytes per second beside a plain TCP loop with the same frame size, and how long a
-//! record is on its way at a limited rate, also while checkpoints are taken.
+//! The exchange between two processes: bytes per second beside a plain TCP loop with the same frame size and beside a
+//! program that does by hand what the records need, and how long a record is on its way at a limited rate, also while
+//! checkpoints are taken.
 //!
 //! ```text
 //! cargo bench -p flumen-worker --bench exchange -- [--megabytes 2048] [--seconds 10] [--rate 100000]
@@ -9,6 +10,8 @@
 //! source to the receiver's look at it; both processes read the same clock.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark reports on its standard output, or fails")]
+
+mod by_hand;
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -52,6 +55,42 @@ fn nanos() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
 }
 
+fn key(i: u64) -> u64 {
+    i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % KEYS
+}
+
+/// What a receiver saw.
+#[derive(Default)]
+struct Measured {
+    bytes: u64,
+    begun: Option<Instant>,
+    micros: Vec<u32>,
+}
+
+impl Measured {
+    /// The time at which records are looked at.
+    fn look(&mut self) -> u64 {
+        self.begun.get_or_insert_with(Instant::now);
+        nanos()
+    }
+
+    fn record(&mut self, now: u64, created: u64, text: &str) {
+        self.bytes += text.len() as u64;
+        self.micros.push((now.saturating_sub(created) / 1000).try_into().unwrap_or(u32::MAX));
+    }
+
+    fn print(&mut self) {
+        let seconds = self.begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+        // The first second is for warming up.
+        let skip = self.micros.len() / 10;
+        let measured = &mut self.micros[skip..];
+        measured.sort_unstable();
+        let at = |share: f64| measured.get((measured.len() as f64 * share) as usize).copied().unwrap_or(0);
+        println!("RESULT {} {seconds} {} {} {}", self.bytes, at(0.5), at(0.99), at(0.9999));
+        std::io::stdout().flush().unwrap();
+    }
+}
+
 struct Source {
     count: u64,
     rate: Option<f64>,
@@ -72,7 +111,7 @@ impl VertexFactory for Source {
         let channels = typed_channels(outputs.remove(0), &context);
         let route = ByKeyGroup::new(BorrowedKey::<_, u64>::new(|record: &Record| &record.0), 128);
         let text = "x".repeat(self.text);
-        let generate = move |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % KEYS, nanos(), text.clone());
+        let generate = move |i: u64| (key(i), nanos(), text.clone());
         let operator = OperatorId(SOURCE.0);
         let source = GeneratorSource::new(generate, self.count, self.rate, &context, operator)?;
         Ok(task::producing(context, operator, Box::new(source), Box::new(RoutingWriter::new(channels, route))))
@@ -86,19 +125,15 @@ struct Receive {
     context: SubtaskContext,
     state: flumen_state::Keyed<u64>,
     counts: flumen_state::Table<u64, (), u64>,
-    bytes: u64,
-    begun: Option<Instant>,
-    micros: Vec<u32>,
+    measured: Measured,
 }
 
 impl Push<Record> for Receive {
     fn push(&mut self, batch: &mut Batch<Record>) -> TaskResult {
-        self.begun.get_or_insert_with(Instant::now);
-        let now = nanos();
+        let now = self.measured.look();
         for ((key, created, text), _) in batch.drain() {
-            self.bytes += text.len() as u64;
             self.counts.upsert(&key, &(), || 0, |count| *count += 1)?;
-            self.micros.push((now.saturating_sub(created) / 1000).try_into().unwrap_or(u32::MAX));
+            self.measured.record(now, created, &text);
         }
         Ok(())
     }
@@ -110,16 +145,7 @@ impl Push<Record> for Receive {
                 snapshot.keyed(OperatorId(SINK.0), state);
             }
             Signal::Background(more) => *more |= self.state.snapshot_step(4096),
-            Signal::End => {
-                let seconds = self.begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
-                // The first second is for warming up.
-                let skip = self.micros.len() / 10;
-                let measured = &mut self.micros[skip..];
-                measured.sort_unstable();
-                let at = |share: f64| measured.get((measured.len() as f64 * share) as usize).copied().unwrap_or(0);
-                println!("RESULT {} {seconds} {} {} {}", self.bytes, at(0.5), at(0.99), at(0.9999));
-                std::io::stdout().flush().unwrap();
-            }
+            Signal::End => self.measured.print(),
             _ => {}
         }
         let _ = &self.context;
@@ -140,7 +166,7 @@ impl VertexFactory for Sink {
     ) -> TaskResult<SubtaskBody> {
         let mut state = context.open_keyed::<u64>(OperatorId(SINK.0))?;
         let counts = state.table(flumen_state::TableDescriptor::new("counts"))?;
-        let sink = Receive { context: context.clone(), state, counts, bytes: 0, begun: None, micros: Vec::new() };
+        let sink = Receive { context: context.clone(), state, counts, measured: Measured::default() };
         Ok(task::receiving(context, gate.unwrap().typed::<Record>(), Box::new(sink)))
     }
 }
@@ -226,6 +252,8 @@ async fn receive() {
             FromWorker::Deployed { .. } => println!("DEPLOYED"),
             FromWorker::State { state, failure, .. } if state.is_terminal() => {
                 assert_eq!(failure, None);
+                // The sender has still to say that nothing follows: it ends first.
+                std::io::stdin().read_line(&mut line).unwrap();
                 return;
             }
             _ => {}
@@ -233,21 +261,33 @@ async fn receive() {
     }
 }
 
-struct Result {
+/// What a child printed.
+struct Numbers {
     bytes: f64,
     seconds: f64,
+    /// Median, 99 and 99.99 of 100.
     micros: [u64; 3],
+}
+
+impl Numbers {
+    fn parse(line: &str) -> Self {
+        let numbers: Vec<f64> = line.split_whitespace().skip(1).map(|n| n.parse().unwrap()).collect();
+        Self { bytes: numbers[0], seconds: numbers[1], micros: [2, 3, 4].map(|i| numbers[i] as u64) }
+    }
+
+    fn speed(&self) -> f64 {
+        self.bytes / self.seconds
+    }
+
+    fn latency(&self) -> String {
+        let [p50, p99, p9999] = self.micros;
+        format!("p50 {p50} µs, p99 {p99} µs, p99.99 {p9999} µs")
+    }
 }
 
 fn child(role: &str) -> (Child, BufReader<ChildStdout>) {
     let executable = std::env::current_exe().unwrap();
-    let mut child = Command::new(executable)
-        .arg(role)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = Command::new(executable).arg(role).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
     (child, output)
 }
@@ -259,7 +299,7 @@ fn line(output: &mut BufReader<ChildStdout>) -> String {
 }
 
 #[tokio::main]
-async fn exchange(source: Source, checkpoints: bool) -> Result {
+async fn exchange(source: Source, checkpoints: bool) -> Numbers {
     let (mut child, mut output) = child("--receive");
     let receiver: WorkerAddress = serde_json::from_str(&line(&mut output)).unwrap();
     let mut worker = start(source).await;
@@ -298,9 +338,9 @@ async fn exchange(source: Source, checkpoints: bool) -> Result {
         }
     }
     let result = line(&mut output);
+    drop(child.stdin.take());
     child.wait().unwrap();
-    let numbers: Vec<f64> = result.split_whitespace().skip(1).map(|n| n.parse().unwrap()).collect();
-    Result { bytes: numbers[0], seconds: numbers[1], micros: [2, 3, 4].map(|i| numbers[i] as u64) }
+    Numbers::parse(&result)
 }
 
 /// Frames of the same size through one TCP connection to a child that reads them.
@@ -329,11 +369,26 @@ fn read() {
     println!("READ");
 }
 
+/// What was measured, and the seconds of CPU that this process and the children that have ended took meanwhile.
+fn with_cpu(measure: impl FnOnce() -> f64) -> (f64, f64) {
+    let cpu = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let (_, after_name) = stat.rsplit_once(')').unwrap();
+        // User and system time, of the process and of its children, in hundredths of a second.
+        let ticks = after_name.split_whitespace().skip(11).take(4);
+        ticks.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+    };
+    let before = cpu();
+    let measured = measure();
+    (measured, cpu() - before)
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("--receive") => return receive(),
         Some("--read") => return read(),
+        Some("--receive-by-hand") => return by_hand::receive(),
         _ => {}
     }
     let value = |name: &str, default: u64| {
@@ -341,20 +396,26 @@ fn main() {
     };
     let bytes = value("--megabytes", 2048) << 20;
     let (seconds, rate) = (value("--seconds", 10), value("--rate", 100_000));
-    let reference = plain(bytes);
-    let source = Source { count: bytes / TEXT as u64, rate: None, text: TEXT };
-    let ours = exchange(source, false);
-    let speed = ours.bytes / ours.seconds;
-    println!(
-        "records of {TEXT} bytes through keyBy: {:.2} GB/s; plain TCP, frames of {FRAME} bytes: {:.2} GB/s; ratio {:.2}",
-        speed / 1e9,
-        reference / 1e9,
-        speed / reference
-    );
+    let count = bytes / TEXT as u64;
+    if bytes > 0 {
+        let (raw, raw_cpu) = with_cpu(|| plain(bytes));
+        let (by_hand, by_hand_cpu) = with_cpu(|| by_hand::exchange(count, None, TEXT).speed());
+        let (ours, cpu) = with_cpu(|| exchange(Source { count, rate: None, text: TEXT }, false).speed());
+        let per_gb = 1e9 / bytes as f64;
+        let compared = |name: String, speed: f64, other: f64| {
+            let (speed, other) = (speed / 1e9, other * per_gb);
+            let (ratio, ratio_cpu) = (ours / 1e9 / speed, other / (cpu * per_gb));
+            println!("{name}: {speed:.2} GB/s, {other:.2} s of CPU per GB; ratios {ratio:.2} and {ratio_cpu:.2}");
+        };
+        compared(format!("records of {TEXT} bytes through keyBy"), ours, cpu);
+        compared("the same records by hand".to_owned(), by_hand, by_hand_cpu);
+        compared(format!("plain TCP, frames of {FRAME} bytes"), raw, raw_cpu);
+    }
+    let by_hand = by_hand::exchange(rate * seconds, Some(rate as f64), 16);
+    println!("latency at {rate} records/s by hand: {}", by_hand.latency());
     for checkpoints in [false, true] {
         let source = Source { count: rate * seconds, rate: Some(rate as f64), text: 16 };
-        let [p50, p99, p9999] = exchange(source, checkpoints).micros;
         let what = if checkpoints { "with a checkpoint each second" } else { "without checkpoints" };
-        println!("latency at {rate} records/s {what}: p50 {p50} µs, p99 {p99} µs, p99.99 {p9999} µs");
+        println!("latency at {rate} records/s {what}: {}", exchange(source, checkpoints).latency());
     }
 }
