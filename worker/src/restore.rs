@@ -14,6 +14,7 @@ use flumen_fs::{FileReader, FileSystems, FsError, FsPath};
 use flumen_model::checkpoint::{
     CheckpointId, InFlight, KeyedState, ListState, Redistribution, StateHandle, StateLocation, SubtaskRestore,
 };
+use flumen_model::failure::Blame;
 use flumen_model::ids::OperatorId;
 use flumen_state::{PartCopy, SnapshotReader, StateError, StateErrorKind};
 
@@ -37,7 +38,7 @@ impl Restored {
     /// Reads what a subtask starts with.
     ///
     /// # Errors
-    /// [`TaskError::Restore`]: a file is missing, torn or altered; it is named.
+    /// [`TaskError::Restore`]: a file is missing, torn or altered; it is named. Others of the file system.
     pub fn load(restore: SubtaskRestore, context: &SubtaskContext) -> TaskResult<Self> {
         let files = context.worker.files.clone();
         let checkpoint = restore.checkpoint;
@@ -64,9 +65,14 @@ impl Restored {
             restored.in_flight = Mutex::new(in_flight);
             Ok::<_, CheckpointError>(restored)
         };
-        context
-            .block_on(load)?
-            .map_err(|error| TaskError::Restore { message: format!("restoring checkpoint {checkpoint}: {error}") })
+        context.block_on(load)?.map_err(|error| {
+            let message = format!("restoring checkpoint {checkpoint}: {error}");
+            // A file system that does not answer is no reason to take an older checkpoint.
+            match error.is_about_the_checkpoint() {
+                true => TaskError::Restore { message },
+                false => TaskError::failed(Blame::Outside, message),
+            }
+        })
     }
 
     /// The checkpoint that it starts from; `None` when it starts empty.
@@ -176,7 +182,11 @@ impl HandleParts {
                 };
                 open.start = at;
                 if open.piece.is_empty() {
-                    let text = format!("part `{part}` ends at byte {at} of {}", handle.length);
+                    let file = match &handle.location {
+                        StateLocation::File { path, .. } => path,
+                        StateLocation::Inline(_) => "the metadata",
+                    };
+                    let text = format!("part `{part}` in `{file}` ends at byte {at} of {}", handle.length);
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
                 }
                 continue;

@@ -248,20 +248,24 @@ fn spawn(wired: Wired, reports: mpsc::Sender<FromWorker>, over: Arc<AtomicBool>)
             body()
         }));
         over.store(true, Ordering::Relaxed);
-        let may_be_damaged =
-            matches!(&result, Err(TaskError::Restore { .. } | TaskError::Failed { blame: Blame::Outside, .. }));
+        let cancelled = context.handle.check().is_err();
+        let may_be_damaged = !cancelled
+            && matches!(&result, Err(TaskError::Restore { .. } | TaskError::Failed { blame: Blame::Outside, .. }));
         let had_copies = match (copied.filter(|_| may_be_damaged), context.local_copies()) {
             (Some(copied), Some(copies)) => copies.forget(copied.handles()),
             _ => false,
         };
         let report = match (result, checkpoint) {
-            // The checkpoint may be whole where its copies here are not: the next attempt reads the checkpoint.
-            (Err(TaskError::Restore { message }), Some(checkpoint)) if !had_copies => FromWorker::RestoreFailed {
-                attempt: context.attempt,
-                subtask: context.id,
-                checkpoint,
-                failure: Failure::new(Blame::Outside, message),
-            },
+            // The checkpoint may be whole where its copies here are not: the next attempt reads the checkpoint. And what
+            // could not be read because the subtask was cancelled is as good as it was.
+            (Err(TaskError::Restore { message }), Some(checkpoint)) if !had_copies && !cancelled => {
+                FromWorker::RestoreFailed {
+                    attempt: context.attempt,
+                    subtask: context.id,
+                    checkpoint,
+                    failure: Failure::new(Blame::Outside, message),
+                }
+            }
             (result, _) => end_report(&context, result),
         };
         let _ = reports.blocking_send(report);

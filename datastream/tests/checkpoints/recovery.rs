@@ -1,14 +1,14 @@
 //! A job goes on from its own checkpoint, or from that of another job.
 
 use crate::directory::{completed, newest};
-use crate::sums::{expected, sums};
+use crate::sums::{expected, once, sums};
 
 #[test]
 fn a_job_that_fails_goes_on_from_its_newest_checkpoint_and_leaves_none_behind() {
     let directory = tempfile::tempdir().unwrap();
     let restart = [("restart-strategy.type", "fixed-delay"), ("restart-strategy.fixed-delay.delay", "10 ms")];
     let watched = directory.path().to_owned();
-    let (result, seen) = sums(directory.path(), &restart, move || newest(&watched) > 2);
+    let (result, seen) = sums(directory.path(), &restart, once(move || newest(&watched) > 2));
     result.unwrap();
     assert_eq!(seen.sums, expected());
     assert_eq!(seen.first_read, 1, "it did not begin again");

@@ -16,10 +16,20 @@ const KEYS: u64 = 16;
 const RATE: f64 = 20_000.0;
 
 /// Adds up the values of each key.
-#[derive(Clone)]
-struct RunningSum;
+struct RunningSum<F> {
+    fails: Arc<Mutex<F>>,
+}
 
-impl KeyedProcessFunction<u64, (u64, u64), (u64, u64)> for RunningSum {
+impl<F> Clone for RunningSum<F> {
+    fn clone(&self) -> Self {
+        Self { fails: Arc::clone(&self.fails) }
+    }
+}
+
+impl<F> KeyedProcessFunction<u64, (u64, u64), (u64, u64)> for RunningSum<F>
+where
+    F: FnMut() -> bool + Send + 'static,
+{
     type State = ValueState<u64, u64>;
 
     fn open(&self, context: &mut OpenContext<'_, u64>) -> FunctionResult<Self::State> {
@@ -37,6 +47,9 @@ impl KeyedProcessFunction<u64, (u64, u64), (u64, u64)> for RunningSum {
             *sum += value;
             *sum
         })?;
+        if sum % 64 == 0 && (self.fails.lock().unwrap())() {
+            return Err("as the test wants it".into());
+        }
         out.collect((key, sum));
         Ok(())
     }
@@ -51,12 +64,11 @@ pub(crate) struct Seen {
     pub(crate) first_read: u64,
 }
 
-/// Adds up 0, 1, 2, … by key, with checkpoints in `directory`. From time to time it asks `fails`, and panics once when that
-/// says so.
+/// Adds up 0, 1, 2, … by key, with checkpoints in `directory`. From time to time it asks `fails`, and fails when that says so.
 pub(crate) fn sums(
     directory: &Path,
     options: &[(&str, &str)],
-    fails: impl Fn() -> bool + Clone + Send + Sync + 'static,
+    fails: impl FnMut() -> bool + Send + 'static,
 ) -> (Result<(), Error>, Seen) {
     crate::log::capture();
     let mut configuration = Configuration::new();
@@ -68,7 +80,6 @@ pub(crate) fn sums(
     let env = StreamExecutionEnvironment::get_with(&configuration).unwrap();
     env.set_parallelism(2);
     let first = Arc::new(AtomicU64::new(0));
-    let failed = Arc::new(Mutex::new(false));
     let last: Arc<Mutex<BTreeMap<u64, u64>>> = Arc::default();
     let (reads, sink) = (Arc::clone(&first), Arc::clone(&last));
     env.generate(EVENTS, Some(RATE), |i| (i % KEYS, i))
@@ -81,18 +92,9 @@ pub(crate) fn sums(
         })
         .uid("watch")
         .key_by(|(key, _)| *key)
-        .process(RunningSum)
+        .process(RunningSum { fails: Arc::new(Mutex::new(fails)) })
         .uid("sum")
         .map(move |(key, sum)| {
-            if sum % 64 == 0 {
-                let fails = {
-                    let mut failed = failed.lock().unwrap();
-                    let now = !*failed && fails();
-                    *failed |= now;
-                    now
-                };
-                assert!(!fails, "as the test wants it");
-            }
             let mut last = sink.lock().unwrap();
             let known = last.entry(key).or_default();
             *known = sum.max(*known);
@@ -101,6 +103,16 @@ pub(crate) fn sums(
     let result = env.execute("sums").map(drop);
     let sums = std::mem::take(&mut *last.lock().unwrap());
     (result, Seen { sums, first_read: first.load(Ordering::Relaxed) })
+}
+
+/// True once, as soon as the other is.
+pub(crate) fn once(when: impl Fn() -> bool + Send + 'static) -> impl FnMut() -> bool + Send + 'static {
+    let mut over = false;
+    move || {
+        let now = !over && when();
+        over |= now;
+        now
+    }
 }
 
 /// The sums of all events.
