@@ -18,8 +18,8 @@ use crate::hadoop::HadoopCluster;
 use crate::process::signal_pid;
 use crate::wait;
 
-/// How long a command may take unless a test says otherwise.
-const LIMIT: Duration = Duration::from_secs(180);
+/// How long a command may take unless a test says otherwise: generous, because machines are busy.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// A `flink` command that isn't started yet.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Flink {
         self
     }
 
-    /// How long it may take (default 3 minutes).
+    /// How long it may take (default 5 minutes).
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Flink {
         self.limit = limit;
@@ -146,6 +146,10 @@ impl Captured {
         String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
+    fn ended(&self) -> bool {
+        self.reader.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     fn all(mut self) -> String {
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
@@ -177,7 +181,8 @@ impl Running {
     /// After `limit`, or when it ended before; with what it printed.
     pub fn wait_printed<T>(&mut self, what: &str, limit: Duration, find: impl Fn(&str) -> Option<T>) -> Result<T> {
         let found = wait::until(what, limit, || {
-            let ended = self.child.try_wait().ok().flatten().is_some();
+            // What it printed last may still be in the pipes when it has ended.
+            let ended = self.child.try_wait().ok().flatten().is_some() && self.stdout.ended() && self.stderr.ended();
             match find(&self.printed()) {
                 None if ended => Some(None),
                 None => None,

@@ -107,7 +107,7 @@ mod tests {
         let find = || of_application(&format!("application_1_{}", std::process::id())).pop();
         // Between fork and exec it is still us.
         let found =
-            wait::until("cat is found", Duration::from_secs(5), || find().filter(|found| found.program == "cat"));
+            wait::until("cat is found", Duration::from_secs(60), || find().filter(|found| found.program == "cat"));
         let found = found.unwrap();
         assert_eq!((found.pid, &found.container), (child.id(), &container));
         assert!(found.resident_kib().unwrap() > 0);

@@ -36,6 +36,17 @@ pub fn containers(cluster: &HadoopCluster, application: &str) -> Result<Vec<(usi
     Ok(live.map(|(node, id, _)| (node, id)).collect())
 }
 
+/// Waits until as many containers of an application run, and no more than that.
+///
+/// # Errors
+/// After `limit`, with those that do.
+pub fn wait_containers(cluster: &HadoopCluster, application: &str, count: usize, limit: Duration) -> Result<()> {
+    wait::until_ok(&format!("{application} has {count} containers"), limit, || match containers(cluster, application) {
+        Ok(all) if all.len() == count => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+}
+
 /// Where a user's application has its files while it runs.
 #[must_use]
 pub fn staging_dir(user: &str, application: &str) -> String {

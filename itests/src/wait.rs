@@ -48,15 +48,13 @@ mod tests {
 
     #[test]
     fn a_condition_that_holds_at_once_does_not_wait() {
-        let start = Instant::now();
-        assert_eq!(until("it", Duration::from_secs(10), || Some(7)).unwrap(), 7);
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert_eq!(until("it", Duration::ZERO, || Some(7)).unwrap(), 7);
     }
 
     #[test]
     fn a_condition_that_never_holds_ends_with_its_last_reason() {
         let mut looks = 0;
-        let error = until_ok("the daemon is up", Duration::from_millis(120), || -> Result<(), String> {
+        let error = until_ok("the daemon is up", Duration::from_secs(1), || -> Result<(), String> {
             looks += 1;
             Err(format!("look {looks}"))
         })

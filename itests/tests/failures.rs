@@ -10,12 +10,12 @@ use flumen_itests::flink::{Flink, Outcome, Running};
 use flumen_itests::hadoop::HadoopCluster;
 use flumen_itests::job::{Gate, expected_counts};
 use flumen_itests::process::ContainerProcess;
-use flumen_itests::traces::{containers, wait_nothing_left};
+use flumen_itests::traces::{wait_containers, wait_nothing_left};
 use flumen_itests::workload::{differences, final_counts};
 use flumen_itests::yarn::Application;
 use flumen_itests::{flink, process, wait};
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(300);
 const TASKEXECUTOR: &str = "flumen-taskexecutor";
 const APPMASTER: &str = "flumen-appmaster";
 const WORKER: &str = "itest-job";
@@ -163,7 +163,7 @@ fn a_killed_taskexecutor_is_replaced_and_the_result_is_right() {
         executors.len() == 2 && executors.iter().all(|executor| executor.container != victim.container),
         "{executors:?}"
     );
-    assert_eq!(containers(&CLUSTER, &id).unwrap().len(), 3, "no more than are needed");
+    wait_containers(&CLUSTER, &id, 3, LIMIT).unwrap();
     gate.open().unwrap();
     let _ = client.wait(LIMIT).succeeded();
     counted("executor-killed");

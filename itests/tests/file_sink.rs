@@ -14,7 +14,7 @@ use flumen_itests::hadoop::{Daemon, HadoopCluster};
 use flumen_worker::sinks::file::{BucketContext, FileSink, OnCheckpointRollingPolicy, SimpleStringEncoder};
 use world::{Crash, OPERATOR, World};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
 
 #[test]
 fn each_record_is_visible_once_on_hdfs_although_executions_and_the_namenode_are_killed() {

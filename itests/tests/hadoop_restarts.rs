@@ -13,7 +13,7 @@ use flumen_itests::traces::wait_nothing_left;
 use flumen_itests::workload::{differences, final_counts};
 use flumen_itests::{process, wait};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// One test at a time has the cluster: each of them breaks it.
 static CLUSTER: LazyLock<Mutex<HadoopCluster>> =

@@ -9,9 +9,10 @@ use flumen_itests::flink::Flink;
 use flumen_itests::hadoop::HadoopCluster;
 use flumen_itests::job::Gate;
 use flumen_itests::traces::{containers, wait_nothing_left};
+use flumen_itests::wait;
 use serde_json::Value;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
 
 fn texts<'a>(values: &'a Value, key: &str) -> Vec<&'a str> {
     values.as_array().unwrap().iter().map(|value| value[key].as_str().unwrap()).collect()
@@ -56,10 +57,13 @@ fn a_running_job_is_seen_through_yarns_proxy_in_flinks_shapes_and_changed_by_its
         (&job.as_str().into(), &"itest".into(), &"RUNNING".into())
     );
 
-    let details = get(&format!("/jobs/{job}"));
+    let all_run = || {
+        let details = get(&format!("/jobs/{job}"));
+        if texts(&details["vertices"], "status") == ["RUNNING"; 3] { Ok(details) } else { Err(details.to_string()) }
+    };
+    let details = wait::until_ok("all vertices run", LIMIT, all_run).unwrap();
     let names = texts(&details["vertices"], "name");
     assert!(names.len() == 3 && names[1].contains("Checking"), "{details}");
-    assert_eq!(texts(&details["vertices"], "status"), ["RUNNING"; 3], "{details}");
     assert_eq!(details["plan"]["nodes"].as_array().unwrap().len(), 3, "{details}");
     let vertex = get(&format!("/jobs/{job}/vertices/{}", details["vertices"][1]["id"].as_str().unwrap()));
     assert_eq!(vertex["subtasks"].as_array().unwrap().len(), 3, "{vertex}");

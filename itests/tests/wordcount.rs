@@ -11,11 +11,11 @@ use flumen_itests::binaries::binary;
 use flumen_itests::flink::{Flink, Outcome};
 use flumen_itests::hadoop::{HadoopCluster, Site};
 use flumen_itests::job::{Gate, expected_counts};
-use flumen_itests::traces::{containers, wait_nothing_left};
+use flumen_itests::traces::{wait_containers, wait_nothing_left};
 use flumen_itests::workload::{Text, count_words, differences, final_counts, updated_counts};
 use flumen_itests::{process, wait};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
 const MB: u64 = 1 << 20;
 
 /// No node has room for four TaskExecutors of 2 GB, but the cluster has it for the other tests' jobs beside them.
@@ -130,7 +130,7 @@ fn a_detached_run_returns_while_the_job_runs_and_says_how_to_stop_it() {
     {
         assert!(outcome.printed().contains(text), "{text}: {outcome}");
     }
-    CLUSTER.yarn().wait_job_state(&id, "RUNNING", Duration::from_secs(5)).unwrap();
+    CLUSTER.yarn().wait_job_state(&id, "RUNNING", LIMIT).unwrap();
     assert_eq!(CLUSTER.yarn().application(&id).unwrap().state, "RUNNING");
     // Unfinished work is not visible.
     assert_eq!(CLUSTER.hdfs().read_all(&path).unwrap(), "");
@@ -195,7 +195,7 @@ fn two_applications_run_beside_each_other_and_hold_no_more_than_they_asked_for()
     let (one, two) = (start(&first, "one"), start(&second, "two"));
     for id in [&one, &two] {
         CLUSTER.yarn().wait_job_state(id, "RUNNING", LIMIT).unwrap();
-        assert_eq!(containers(&CLUSTER, id).unwrap().len(), 3, "{id}");
+        wait_containers(&CLUSTER, id, 3, LIMIT).unwrap();
         let workers = process::of_application(id).into_iter().filter(|process| process.program == "itest-job").count();
         assert_eq!(workers, 2, "{id}");
     }

@@ -230,7 +230,7 @@ impl Server {
             stream.read_to_string(&mut answer).await.unwrap();
             answer
         };
-        let answer = tokio::time::timeout(Duration::from_secs(10), exchange).await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(60), exchange).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");

@@ -16,7 +16,9 @@ use crate::yarn::Yarn;
 use crate::{say, wait};
 
 /// How long a cluster may take until it is healthy; a loaded machine needs a third of it.
-const START_LIMIT: Duration = Duration::from_secs(180);
+const START_LIMIT: Duration = Duration::from_secs(300);
+/// How often a cluster is started whose ports somebody else takes between the look at them and its daemons.
+const STARTS_MAX: usize = 3;
 /// How long a daemon may take to end after SIGTERM before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -87,6 +89,18 @@ impl Builder {
     }
 
     pub(super) fn start_from(self, installation: &Installation, class_data: &ClassData) -> Result<HadoopCluster> {
+        for _ in 1..STARTS_MAX {
+            match self.clone().start_once(installation, class_data) {
+                Err(error) if self.run_dir.is_none() && is_taken_port(&format!("{error:#}")) => {
+                    say("a port was taken by somebody else meanwhile: the cluster is started again with others");
+                }
+                result => return result,
+            }
+        }
+        self.start_once(installation, class_data)
+    }
+
+    fn start_once(self, installation: &Installation, class_data: &ClassData) -> Result<HadoopCluster> {
         ensure!((1..=9).contains(&self.nodes), "a cluster has 1 to 9 nodes, not {}", self.nodes);
         let start = Instant::now();
         let run_dir = new_run_dir(self.run_dir.as_deref())?;
@@ -127,6 +141,11 @@ impl Builder {
         ));
         Ok(cluster)
     }
+}
+
+/// Whether a daemon ended because it could not have its port, by the end of its log.
+fn is_taken_port(error: &str) -> bool {
+    ["BindException", "Address already in use"].iter().any(|sign| error.contains(sign))
 }
 
 fn new_run_dir(wanted: Option<&Path>) -> Result<PathBuf> {

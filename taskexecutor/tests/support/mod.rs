@@ -21,7 +21,7 @@ use tempfile::TempDir;
 pub mod fake_worker;
 
 /// Limit of every wait: generous, because machines are busy.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// The job of all tests.
 pub const JOB: JobId = JobId(0xabc);

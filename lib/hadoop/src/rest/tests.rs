@@ -236,7 +236,7 @@ async fn empty_lists_come_in_many_forms() {
 async fn killing_waits_for_the_end_and_not_for_ever() {
     let state = |state: &str| json(200, &format!(r#"{{"state":"{state}"}}"#));
     let server = Server::start([state("KILLING"), state("RUNNING"), state("KILLED")]).await;
-    let killed = client(&[&server.address]).kill(id(), Duration::from_secs(5)).await.unwrap();
+    let killed = client(&[&server.address]).kill(id(), Duration::from_secs(60)).await.unwrap();
     assert_eq!((killed, server.requests().len()), (ApplicationState::Killed, 3));
 
     let server = Server::start([state("KILLING")]).await;

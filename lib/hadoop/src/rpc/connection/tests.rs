@@ -13,7 +13,7 @@ fn token() -> Token {
 }
 
 fn options() -> RpcOptions {
-    let limit = Duration::from_secs(10);
+    let limit = Duration::from_secs(60);
     RpcOptions { connect_timeout: limit, call_timeout: limit, max_frame: 1 << 20 }
 }
 
