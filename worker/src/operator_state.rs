@@ -14,7 +14,7 @@ impl SubtaskContext {
     /// The operator state of an operator of this subtask: with what the checkpoint has that the subtask starts from, or
     /// empty.
     pub fn open_operator_state(&self, operator: OperatorId) -> OperatorState {
-        let mut restored = BTreeMap::new();
+        let mut restored: BTreeMap<String, Vec<RestoredList>> = BTreeMap::new();
         for (name, (redistribution, schema), items) in self.restored.with_schemas(operator) {
             let mut bytes = Vec::new();
             let mut ends = Vec::new();
@@ -26,9 +26,10 @@ impl SubtaskContext {
                 StateHandle { location: StateLocation::Inline(Vec::new()), length: bytes.len() as u64, checksum: 0 };
             let state =
                 ListState { redistribution: *redistribution, schema: schema.clone(), items: nowhere, start: 0, ends };
-            restored.insert(name.to_owned(), vec![RestoredList { state, bytes }]);
+            restored.entry(name.to_owned()).or_default().push(RestoredList { state, bytes });
         }
-        OperatorState::new(restored)
+        // What every subtask was given needs only one that hands it on.
+        OperatorState::new(restored, self.id.index == 0)
     }
 }
 

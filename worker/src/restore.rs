@@ -28,11 +28,14 @@ use crate::transfer;
 pub struct Restored {
     checkpoint: Option<CheckpointId>,
     lists: HashMap<(OperatorId, String), Vec<Bytes>>,
-    /// How the lists with a schema were written.
-    kinds: HashMap<(OperatorId, String), (Redistribution, String)>,
+    /// How the lists with a schema were written, and how many of their items so.
+    kinds: HashMap<(OperatorId, String), Vec<(Written, usize)>>,
     keyed: HashMap<OperatorId, Vec<KeyedState>>,
     in_flight: Mutex<Vec<(InFlight, Bytes)>>,
 }
+
+/// How items were written: what becomes of them on restore, and their schema.
+pub(crate) type Written = (Redistribution, String);
 
 impl Restored {
     /// Reads what a subtask starts with.
@@ -47,12 +50,16 @@ impl Restored {
             for (operator, snapshot) in restore.state.operators {
                 restored.keyed.insert(operator, snapshot.keyed);
                 for (name, lists) in snapshot.lists {
-                    let mut items = Vec::new();
+                    let (mut items, mut kinds) = (Vec::new(), Vec::new());
                     for list in lists {
+                        let before = items.len();
                         read_list(&files, &list, &mut items).await?;
                         if !list.schema.is_empty() {
-                            restored.kinds.insert((operator, name.clone()), (list.redistribution, list.schema));
+                            add_written(&mut kinds, (list.redistribution, list.schema), items.len() - before);
                         }
+                    }
+                    if !kinds.is_empty() {
+                        restored.kinds.insert((operator, name.clone()), kinds);
                     }
                     restored.lists.insert((operator, name), items);
                 }
@@ -86,13 +93,18 @@ impl Restored {
         Some(self.lists.get(&(operator, name.to_owned())).cloned().unwrap_or_default())
     }
 
-    /// The lists of an operator that have schemas: name, how they were written, items.
-    pub(crate) fn with_schemas(
-        &self,
-        operator: OperatorId,
-    ) -> impl Iterator<Item = (&str, &(Redistribution, String), &[Bytes])> {
+    /// The lists of an operator that have schemas: name, how they were written, items. A list of which subtasks have written
+    /// their parts in different ways comes once for each of these.
+    pub(crate) fn with_schemas(&self, operator: OperatorId) -> impl Iterator<Item = (&str, &Written, &[Bytes])> {
         let own = self.kinds.iter().filter(move |((of, _), _)| *of == operator);
-        own.map(|(id, kind)| (id.1.as_str(), kind, self.lists.get(id).map_or(&[][..], Vec::as_slice)))
+        own.flat_map(|(id, kinds)| {
+            let mut left = self.lists.get(id).map_or(&[][..], Vec::as_slice);
+            kinds.iter().map(move |(written, count)| {
+                let (items, rest) = left.split_at((*count).min(left.len()));
+                left = rest;
+                (id.1.as_str(), written, items)
+            })
+        })
     }
 
     /// The keyed state of an operator.
@@ -110,6 +122,14 @@ impl Restored {
         let (wanted, rest) = std::mem::take(&mut *all).into_iter().partition(|(flight, _)| flight.edge == edge);
         *all = rest;
         wanted
+    }
+}
+
+/// Notes how the next `count` items were written.
+fn add_written(kinds: &mut Vec<(Written, usize)>, written: Written, count: usize) {
+    match kinds.last_mut().filter(|(last, _)| *last == written) {
+        Some((_, items)) => *items += count,
+        None => kinds.push((written, count)),
     }
 }
 

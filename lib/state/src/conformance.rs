@@ -7,6 +7,7 @@ mod evolution;
 mod expiry;
 mod kinds;
 mod random;
+mod timers;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -59,6 +60,7 @@ pub fn check(backend: &impl Backend) {
     expiry::check(backend);
     evolution::check(backend);
     damage::check(backend);
+    timers::check(backend);
     for seed in 0..20 {
         simulate(backend, seed, 400);
     }
@@ -194,6 +196,13 @@ mod tests {
     mod random {
         use super::*;
         use proptest::prelude::*;
+
+        proptest! {
+            #[test]
+            fn timers_in_a_snapshot_are_those_when_it_began(seed: u64) {
+                timers::while_snapshots_walk(&InMemory, seed);
+            }
+        }
 
         proptest! {
             #![proptest_config(ProptestConfig::with_cases(64))]

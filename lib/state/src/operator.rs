@@ -4,6 +4,8 @@
 
 mod broadcast;
 mod list;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ pub use list::OperatorListState;
 pub struct OperatorState {
     states: BTreeMap<String, State>,
     restored: BTreeMap<String, Vec<RestoredList>>,
+    keeps_unions: bool,
 }
 
 struct State {
@@ -63,9 +66,10 @@ trait Items {
 }
 
 impl OperatorState {
-    /// Begins with the pieces that concern this subtask, by state name.
-    pub fn new(restored: BTreeMap<String, Vec<RestoredList>>) -> Self {
-        Self { states: BTreeMap::new(), restored }
+    /// Begins with the pieces that concern this subtask, by state name. `keeps_unions` is true in one subtask of the operator:
+    /// in its snapshots the union lists stay that nobody asks for. If all kept them, the next restore would multiply them.
+    pub fn new(restored: BTreeMap<String, Vec<RestoredList>>, keeps_unions: bool) -> Self {
+        Self { states: BTreeMap::new(), restored, keeps_unions }
     }
 
     /// A list whose items are divided among the subtasks on restore.
@@ -139,20 +143,30 @@ impl OperatorState {
     /// What there is now, by state name. What was restored and nobody asked for stays in it.
     ///
     /// # Errors
-    /// A type of the user can't be written.
+    /// A type of the user can't be written; or the subtasks have written a list that nobody asks for in different ways: only
+    /// who knows its type can bring them together.
     pub fn snapshot(&self) -> Result<BTreeMap<String, ListBytes>, StateError> {
         let mut lists = BTreeMap::new();
         for (name, pieces) in &self.restored {
             let Some(first) = pieces.first() else { continue };
             let ListSnapshot { redistribution, schema, .. } = &first.state;
+            if *redistribution == Redistribution::Union && !self.keeps_unions {
+                continue;
+            }
+            if pieces.iter().any(|piece| piece.state.schema != *schema || piece.state.redistribution != *redistribution)
+            {
+                return Err(StateError::misuse(format!(
+                    "state `{name}` was restored from parts that were written in different ways, and can't be kept without \
+                     its type: ask for it in `open` of every subtask, even if it is not used"
+                )));
+            }
             let mut list = ListBytes {
                 redistribution: *redistribution,
                 schema: schema.clone(),
                 items: Vec::new(),
                 ends: Vec::new(),
             };
-            let same = pieces.iter().filter(|piece| piece.state.schema == *schema);
-            for piece in same.take(if *redistribution == Redistribution::Broadcast { 1 } else { usize::MAX }) {
+            for piece in pieces.iter().take(if *redistribution == Redistribution::Broadcast { 1 } else { usize::MAX }) {
                 let start = list.items.len() as u64;
                 list.items.extend_from_slice(&piece.bytes);
                 list.ends.extend(piece.state.ends.iter().map(|end| end + start));
