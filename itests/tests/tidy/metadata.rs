@@ -21,11 +21,11 @@ pub(crate) struct Package {
     pub(crate) tested_with: BTreeSet<String>,
 }
 
-/// All packages by id, as built on Linux.
+/// All packages by id, as built on Linux with all features.
 pub(crate) static PACKAGES: LazyLock<BTreeMap<String, Package>> = LazyLock::new(|| {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args(["metadata", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu", "--all-features"])
         .current_dir(repository())
         .output()
         .unwrap();

@@ -29,7 +29,16 @@ fn no_library_is_linked_in_two_versions_without_a_reason() {
 fn linked_versions() -> BTreeMap<String, BTreeSet<String>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["tree", "--workspace", "--edges", "normal,no-proc-macro", "--prefix", "none", "--no-dedupe"])
+        .args([
+            "tree",
+            "--workspace",
+            "--all-features",
+            "--edges",
+            "normal,no-proc-macro",
+            "--prefix",
+            "none",
+            "--no-dedupe",
+        ])
         .current_dir(repository())
         .output()
         .unwrap();
@@ -43,5 +52,6 @@ fn linked_versions() -> BTreeMap<String, BTreeSet<String>> {
         }
     }
     assert!(versions.contains_key("flumen-model"), "cargo tree lists our own packages too");
+    assert!(versions.contains_key("librocksdb-sys"), "and those of optional features");
     versions
 }
