@@ -34,8 +34,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long the files of jobs may take to be in order at the end.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
-/// How long results of operations wait at the end for those who asked for them.
-const READER_LIMIT: Duration = Duration::from_secs(3);
+/// How long results of operations wait at the end for those who asked for them: whoever stops a job with a savepoint needs to
+/// know where it is. Clients look twice a second, but may be on a busy machine.
+const READER_LIMIT: Duration = Duration::from_secs(10);
 
 /// How the jobs' part of the application's life ended.
 #[derive(Debug)]

@@ -46,6 +46,19 @@ pub fn line(key: u64, window: Option<i64>, events: u64, sum: u64) -> String {
     format!("{key} {window} {events} {sum}")
 }
 
+/// The row in a line that [`line`] made: key, window, events, sum.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+pub fn parsed(line: &str) -> (u64, Option<i64>, u64, u64) {
+    let fields: Vec<&str> = line.split(' ').collect();
+    let [key, window, events, sum] = fields[..] else { panic!("no row: `{line}`") };
+    let number = |field: &str| field.parse::<u64>().unwrap_or_else(|_| panic!("no row: `{line}`"));
+    let window = (window != "total").then(|| number(window) as i64);
+    (number(key), window, number(events), number(sum))
+}
+
 /// Compares what a job wrote with what it must have written, record for record: missing, wrong and repeated rows, at most
 /// twenty of them; empty when there are none.
 #[must_use]

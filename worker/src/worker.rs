@@ -104,7 +104,9 @@ impl Worker {
             ToWorker::TriggerCheckpoint { attempt, subtasks, barrier } => {
                 self.post(attempt, |id| subtasks.contains(&id).then(|| Mail::Trigger(barrier.clone())));
             }
-            ToWorker::Drain { attempt, .. } => tracing::warn!(%attempt, "draining sources is not known here"),
+            ToWorker::Drain { attempt, subtasks } => {
+                self.post(attempt, |id| subtasks.contains(&id).then_some(Mail::Drain));
+            }
             ToWorker::GroupWatermark { attempt, subtasks, group, least } => {
                 self.post(attempt, |id| subtasks.contains(&id).then(|| Mail::Align { group: group.clone(), least }));
             }

@@ -12,7 +12,9 @@ use crate::{CheckpointError, Depth, Stored, layout, load, validate};
 pub struct Newest {
     /// The newest checkpoint that is whole.
     pub found: Option<Stored>,
-    /// Newer ones that are not, newest first.
+    /// Older ones that count and can still be read, newest first: they were retained. What they refer to was not looked at.
+    pub older: Vec<Stored>,
+    /// Those that can't be used, newest first.
     pub rejected: Vec<Rejected>,
     /// The highest number of any checkpoint that was begun, 0 if none: a new one gets a higher one.
     pub highest: CheckpointId,
@@ -28,7 +30,8 @@ pub struct Rejected {
 }
 
 /// Looks in a job's directory for the newest checkpoint that counts and is whole. One that is torn, altered or has lost a file
-/// is rejected by name, and the one before it is tried (CP-6). Finds nothing where there is no such directory.
+/// is rejected by name, and the one before it is tried (CP-6). Names those that were retained behind it. Finds nothing where
+/// there is no such directory.
 ///
 /// # Errors
 /// Those of the file system: as long as it doesn't answer, no older checkpoint is taken for the newest.
@@ -53,26 +56,30 @@ pub async fn newest_valid(
             Counting { newest: None, older: here.into_iter().rev().map(|(_, path)| path).collect() }
         }
     };
-    let mut rejected = Vec::new();
+    let mut newest = Newest { found: None, older: Vec::new(), rejected: Vec::new(), highest };
     let must_be = candidates.newest.clone();
     for directory in candidates.newest.into_iter().chain(candidates.older) {
+        let is_older = newest.found.is_some();
         let whole = async {
             let stored = load(systems, &directory).await?;
-            validate(systems, &stored.checkpoint, depth).await?;
+            if !is_older {
+                validate(systems, &stored.checkpoint, depth).await?;
+            }
             Ok::<_, CheckpointError>(stored)
         };
         match whole.await {
-            Ok(stored) => return Ok(Newest { found: Some(stored), rejected, highest }),
+            Ok(stored) if is_older => newest.older.push(stored),
+            Ok(stored) => newest.found = Some(stored),
             // Not finished, or already removed: never there, unless it is the one that has to be.
             Err(CheckpointError::Missing { .. }) if must_be.as_ref() != Some(&directory) => {}
             Err(reason) if reason.is_about_the_checkpoint() => {
                 warn!(%directory, %reason, "the checkpoint is not used");
-                rejected.push(Rejected { directory: directory.to_string(), reason });
+                newest.rejected.push(Rejected { directory: directory.to_string(), reason });
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(Newest { found: None, rejected, highest })
+    Ok(newest)
 }
 
 /// Of checkpoints that are known, newest first, the index of the first that is whole, and those before it that are not.
@@ -159,7 +166,10 @@ mod tests {
             complete(&scratch, "job/chk-9").await;
             complete(&scratch, "job/chk-10").await;
             put_example(&scratch, "job/chk-11").await;
-            assert_eq!(directory(&newest(&scratch).await), Some("chk-10"), "11 is not finished");
+            let all = newest(&scratch).await;
+            assert_eq!(directory(&all), Some("chk-10"), "11 is not finished");
+            let older: Vec<_> = all.older.iter().map(|stored| stored.checkpoint.directory.rsplit('/').next()).collect();
+            assert_eq!(older, [Some("chk-9"), Some("chk-2")]);
             match content {
                 Some(content) => scratch.put(file, content).await,
                 None => drop(scratch.fs().delete(&scratch.path(file), false).await.unwrap()),

@@ -41,7 +41,8 @@ impl Places {
 pub struct Beginning {
     /// The snapshot that the user names.
     pub from: Option<CompletedCheckpoint>,
-    /// What a former leader of the same job has completed: the newest that is whole.
+    /// What former leaders of the same job have completed and retained, oldest first: the last one is the newest that is
+    /// whole.
     pub inherited: Vec<CompletedCheckpoint>,
     /// Where this leader writes checkpoints; `None` when the job takes none.
     pub directory: Option<String>,
@@ -123,6 +124,7 @@ impl Keeper {
             if origin.epoch.0 > 1 {
                 leadership = Some(Leadership::claim(&systems, directory, origin.epoch).await?);
                 let newest = newest_valid(&systems, directory, Depth::Lengths).await?;
+                beginning.inherited.extend(newest.older.into_iter().rev().map(|older| older.checkpoint));
                 beginning.inherited.extend(newest.found.map(|found| found.checkpoint));
             }
         }
@@ -203,11 +205,17 @@ impl Keeper {
             return;
         }
         let removed = async {
-            let left = newest_valid(&self.systems, directory, Depth::Lengths).await?;
-            // A checkpoint that is not whole is still somebody's to look at.
-            if left.found.is_some()
-                || left.rejected.iter().any(|r| !matches!(r.reason, CheckpointError::Missing { .. }))
-            {
+            let stays = match newest_valid(&self.systems, directory, Depth::Lengths).await {
+                // A checkpoint that is not whole is still somebody's to look at.
+                Ok(left) => {
+                    let is_there = |reason: &CheckpointError| !matches!(reason, CheckpointError::Missing { .. });
+                    left.found.is_some() || left.rejected.iter().any(|rejected| is_there(&rejected.reason))
+                }
+                // The leader's own directory went with its last checkpoint.
+                Err(CheckpointError::Fs(FsError::NotFound { .. })) => false,
+                Err(error) => return Err(error),
+            };
+            if stays {
                 return Ok::<_, CheckpointError>(false);
             }
             Ok(self.systems.get(directory)?.delete(directory, true).await?)
@@ -292,7 +300,13 @@ mod tests {
 
         let two = taken(&scratch, &beginning, 2).await;
         second.store(&two).await.unwrap();
-        assert_eq!(begin(&scratch, 3, None).await.unwrap().1.inherited, [two]);
+        let (third, beginning) = begin(&scratch, 3, None).await.unwrap();
+        assert_eq!(beginning.inherited, [one, two], "all that were retained, for whoever removes them");
+
+        let doomed = beginning.inherited.into_iter().map(|checkpoint| checkpoint.directory);
+        third.discard(doomed.chain([scratch.path("cp").join(JOB.to_string()).join("e2").to_string()]).collect()).await;
+        third.clean_up().await;
+        assert_eq!(scratch.names("cp").await, Vec::<String>::new());
     }
 
     #[tokio::test]

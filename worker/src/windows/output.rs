@@ -178,13 +178,14 @@ where
 }
 
 /// What the watermark was at the checkpoint that the subtask starts from: a record that was late before is late again. With
-/// another parallelism it is the smallest one of all former subtasks, so that no record becomes late.
+/// another parallelism it is the smallest one of all former subtasks, so that no record becomes late. The end of time is none:
+/// if records come after it, as they do to a job that was drained and goes on, they begin anew.
 fn restored_watermark(context: &SubtaskContext, operator: OperatorId) -> TaskResult<EventTime> {
     let mut smallest = END_OF_TIME;
     for item in context.restored_list(operator, WATERMARK).unwrap_or_default() {
         let ((index, parallelism), watermark): ((u32, u32), EventTime) = codec::decode(&mut &item[..])?;
         if (index, parallelism) == (context.id.index, context.parallelism) {
-            return Ok(watermark);
+            return Ok(if watermark == END_OF_TIME { NO_TIME } else { watermark });
         }
         smallest = smallest.min(watermark);
     }
