@@ -79,6 +79,15 @@ impl<T> Batch<T> {
         self.records.push(record);
     }
 
+    /// Adds records without a time.
+    #[inline]
+    pub fn extend(&mut self, records: impl Iterator<Item = T>) {
+        self.records.extend(records);
+        if !self.times.is_empty() {
+            self.times.resize(self.records.len(), NO_TIME);
+        }
+    }
+
     /// Whether some record has a time.
     pub fn is_timed(&self) -> bool {
         !self.times.is_empty()

@@ -1,4 +1,4 @@
-//! What a receiving subtask does with the mails of the control plane.
+//! What a receiving subtask does with the mails of the control plane, and what a writer puts into its gate.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,8 +9,11 @@ use flumen_fs::{FileSystems, FsOptions};
 use flumen_model::checkpoint::{Alignment, Barrier, CheckpointId, SnapshotKind};
 use flumen_model::ids::{ExecutionAttempt, SubtaskId, VertexId};
 use flumen_wire::control::FromWorker;
-use flumen_worker::batch::Batch;
+use flumen_worker::batch::{Batch, NO_TIME};
+use flumen_worker::exchange::channels::{ChannelTarget, Channels, OutputChannel};
+use flumen_worker::exchange::credit::Credit;
 use flumen_worker::exchange::gate::{ChannelOrigin, Control, Gate, Item};
+use flumen_worker::exchange::writer::{Forward, RoutingWriter};
 use flumen_worker::operator::{Push, Signal, TaskResult};
 use flumen_worker::subtask::{Mail, Mailbox, SubtaskContext, SubtaskHandle, WorkerContext};
 use flumen_worker::task;
@@ -96,4 +99,39 @@ fn a_triggered_snapshot_holds_everything_that_the_finished_senders_sent() {
     assert_eq!(*lines.lock().unwrap(), ["[1, 2]", "end", "barrier", "close"]);
     assert!(matches!(reported.blocking_recv(), Some(FromWorker::EndOfData { .. })));
     assert!(matches!(reported.blocking_recv(), Some(FromWorker::CheckpointAck { checkpoint: CheckpointId(1), .. })));
+}
+
+#[test]
+fn a_writer_to_one_channel_sends_all_records_in_order_with_their_times_in_buffers_that_are_not_too_large() {
+    const BUFFER_MAX: usize = 1024;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (reports, _reported) = mpsc::channel(16);
+    let context = context(&runtime, reports);
+    let gate = Arc::new(Gate::<u64>::new(&[ChannelOrigin { edge: 0, source: 0 }], 4, Arc::clone(&context.handle)));
+    let credit = Arc::new(Credit::new(1000, Arc::clone(&context.handle)));
+    let target = ChannelTarget::Local { gate: Arc::clone(&gate), channel: 0 };
+    let channels = Channels::new(vec![OutputChannel { edge: 0, subtask: 0, target, credit }], &context);
+    let mut writer = RoutingWriter::new(channels, Forward);
+    let mut sent = Vec::new();
+    // Batches that fit, that fill up what is there, that are handed over as they are, and that have to be divided.
+    for length in [1, 600, 600, 1024, 0, 3, 1021, 1024, 513, 512, 511, 3000, 700, 1024, 5] {
+        let mut batch = Batch::with_capacity(length);
+        for _ in 0..length {
+            let record = sent.len() as u64;
+            let time = if record % 5000 < 2500 { NO_TIME } else { record as i64 };
+            batch.push(record, time);
+            sent.push((record, time));
+        }
+        writer.push(&mut batch).unwrap();
+        assert!(batch.is_empty() && batch.capacity() >= length, "the batch comes back empty with its room");
+    }
+    writer.signal(Signal::Flush).unwrap();
+    let (mut received, mut buffers) = (Vec::new(), 0);
+    while let Some((0, Item::Batch(mut batch))) = gate.take().unwrap() {
+        assert!((1..=BUFFER_MAX).contains(&batch.len()), "a buffer of {} records", batch.len());
+        received.extend(batch.drain());
+        buffers += 1;
+    }
+    assert_eq!(received, sent);
+    assert!(buffers <= 2 * sent.len().div_ceil(BUFFER_MAX), "{buffers} buffers of credit for {} records", sent.len());
 }

@@ -22,6 +22,8 @@ const KEYS: u64 = 1_000_000;
 const EVENTS: u64 = 10_000_000;
 const BATCH: u64 = 1024;
 const RUNS: usize = 5;
+/// Entries of a snapshot between two batches: what operators ask for.
+const STEP: usize = 2048;
 
 /// What this thread has used of a processor.
 fn cpu_time() -> Duration {
@@ -49,21 +51,38 @@ fn bare(table: &mut HashTable<(u64, u64)>, hasher: &RandomState) -> Duration {
     cpu_time() - begin
 }
 
-fn state(keyed: &mut Keyed<u64>, sum: &ValueState<u64, u64>, mut after_batch: impl FnMut(&mut Keyed<u64>)) -> Duration {
+/// How the state is told of keys.
+#[derive(Clone, Copy, PartialEq)]
+enum Keys {
+    /// One after the other, each when it is the current one.
+    OneByOne,
+    /// First those of a batch, as operators do.
+    Ahead,
+}
+
+fn state(
+    keyed: &mut Keyed<u64>,
+    sum: &ValueState<u64, u64>,
+    keys: Keys,
+    mut after_batch: impl FnMut(&mut Keyed<u64>),
+) -> Duration {
     let begin = cpu_time();
-    for batch in 0..EVENTS / BATCH {
-        for event in batch * BATCH..(batch + 1) * BATCH {
-            keyed.set_current_key(&key_of(event));
-            black_box(
-                sum.upsert(
-                    || 0,
-                    |sum| {
-                        *sum += event;
-                        *sum
-                    },
-                )
-                .unwrap(),
-            );
+    let mut batch = Vec::with_capacity(BATCH as usize);
+    for number in 0..EVENTS / BATCH {
+        batch.extend((number * BATCH..(number + 1) * BATCH).map(|event| (key_of(event), event)));
+        if keys == Keys::Ahead
+            && let Some(mut ahead) = keyed.look_ahead()
+        {
+            batch.iter().for_each(|(key, _)| ahead.add(key));
+            ahead.fetch();
+        }
+        for (key, event) in batch.drain(..) {
+            keyed.set_current_key(&key);
+            let add = |sum: &mut u64| {
+                *sum += event;
+                *sum
+            };
+            black_box(sum.upsert(|| 0, add).unwrap());
         }
         after_batch(keyed);
     }
@@ -77,35 +96,38 @@ fn main() {
     let mut keyed = Keyed::open(&BackendOptions::default(), all, 128, vec![]).unwrap();
     let sum = keyed.value(ValueStateDescriptor::new("sum")).unwrap();
     bare(&mut table, &hasher);
-    state(&mut keyed, &sum, |_| {});
+    state(&mut keyed, &sum, Keys::Ahead, |_| {});
     let per = |time: Duration| time.as_nanos() as f64 / EVENTS as f64;
-    let mut best = [Duration::MAX; 4];
+    let mut best = [Duration::MAX; 5];
     let mut bytes = 0;
     for _ in 0..RUNS {
         let bare = bare(&mut table, &hasher);
-        let plain = state(&mut keyed, &sum, |_| {});
+        let one_by_one = state(&mut keyed, &sum, Keys::OneByOne, |_| {});
+        let ahead = state(&mut keyed, &sum, Keys::Ahead, |_| {});
         // One snapshot alone, and one while events pass.
         let reader = begin_snapshot(&mut keyed);
         let begin = cpu_time();
-        while keyed.snapshot_step(1024) {}
+        while keyed.snapshot_step(STEP) {}
         let alone = cpu_time() - begin;
         bytes = reader.join().unwrap();
         let reader = begin_snapshot(&mut keyed);
         let mut more = true;
-        let with_snapshot = state(&mut keyed, &sum, |keyed| more = more && keyed.snapshot_step(1024));
+        let step = |keyed: &mut Keyed<u64>| more = more && keyed.snapshot_step(STEP);
+        let with_snapshot = state(&mut keyed, &sum, Keys::Ahead, step);
         keyed.finish_snapshots();
         reader.join().unwrap();
-        for (best, time) in best.iter_mut().zip([bare, plain, alone, with_snapshot]) {
+        for (best, time) in best.iter_mut().zip([bare, one_by_one, ahead, alone, with_snapshot]) {
             *best = time.min(*best);
         }
     }
-    let [bare, plain, alone, with_snapshot] = best;
+    let [bare, one_by_one, ahead, alone, with_snapshot] = best;
     println!("{KEYS} keys, {EVENTS} events, best of {RUNS} runs:");
-    println!("hash table alone       {:6.1} ns per event", per(bare));
-    println!("value state            {:6.1} ns per event: {:.2}", per(plain), per(plain) / per(bare));
-    println!("a snapshot, no events  {:6.1} ms for {} MB", alone.as_secs_f64() * 1e3, bytes / 1_000_000);
-    let added = with_snapshot.saturating_sub(plain).as_secs_f64() * 1e3;
-    println!("a snapshot with events {added:6.1} ms more than without");
+    println!("hash table alone          {:6.1} ns per event", per(bare));
+    println!("value state, key by key   {:6.1} ns per event: {:.2}", per(one_by_one), per(one_by_one) / per(bare));
+    println!("value state, keys ahead   {:6.1} ns per event: {:.2}", per(ahead), per(ahead) / per(bare));
+    println!("a snapshot, no events     {:6.1} ms for {} MB", alone.as_secs_f64() * 1e3, bytes / 1_000_000);
+    let added = with_snapshot.saturating_sub(ahead).as_secs_f64() * 1e3;
+    println!("a snapshot with events    {added:6.1} ms more than without");
 }
 
 /// Begins one whose bytes another thread takes and counts.

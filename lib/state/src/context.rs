@@ -52,8 +52,25 @@ impl<K: Key> Context<K> {
             Some(current) => current.clone_from(key),
             none => *none = Some(key.clone()),
         }
-        self.current_hash.set(self.hasher.hash_one(key));
+        self.current_changed(key);
+    }
+
+    #[inline]
+    pub(crate) fn set_current_to(&self, key: K) {
+        self.current_changed(&key);
+        *self.current.borrow_mut() = Some(key);
+    }
+
+    #[inline]
+    fn current_changed(&self, key: &K) {
+        self.current_hash.set(self.hash_of(key));
         self.current_number.set(self.current_number.get().wrapping_add(1));
+    }
+
+    /// The hash that a key has as the current one.
+    #[inline]
+    pub(crate) fn hash_of(&self, key: &K) -> u64 {
+        self.hasher.hash_one(key)
     }
 
     pub(crate) fn current(&self) -> &RefCell<Option<K>> {

@@ -34,6 +34,28 @@ pub struct Keyed<K> {
     pub(crate) backend: Backend<K>,
     /// Handles by state name: asking again for the same state gives the same.
     handles: BTreeMap<String, (StateMeta, Box<dyn Any>)>,
+    /// Hashes of the keys of a [`LookAhead`]; it is used again.
+    ahead: Vec<u64>,
+}
+
+/// Keys that will be current next: see [`Keyed::look_ahead`].
+pub struct LookAhead<'a, K> {
+    context: &'a Context<K>,
+    memory: &'a Memory<K>,
+    hashes: &'a mut Vec<u64>,
+}
+
+impl<K: Key> LookAhead<'_, K> {
+    /// Names one.
+    #[inline]
+    pub fn add(&mut self, key: &K) {
+        self.hashes.push(self.context.hash_of(key));
+    }
+
+    /// Begins to fetch what is kept of them, and waits for nothing.
+    pub fn fetch(self) {
+        self.memory.fetch(self.hashes);
+    }
 }
 
 pub(crate) enum Backend<K> {
@@ -57,7 +79,7 @@ impl<K: Key> Keyed<K> {
             BackendKind::HashMap => {
                 let context = Rc::new(Context::new(options, groups, max_parallelism));
                 let memory = Memory::open(Rc::clone(&context), restore)?;
-                Ok(Self { context, backend: Backend::Memory(memory), handles: BTreeMap::new() })
+                Ok(Self { context, backend: Backend::Memory(memory), handles: BTreeMap::new(), ahead: Vec::new() })
             }
             #[cfg(feature = "rocksdb")]
             BackendKind::RocksDb => {
@@ -78,13 +100,33 @@ impl<K: Key> Keyed<K> {
     ) -> Self {
         let context = Rc::new(Context::new(options, groups, max_parallelism));
         let rows = RowContext::new(Rc::clone(&context), store);
-        Self { context, backend: Backend::Rows(Rc::new(rows)), handles: BTreeMap::new() }
+        Self { context, backend: Backend::Rows(Rc::new(rows)), handles: BTreeMap::new(), ahead: Vec::new() }
     }
 
     /// From now on the handles are about this key. No allocation for a key whose `clone_from` makes none.
     #[inline]
     pub fn set_current_key(&mut self, key: &K) {
         self.context.set_current(key);
+    }
+
+    /// As [`Self::set_current_key`], with a key that nobody else needs.
+    #[inline]
+    pub fn set_current_key_to(&mut self, key: K) {
+        self.context.set_current_to(key);
+    }
+
+    /// A place to name the keys that will be current next, as many as there are in a batch: their entries are fetched from
+    /// main memory together, not one after the other. `None` where that wouldn't help, which is looked at once per batch.
+    ///
+    /// It is only a hint: other keys may become current, in any order.
+    #[inline]
+    pub fn look_ahead(&mut self) -> Option<LookAhead<'_, K>> {
+        let Backend::Memory(memory) = &self.backend else { return None };
+        if !memory.is_large() {
+            return None;
+        }
+        self.ahead.clear();
+        Some(LookAhead { context: &self.context, memory, hashes: &mut self.ahead })
     }
 
     /// The current key, if there is one.

@@ -46,7 +46,7 @@ pub use descriptor::{
 };
 pub use error::{StateError, StateErrorKind};
 pub use handles::{AggregatingState, ListState, MapState, ReducingState, ValueState};
-pub use keyed::Keyed;
+pub use keyed::{Keyed, LookAhead};
 pub use layout::{LaidOut, Layout};
 pub use meta::{StateKind, StateMeta};
 pub use options::{BackendKind, BackendOptions};

@@ -1,10 +1,15 @@
 //! Keyed state as values in memory, and its snapshots without stopping the subtask.
 //!
-//! Each entry carries the number of the newest snapshot that has, or need not have, its value. A running snapshot walks the
-//! tables in slices; an entry that is about to change before the walk came by is written first. So a snapshot holds exactly
-//! what was there when it began, and costs an access one comparison.
+//! Beside each entry stands the number of the newest snapshot that has, or need not have, its value. A running snapshot walks
+//! the tables in slices; an entry that is about to change before the walk came by is written first. So a snapshot holds
+//! exactly what was there when it began, and costs an access one comparison.
+//!
+//! An access to a large table waits for main memory. So operators say which keys of a batch come next, and the processor
+//! fetches their entries while it works on others.
 
 mod backend;
+mod entries;
+mod prefetch;
 mod running;
 mod shape;
 mod table;
@@ -27,6 +32,14 @@ pub(crate) trait AnyTable {
 
     /// Begins the walk anew.
     fn rewind(&self);
+
+    /// Whether it pays to [fetch](Self::fetch) entries before they are needed.
+    fn is_large(&self) -> bool {
+        false
+    }
+
+    /// Lets the processor fetch the entries of the keys that have these hashes.
+    fn fetch(&self, _hashes: &[u64]) {}
 
     /// Takes in one row of a snapshot.
     ///

@@ -84,9 +84,7 @@ impl<K: Key, N: Namespace, V: StateValue> Table<K, N, V> {
     pub fn put(&self, key: &K, namespace: &N, value: V) -> Result<(), StateError> {
         match &self.0 {
             Inner::Memory(table) => {
-                let mut value = Some(value);
-                let hash = table.hash(key, namespace);
-                table.update(hash, key, namespace, |stored| *stored = value.take());
+                table.put(table.hash(key, namespace), key, namespace, value);
                 Ok(())
             }
             Inner::Rows(table) => table.put(key, namespace, &value),

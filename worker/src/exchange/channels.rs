@@ -184,6 +184,29 @@ impl<T: Data> Channels<T> {
         self.send(channel)
     }
 
+    /// Puts all records of a batch into the buffer of the only channel. A batch that makes a buffer becomes one.
+    pub fn emit_all(&mut self, from: &mut Batch<T>) -> TaskResult {
+        let Channel { batch, buffer, .. } = &mut self.channels[0];
+        let records = from.len();
+        if matches!(buffer, Buffer::Remote { .. }) || records > self.batch_records {
+            return from.drain().try_for_each(|(record, time)| self.emit(0, record, time));
+        }
+        if batch.len() + records > self.batch_records {
+            self.send(0)?;
+        }
+        let batch = &mut self.channels[0].batch;
+        if batch.is_empty() && records > self.batch_records / 2 {
+            let room = from.capacity();
+            *batch = std::mem::replace(from, Batch::with_capacity(room));
+            return self.send(0);
+        }
+        if batch.capacity() == 0 {
+            batch.reserve(self.batch_records);
+        }
+        from.append_to(batch);
+        if batch.len() < self.batch_records { Ok(()) } else { self.send(0) }
+    }
+
     /// What every writer does with a signal: buffered records go first.
     ///
     /// # Errors

@@ -28,6 +28,10 @@ impl<T: Data, R: Route<T>> RoutingWriter<T, R> {
 impl<T: Data, R: Route<T>> Push<T> for RoutingWriter<T, R> {
     fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
         let channels = self.channels.len();
+        if channels == 1 {
+            self.channels.emit_all(batch)?;
+            return self.channels.flush_if_due();
+        }
         for (record, time) in batch.drain() {
             let channel = self.route.route(&record, channels)?;
             self.channels.emit(channel, record, time)?;

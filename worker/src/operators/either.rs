@@ -24,6 +24,7 @@ where
     S2: KeySelector<B, Key = K>,
 {
     type Key = K;
+    const MAKES_KEYS: bool = S1::MAKES_KEYS && S2::MAKES_KEYS;
 
     #[inline]
     fn with_key<R>(&self, record: &Either<A, B>, use_key: impl FnOnce(&K) -> R) -> R {
@@ -47,16 +48,28 @@ pub trait SomeKey<T>: Clone + Send + Sync + 'static {
     /// The key's type.
     type Key: Key;
 
+    /// See [`KeySelector::MAKES_KEYS`].
+    const MAKES_KEYS: bool;
+
     /// Calls `use_key` with the key, if the record has one.
     fn with_some_key(&self, record: &T, use_key: impl FnOnce(&Self::Key));
+
+    /// The key as a value of its own, if the record has one.
+    fn some_key(&self, record: &T) -> Option<Self::Key>;
 }
 
 impl<T, S: KeySelector<T>> SomeKey<T> for S {
     type Key = S::Key;
+    const MAKES_KEYS: bool = S::MAKES_KEYS;
 
     #[inline]
     fn with_some_key(&self, record: &T, use_key: impl FnOnce(&S::Key)) {
         self.with_key(record, use_key);
+    }
+
+    #[inline]
+    fn some_key(&self, record: &T) -> Option<S::Key> {
+        Some(self.key(record))
     }
 }
 
@@ -66,11 +79,19 @@ pub struct LeftKey<S>(pub S);
 
 impl<A, B, S: KeySelector<A>> SomeKey<Either<A, B>> for LeftKey<S> {
     type Key = S::Key;
+    const MAKES_KEYS: bool = S::MAKES_KEYS;
 
     #[inline]
     fn with_some_key(&self, record: &Either<A, B>, use_key: impl FnOnce(&S::Key)) {
         if let Either::Left(record) = record {
             self.0.with_key(record, use_key);
+        }
+    }
+    #[inline]
+    fn some_key(&self, record: &Either<A, B>) -> Option<S::Key> {
+        match record {
+            Either::Left(record) => Some(self.0.key(record)),
+            Either::Right(_) => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::functions::{
     BothSides, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedParts, KeyedProcessFunction,
     OpenContext, Parts, TimeDomain, WithBroadcast, not_opened, user_failure,
 };
-use crate::keyed::{Key, KeySelector};
+use crate::keyed::{BatchKeys, Key, KeySelector};
 use crate::operator::{Clock, Push, Signal, TaskResult};
 use crate::operators::Collector;
 use crate::operators::either::{Either, EitherKey, LeftKey, SomeKey};
@@ -29,6 +29,7 @@ pub struct KeyedProcess<In, Out, S: SomeKey<In>, F: KeyedProcessFunction<S::Key,
     function: F,
     state: F::State,
     parts: KeyedParts<S::Key>,
+    keys: BatchKeys<S::Key>,
     out: Collector<Out>,
     ended: bool,
     records: PhantomData<fn(In)>,
@@ -64,7 +65,8 @@ impl<In, Out, S: SomeKey<In>, F: KeyedProcessFunction<S::Key, In, Out>> KeyedPro
         };
         let mut open = OpenContext { keyed: &mut parts.keyed, operator: parts.parts.operator_context() };
         let state = function.open(&mut open).map_err(not_opened)?;
-        Ok(Self { selector, function, state, parts, out: Collector::new(output), ended: false, records: PhantomData })
+        let (keys, out) = (BatchKeys::new(), Collector::new(output));
+        Ok(Self { selector, function, state, parts, keys, out, ended: false, records: PhantomData })
     }
 
     fn fire(&mut self, domain: TimeDomain, upto: EventTime) -> TaskResult {
@@ -142,8 +144,9 @@ where
 
 impl<In, Out, S: SomeKey<In>, F: KeyedProcessFunction<S::Key, In, Out>> Push<In> for KeyedProcess<In, Out, S, F> {
     fn push(&mut self, batch: &mut Batch<In>) -> TaskResult {
+        self.keys.look_ahead(&mut self.parts.keyed, &self.selector, batch.records());
         for (record, time) in batch.drain() {
-            self.selector.with_some_key(&record, |key| self.parts.keyed.set_current_key(key));
+            self.keys.set_current(&mut self.parts.keyed, &self.selector, &record);
             self.parts.parts.time = time;
             self.out.set_time(time);
             self.function

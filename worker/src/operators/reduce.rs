@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::batch::Batch;
-use crate::keyed::{Key, KeySelector};
+use crate::keyed::{BatchKeys, Key, KeySelector};
 use crate::operator::{Data, Push, Signal, TaskResult};
 use crate::operators::keyed_process::SNAPSHOT_STEP;
 use crate::subtask::SubtaskContext;
@@ -93,6 +93,7 @@ pub struct StreamingReduce<T: Data, S: KeySelector<T>, F> {
     selector: S,
     reduce: F,
     keyed: Keyed<S::Key>,
+    keys: BatchKeys<S::Key>,
     values: ValueState<S::Key, T>,
     output: Box<dyn Push<T>>,
     batch: Batch<T>,
@@ -112,14 +113,15 @@ impl<T: Data, S: KeySelector<T>, F: Reduce<T>> StreamingReduce<T, S, F> {
     ) -> TaskResult<Self> {
         let mut keyed = context.open_keyed(operator)?;
         let values = keyed.value(ValueStateDescriptor::new(STATE))?;
-        Ok(Self { operator, selector, reduce, keyed, values, output, batch: Batch::new() })
+        Ok(Self { operator, selector, reduce, keyed, keys: BatchKeys::new(), values, output, batch: Batch::new() })
     }
 }
 
 impl<T: Data, S: KeySelector<T>, F: Reduce<T>> Push<T> for StreamingReduce<T, S, F> {
     fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
+        self.keys.look_ahead(&mut self.keyed, &self.selector, batch.records());
         for (record, time) in batch.drain() {
-            self.selector.with_key(&record, |key| self.keyed.set_current_key(key));
+            self.keys.set_current(&mut self.keyed, &self.selector, &record);
             // The first record of a key is its value; every other is folded in.
             let record = Cell::new(Some(record));
             let first = || record.take().expect("a value is made at most once, and before it is changed");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use flumen_model::checkpoint::Redistribution;
 use flumen_model::ids::OperatorId;
 
-use crate::batch::{Batch, NO_TIME};
+use crate::batch::Batch;
 use crate::exchange::codec;
 use crate::operator::{BATCH_RECORDS, SplitChange, TaskResult};
 use crate::sources::{Position, Source, SourceStatus};
@@ -108,10 +108,9 @@ impl<T, F: FnMut(u64) -> T> Source<T> for GeneratorSource<F> {
             }
             pace.emitted += count;
         }
-        for _ in 0..count {
-            out.push((self.generate)(range.start), NO_TIME);
-            range.start += 1;
-        }
+        let upto = range.start + count;
+        out.extend((range.start..upto).map(&mut self.generate));
+        range.start = upto;
         if range.is_empty() && self.ranges.len() > 1 {
             self.ranges.pop();
         }

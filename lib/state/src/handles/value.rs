@@ -120,7 +120,14 @@ impl<K: Key, V: StateValue> ValueState<K, V> {
     pub fn set(&self, value: V) -> Result<(), StateError> {
         match &self.inner {
             ValueInner::Rows(table) => self.context.with_current(|_| table.put_current(&value)),
-            _ => self.update(|stored| *stored = Some(value)),
+            ValueInner::Memory(table) => {
+                let context = &*self.context;
+                context.with_current(|key| {
+                    table.put(context.current_hash(), key, &(), value);
+                    Ok(())
+                })
+            }
+            ValueInner::Expiring(..) => self.update(|stored| *stored = Some(value)),
         }
     }
 

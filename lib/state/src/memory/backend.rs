@@ -131,6 +131,16 @@ impl<K: Key> Memory<K> {
         })
     }
 
+    /// Whether some table is so large that its entries should be fetched before they are needed.
+    pub(crate) fn is_large(&self) -> bool {
+        self.tables().any(AnyTable::is_large)
+    }
+
+    /// Lets the processor fetch the entries of the keys that have these hashes. One virtual call for each state and batch.
+    pub(crate) fn fetch(&self, hashes: &[u64]) {
+        self.tables().filter(|table| table.is_large()).for_each(|table| table.fetch(hashes));
+    }
+
     pub(crate) fn step(&mut self, mut budget: usize) -> bool {
         let context = Rc::clone(&self.context);
         context.running.borrow_mut().pump(false);
