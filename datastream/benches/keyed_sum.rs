@@ -2,9 +2,12 @@
 //! invocation; with and without checkpoints, and in RocksDB where it is built in.
 //!
 //! ```text
-//! cargo bench -p flumen --bench keyed_sum -- [--events 20000000] [--keys 1000000] [--runs 3]
+//! cargo bench -p flumen --bench keyed_sum -- [--events 20000000] [--long-events 200000000] [--keys 1000000] [--runs 3]
 //! cargo bench -p flumen --features rocksdb --bench keyed_sum
 //! ```
+//!
+//! What checkpoints cost is measured in runs of `--long-events`, which see several of them. Their speed is that until the last
+//! sum came out: the end of a bounded job then waits for one more checkpoint, however long it ran, whose CPU time counts.
 //!
 //! Event `i` has the key `splitmix64(i) mod K` and the value `i`; a pair (key, sum) comes out for every event. One subtask of
 //! each operator, so that the speeds are those of two threads at most; the ratio that counts is that of CPU times.
@@ -15,8 +18,10 @@
 mod own_process;
 
 use std::hash::BuildHasher as _;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use flumen::{
     CheckpointingMode, Collector, Configuration, FunctionResult, KeyedContext, KeyedProcessFunction, OpenContext,
@@ -35,22 +40,84 @@ fn main() {
         arguments.iter().position(|a| a == name).map_or(default, |at| arguments[at + 1].parse().expect("a number"))
     };
     let (events, keys, runs) = (value("--events", 20_000_000), value("--keys", 1_000_000), value("--runs", 3));
-    println!("{:.1} M events, {:.1} M keys, best of {runs} runs", events as f64 / 1e6, keys as f64 / 1e6);
-    println!("{:<44} {:>10} {:>13} {:>12}", "", "M events/s", "CPU µs/event", "ratio of CPU");
-    let input = format!("{events}-{keys}");
-    let mut variants = vec!["hand", "hashmap", "hashmap with a checkpoint each second"];
+    let long = value("--long-events", 10 * events);
+    println!("{:.1} M keys, best of {runs} runs that take turns", keys as f64 / 1e6);
+    println!("{:<44} {:>8} {:>11} {:>13} {:>12}", "", "M events", "M events/s", "CPU µs/event", "ratio of CPU");
+    compare(&["hand", "hashmap"], events, keys, runs);
+    compare(&["hand", "hashmap", "hashmap with a checkpoint each second"], long, keys, runs);
     if cfg!(feature = "rocksdb") {
-        variants.extend(["rocksdb", "rocksdb with a checkpoint each second"]);
+        compare(&["hand", "rocksdb", "rocksdb with a checkpoint each second"], events, keys, runs);
     }
-    let mut reference = None;
-    for what in variants {
-        let all = (0..runs).map(|_| own_process::measure(what, Path::new(&input), 1));
-        let best = all.min_by_key(|one| one.cpu).expect("at least one run");
-        let cpu = best.cpu.as_secs_f64() * 1e6 / events as f64;
-        let ratio = *reference.get_or_insert(cpu) / cpu;
-        let speed = events as f64 / best.wall.as_secs_f64() / 1e6;
-        let name = if what == "hand" { "hand-written loop" } else { what };
-        println!("{name:<44} {speed:>10.2} {cpu:>13.3} {ratio:>12.2}");
+}
+
+/// Measures programs on the same events in turns: the first is what the others are compared with, the last may be the one
+/// before it with checkpoints.
+fn compare(programs: &[&str], events: u64, keys: u64, runs: u64) {
+    let input = format!("{events}-{keys}");
+    let mut all = vec![Vec::new(); programs.len()];
+    for _ in 0..runs {
+        for (what, measured) in programs.iter().zip(&mut all) {
+            let times = own_process::measure(what, Path::new(&input), 1);
+            measured.push(Measured { times, stream: Stream::take(std::process::id()) });
+        }
+    }
+    let best: Vec<Measured> =
+        all.iter().map(|runs| *runs.iter().min_by_key(|one| one.times.cpu).expect("at least one run")).collect();
+    let cpu_seconds = |one: &Measured| one.times.cpu.as_secs_f64();
+    let seconds = |one: &Measured| one.stream.map_or(one.times.wall.as_secs_f64(), |stream| stream.seconds);
+    for (what, one) in programs.iter().zip(&best) {
+        let cpu = cpu_seconds(one) * 1e6 / events as f64;
+        let ratio = cpu_seconds(&best[0]) / cpu_seconds(one);
+        let (millions, speed) = (events as f64 / 1e6, events as f64 / seconds(one) / 1e6);
+        let name = if *what == "hand" { "hand-written loop" } else { what };
+        println!("{name:<44} {millions:>8.1} {speed:>11.2} {cpu:>13.4} {ratio:>12.2}");
+    }
+    if let [.., without, with] = &best[..]
+        && let Some(Stream { checkpoints: count @ 1.., .. }) = with.stream
+    {
+        let added = cpu_seconds(with) - cpu_seconds(without);
+        println!(
+            "    {count} checkpoints: {:.0} ms of CPU each; together {:+.1} % CPU, {:+.1} % time until the last sum",
+            added * 1e3 / count as f64,
+            added / cpu_seconds(without) * 1e2,
+            (seconds(with) / seconds(without) - 1.0) * 1e2,
+        );
+    }
+}
+
+/// One run of a program.
+#[derive(Clone, Copy)]
+struct Measured {
+    times: own_process::Measured,
+    /// What a job tells besides.
+    stream: Option<Stream>,
+}
+
+/// What the sink of a job saw. The process that runs the job leaves it in a file for the one that started it.
+#[derive(Clone, Copy)]
+struct Stream {
+    /// Barriers that came.
+    checkpoints: u64,
+    /// Until the last sum came out.
+    seconds: f64,
+}
+
+impl Stream {
+    fn file(measuring: u32) -> PathBuf {
+        std::env::temp_dir().join(format!("flumen-keyed-sum-{measuring}-stream"))
+    }
+
+    fn leave(&self) {
+        let file = Self::file(std::os::unix::process::parent_id());
+        std::fs::write(file, format!("{} {}", self.checkpoints, self.seconds)).expect("a file for the figures");
+    }
+
+    fn take(measuring: u32) -> Option<Self> {
+        let file = Self::file(measuring);
+        let text = std::fs::read_to_string(&file).ok()?;
+        std::fs::remove_file(&file).expect("the file of the figures can be removed");
+        let (checkpoints, seconds) = text.split_once(' ')?;
+        Some(Self { checkpoints: checkpoints.parse().ok()?, seconds: seconds.parse().ok()? })
     }
 }
 
@@ -120,6 +187,11 @@ impl KeyedProcessFunction<u64, (u64, u64), (u64, u64)> for RunningSum {
     }
 }
 
+/// Barriers that came to the sink.
+static CHECKPOINTS: AtomicU64 = AtomicU64::new(0);
+/// When everything had come to the sink.
+static LAST_SUM: OnceLock<Instant> = OnceLock::new();
+
 /// Counts what it is given.
 #[derive(Clone)]
 struct Count(u64);
@@ -138,8 +210,14 @@ impl SinkFunction<(u64, u64)> for Count {
         Ok(())
     }
 
+    fn flush(&mut self, _: &mut u64) -> FunctionResult {
+        CHECKPOINTS.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn finish(&mut self, seen: &mut u64) -> FunctionResult {
         assert_eq!(*seen, self.0, "every event comes out");
+        LAST_SUM.get_or_init(Instant::now);
         Ok(())
     }
 }
@@ -160,7 +238,11 @@ fn flumen(events: u64, keys: u64, what: &str, parallelism: u32) {
         .process(RunningSum)
         .uid("sum")
         .add_sink(Count(events));
+    let start = Instant::now();
     env.execute("keyed-sum").expect("the job finishes");
+    let last = LAST_SUM.get().expect("the sink was finished");
+    let seconds = last.duration_since(start).as_secs_f64();
+    Stream { checkpoints: CHECKPOINTS.load(Ordering::Relaxed), seconds }.leave();
     // There is none without checkpoints.
     let _ = std::fs::remove_dir_all(directory);
 }

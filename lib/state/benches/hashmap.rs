@@ -23,7 +23,7 @@ const EVENTS: u64 = 10_000_000;
 const BATCH: u64 = 1024;
 const RUNS: usize = 5;
 /// Entries of a snapshot between two batches: what operators ask for.
-const STEP: usize = 2048;
+const STEP: usize = 4096;
 
 /// What this thread has used of a processor.
 fn cpu_time() -> Duration {

@@ -71,7 +71,10 @@ pub(crate) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 #[inline]
 pub(crate) fn put_bytes(part: &[u8], bytes: &mut Vec<u8>) {
     put_varint(part.len() as u64, bytes);
-    bytes.extend_from_slice(part);
+    // Namespaces and user keys mostly are.
+    if !part.is_empty() {
+        bytes.extend_from_slice(part);
+    }
 }
 
 /// Reads what [`put_bytes`] wrote and moves past it; `None` when it is torn.

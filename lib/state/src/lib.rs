@@ -23,6 +23,7 @@ mod layout;
 mod memory;
 mod meta;
 mod options;
+mod prefetch;
 mod restore;
 mod snapshot;
 mod table;

@@ -9,7 +9,6 @@
 
 mod backend;
 mod entries;
-mod prefetch;
 mod running;
 mod shape;
 mod table;

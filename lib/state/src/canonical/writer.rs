@@ -7,8 +7,9 @@ use flumen_model::checkpoint::KeyGroupRange;
 use crate::codec::put_bytes;
 use crate::error::StateError;
 use crate::meta::StateMeta;
+use crate::prefetch::{LINE_BYTES, prefetch};
 
-use super::layout::{CHUNK_MARK, Chunk, END_MAGIC, Header, MAGIC, VERSION, checksum};
+use super::layout::{CHUNK_HEAD_BYTES, CHUNK_MARK, Chunk, END_MAGIC, Header, MAGIC, VERSION, checksum};
 
 /// A block is given on when it has this many bytes.
 const BLOCK_BYTES: usize = 64 << 10;
@@ -16,6 +17,10 @@ const BLOCK_BYTES: usize = 64 << 10;
 const CHUNK_BYTES: usize = 64 << 10;
 /// Many groups and states share this much memory for chunks that are not full.
 const OPEN_BYTES: usize = 16 << 20;
+/// A chunk of so many bytes becomes a block of its own, without being copied.
+const OWN_BLOCK_BYTES: usize = 16 << 10;
+/// Room for the row that makes a chunk full.
+const LAST_ROW_BYTES: usize = 256;
 /// No chunk is smaller by intention: its head and its place in the index take 60 bytes.
 const CHUNK_BYTES_MIN: usize = 2 << 10;
 
@@ -40,6 +45,7 @@ pub struct Writer {
 
 #[derive(Debug, Default)]
 struct OpenChunk {
+    /// Room for the chunk's head, then the rows; empty before the first row.
     bytes: Vec<u8>,
     rows: u32,
 }
@@ -78,17 +84,22 @@ impl Writer {
     #[inline]
     pub fn row(&mut self, state: usize, group: u32, key: &[u8], namespace: &[u8], user_key: &[u8], value: &[u8]) {
         let groups = self.header.groups;
-        if !groups.contains(group) || state >= self.header.states.len() {
+        if group < groups.start || group >= groups.end || state >= self.header.states.len() {
             self.stray.get_or_insert((state, group));
             return;
         }
         let chunk = &mut self.open[state * groups.groups().len() + (group - groups.start) as usize];
         chunk.rows += 1;
         let bytes = &mut chunk.bytes;
+        if bytes.is_empty() {
+            bytes.resize(CHUNK_HEAD_BYTES, 0);
+        }
         put_bytes(key, bytes);
         put_bytes(namespace, bytes);
         put_bytes(user_key, bytes);
         put_bytes(value, bytes);
+        // Rows go to as many places as there are groups: too many for the processor to see where the next ones will be.
+        bytes.spare_capacity_mut().get(LINE_BYTES).into_iter().for_each(prefetch);
         if bytes.len() >= self.chunk_bytes {
             self.close(state, group);
         }
@@ -98,30 +109,35 @@ impl Writer {
     fn close(&mut self, state: usize, group: u32) {
         let groups = self.header.groups;
         let open = &mut self.open[state * groups.groups().len() + (group - groups.start) as usize];
-        if open.rows == 0 {
-            return;
-        }
+        let Some((head, rows)) = open.bytes.split_first_chunk_mut::<CHUNK_HEAD_BYTES>() else { return };
         let mut chunk = Chunk {
             state: state as u32,
             group,
-            rows: open.rows,
-            length: open.bytes.len() as u32,
+            rows: std::mem::take(&mut open.rows),
+            length: rows.len() as u32,
             offset: 0,
             checksum: 0,
         };
-        chunk.checksum = chunk.checksum_of(&open.bytes);
-        self.tail.reserve(BLOCK_BYTES.max(open.bytes.len() + 32).saturating_sub(self.tail.len()));
-        self.tail.extend_from_slice(&CHUNK_MARK.to_le_bytes());
-        self.tail.extend_from_slice(&chunk.head());
-        self.tail.extend_from_slice(&chunk.checksum.to_le_bytes());
-        chunk.offset = self.offset + self.tail.len() as u64;
-        self.tail.extend_from_slice(&open.bytes);
-        open.bytes.clear();
-        open.rows = 0;
-        self.index.push(chunk);
-        if self.tail.len() >= BLOCK_BYTES {
+        chunk.checksum = chunk.checksum_of(rows);
+        head[..4].copy_from_slice(&CHUNK_MARK.to_le_bytes());
+        head[4..20].copy_from_slice(&chunk.head());
+        head[20..].copy_from_slice(&chunk.checksum.to_le_bytes());
+        if open.bytes.len() >= OWN_BLOCK_BYTES {
+            // A group that has filled a chunk fills another.
+            let room = if open.bytes.len() < self.chunk_bytes { 0 } else { self.chunk_bytes + LAST_ROW_BYTES };
+            let block = std::mem::replace(&mut open.bytes, Vec::with_capacity(room));
             self.give();
+            chunk.offset = self.offset + CHUNK_HEAD_BYTES as u64;
+            self.give_block(block);
+        } else {
+            chunk.offset = self.offset + (self.tail.len() + CHUNK_HEAD_BYTES) as u64;
+            self.tail.reserve(BLOCK_BYTES.max(open.bytes.len()).saturating_sub(self.tail.len()));
+            self.tail.append(&mut open.bytes);
+            if self.tail.len() >= BLOCK_BYTES {
+                self.give();
+            }
         }
+        self.index.push(chunk);
     }
 
     /// Makes a block of what there is.
@@ -130,6 +146,10 @@ impl Writer {
             return;
         }
         let block = std::mem::take(&mut self.tail);
+        self.give_block(block);
+    }
+
+    fn give_block(&mut self, block: Vec<u8>) {
         self.offset += block.len() as u64;
         self.waiting += block.len();
         self.blocks.push_back(block);
@@ -199,5 +219,58 @@ impl Writer {
     /// The name of a state.
     pub fn state_name(&self, state: usize) -> &str {
         self.header.states.get(state).map_or("", |meta| &meta.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canonical::{PART, Reader, rows};
+    use crate::meta::StateKind;
+    use crate::restore::PartsInMemory;
+
+    #[test]
+    fn rows_of_groups_of_every_size_are_read_back_whatever_blocks_their_chunks_became() {
+        let meta = |name: &str| StateMeta {
+            name: name.to_owned(),
+            kind: StateKind::Value,
+            key: "u64".to_owned(),
+            namespace: "unit".to_owned(),
+            user_key: String::new(),
+            value: "bytes".to_owned(),
+            ttl: None,
+        };
+        let groups = KeyGroupRange { start: 3, end: 9 };
+        let mut writer = Writer::new(vec![meta("a"), meta("b")], groups, 128);
+        // Nothing, a few rows, less than a block of its own, more, several chunks, one row that is longer than a chunk.
+        let sizes = [(0, 0), (3, 10), (100, 100), (300, 100), (3000, 100), (1, 200_000)];
+        let mut expected = Vec::new();
+        for (group, (count, length)) in groups.groups().zip(sizes) {
+            for row in 0..count {
+                for state in 0..2 {
+                    let (key, value) = (vec![group as u8, row as u8, (row >> 8) as u8], vec![state as u8; length]);
+                    writer.row(state, group, &key, &[], b"user key", &value);
+                    expected.push((state as u32, group, key, value));
+                }
+            }
+        }
+        writer.finish();
+        let blocks: Vec<_> = std::iter::from_fn(|| writer.pop()).collect();
+        assert!(blocks.iter().all(|block| block.len() < 300_000), "a row made a block larger than itself");
+        let bytes = blocks.concat();
+        let length = bytes.len() as u64;
+        let mut source = PartsInMemory([(PART.to_owned(), bytes)].into());
+        let reader = Reader::open(&mut source, length).unwrap();
+        let mut read = Vec::new();
+        for chunk in reader.chunks() {
+            let mut bytes = Vec::new();
+            reader.read(&mut source, chunk, &mut bytes).unwrap();
+            let rows: Vec<_> = rows(&bytes).map(Result::unwrap).collect();
+            assert_eq!(rows.len(), chunk.rows as usize);
+            read.extend(rows.iter().map(|row| (chunk.state, chunk.group, row.key.to_vec(), row.value.to_vec())));
+        }
+        read.sort();
+        expected.sort();
+        assert!(read == expected, "{} rows were read, {} written", read.len(), expected.len());
     }
 }

@@ -10,10 +10,10 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 
 use crate::context::Context;
+use crate::prefetch::prefetch;
 use crate::traits::{Key, Namespace};
 use crate::ttl::StateTtlConfig;
 
-use super::prefetch::prefetch;
 use super::{SKIPPED_PER_ENTRY, Shape};
 
 struct Entry<K, N, T> {
@@ -230,11 +230,15 @@ impl<K: Key, N: Namespace, S: Shape> Entries<K, N, S> {
 
     /// Lets the processor fetch the entries of these hashes.
     pub(super) fn fetch(&self, hashes: &[u64]) {
-        for hash in hashes {
-            // Reads the table's tags, but not the entry: the first one with the right tag is almost always the one.
-            if let Some(entry) = self.table.find(*hash, |_| true) {
-                prefetch(entry);
+        // Reads the table's tags, but not the entries: the first one with the right tag is almost always the one.
+        if self.is_walked() {
+            for hash in hashes {
+                let Some(bucket) = self.table.find_bucket_index(*hash, |_| true) else { continue };
+                self.table.get_bucket(bucket).into_iter().for_each(prefetch);
+                self.versions.get(bucket).into_iter().for_each(prefetch);
             }
+        } else {
+            hashes.iter().filter_map(|hash| self.table.find(*hash, |_| true)).for_each(prefetch);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The processor's instruction that fetches memory before it is needed.
 
 /// Bytes that come into the processor's caches together.
-const LINE_BYTES: usize = 64;
+pub(crate) const LINE_BYTES: usize = 64;
 
 /// Begins to bring the first bytes of a value into the processor's caches, and waits for nothing. Does nothing where the
 /// language has no such instruction.
 #[inline]
-pub(super) fn prefetch<T>(value: &T) {
+pub(crate) fn prefetch<T>(value: &T) {
     prefetch_line(std::ptr::from_ref(value).cast());
     // It may begin near the end of a line.
     if size_of::<T>() > 1 && !LINE_BYTES.is_multiple_of(size_of::<T>()) {
