@@ -124,10 +124,15 @@ fn with_sessions_properties(typed: &Typed, mut file: Configuration, run: Run) ->
     let Ok(Some(remembered)) = PropertiesFile::of(&run.configuration, &identity::user())?.read() else {
         return Ok(run);
     };
-    for property in &remembered.dynamic_properties {
+    for property in remembered.dynamic_properties.iter().filter(|property| concerns_jobs(property)) {
         file.set_property(property)?;
     }
     Ok(meaning::run(typed, file)?)
+}
+
+/// Not where jobs run, how they are waited for, or what YARN is asked for.
+fn concerns_jobs(property: &str) -> bool {
+    !["yarn.", "execution.target", "execution.attached"].iter().any(|key| property.starts_with(key))
 }
 
 fn run_application(typed: &Typed, timings: &Timings) -> anyhow::Result<bool> {
@@ -185,4 +190,23 @@ fn query(options: &Options, file: Configuration, reporter: &Reporter) -> anyhow:
     let facts = runtime()?.block_on(Box::pin(cluster.facts()))?;
     reporter.result(&query::table(&facts));
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_session_was_started_with_does_not_send_its_jobs_elsewhere() {
+        for (property, concerns) in [
+            ("state.backend.type=rocksdb", true),
+            ("parallelism.default=4", true),
+            ("yarn.application.id=application_1_1", false),
+            ("execution.target=yarn-per-job", false),
+            ("execution.attached=false", false),
+            ("execution.checkpointing.interval=1s", true),
+        ] {
+            assert_eq!(concerns_jobs(property), concerns, "{property}");
+        }
+    }
 }

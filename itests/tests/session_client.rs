@@ -1,0 +1,211 @@
+//! Sessions by the command line, on a real cluster: started, found again, used, stopped, and nothing left.
+
+#![expect(clippy::unwrap_used, reason = "what helpers of a test can't do fails the test")]
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use flumen_itests::binaries::binary;
+use flumen_itests::flink::{self, Flink, Outcome};
+use flumen_itests::hadoop::HadoopCluster;
+use flumen_itests::job::{Gate, expected_counts};
+use flumen_itests::traces::wait_nothing_left;
+use flumen_itests::wait;
+use flumen_itests::workload::{differences, final_counts};
+use rustix::process::Signal;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+static CLUSTER: LazyLock<HadoopCluster> =
+    LazyLock::new(|| HadoopCluster::builder().node_resources(6144, 8).start().unwrap());
+
+/// One user's machine: the directory of the properties file.
+struct Desk {
+    dir: tempfile::TempDir,
+    user: String,
+}
+
+impl Desk {
+    fn of(user: &str) -> Desk {
+        CLUSTER.hdfs().make_home(user).unwrap();
+        Desk { dir: tempfile::tempdir().unwrap(), user: user.to_owned() }
+    }
+
+    fn flink(&self, action: &str) -> Flink {
+        let location = format!("yarn.properties-file.location={}", self.dir.path().display());
+        Flink::on(&CLUSTER).env("HADOOP_USER_NAME", &self.user).arg(action).arg("-D").arg(location).limit(LIMIT)
+    }
+
+    /// Starts a detached session and returns its application.
+    fn session(&self) -> (String, Outcome) {
+        let outcome = self.flink("yarn-session").args("-d -jm 256m -tm 384m -s 2").run().succeeded();
+        (outcome.application_id().unwrap(), outcome)
+    }
+
+    /// Ends a session as scripts do, and looks that nothing is left.
+    fn stop(&self, session: &str) {
+        let _ = self.flink("yarn-session").args(&format!("-id {session}")).say("stop\n").run().succeeded();
+        let application = CLUSTER.yarn().application(session).unwrap();
+        assert_eq!((application.state.as_str(), application.final_status.as_str()), ("FINISHED", "SUCCEEDED"));
+        self.nothing_left(session);
+    }
+
+    fn nothing_left(&self, session: &str) {
+        wait_nothing_left(&CLUSTER, session, LIMIT).unwrap();
+        let staging = format!("/user/{}/.flink/{session}", self.user);
+        wait::until("the staging directory is gone", LIMIT, || {
+            (!CLUSTER.hdfs().exists(&staging).unwrap()).then_some(())
+        })
+        .unwrap();
+    }
+
+    fn properties(&self) -> PathBuf {
+        self.dir.path().join(format!(".yarn-properties-{}", self.user))
+    }
+
+    /// Files that were staged by content: path and when they were written.
+    fn cached(&self) -> Vec<(String, u64)> {
+        let tree = CLUSTER.hdfs().tree(&format!("/user/{}/.flink/cache", self.user)).unwrap();
+        tree.into_iter().filter(|entry| !entry.is_dir).map(|entry| (entry.path, entry.modified_ms)).collect()
+    }
+}
+
+/// The id in Flink's line.
+fn job_id(outcome: &Outcome) -> String {
+    let printed = outcome.printed();
+    let id = printed.split("Job has been submitted with JobID ").nth(1).unwrap_or_else(|| panic!("{outcome}"));
+    id.split_whitespace().next().unwrap().to_owned()
+}
+
+#[test]
+fn jobs_run_in_the_session_of_the_properties_file_until_it_is_told_to_stop() {
+    let desk = Desk::of("erin");
+    let (session, started) = desk.session();
+    for part in ["JobManager Web Interface: http://", &format!("yarn-session.sh -id {session}")] {
+        assert!(started.stdout.contains(part), "{part}: {started}");
+    }
+    assert_eq!(std::fs::metadata(desk.properties()).unwrap().mode() & 0o777, 0o600);
+    let application = CLUSTER.yarn().application(&session).unwrap();
+    assert_eq!((application.name.as_str(), application.kind.as_str()), ("Flink session cluster", "Apache Flink"));
+
+    let run = |name: &str| {
+        let output = format!("--output {}/tmp/{name}", CLUSTER.hdfs_url());
+        desk.flink("run").args("-p 2").arg(binary("itest-job")).args(&output).run().succeeded()
+    };
+    let first = run("session-1");
+    let cached = desk.cached();
+    assert!(cached.iter().any(|(path, _)| path.ends_with("/itest-job")), "{cached:?}");
+    let second = run("session-2");
+    assert_eq!(desk.cached(), cached, "nothing is uploaded twice");
+    assert_ne!(job_id(&first), job_id(&second));
+    for name in ["session-1", "session-2"] {
+        let found = final_counts(&CLUSTER.hdfs().read_all(&format!("/tmp/{name}")).unwrap()).unwrap();
+        assert_eq!(differences(&expected_counts(100_000), &found), "");
+    }
+
+    let gate = Gate::closed().unwrap();
+    let output = format!("--output {}/tmp/session-3", CLUSTER.hdfs_url());
+    let gated = desk.flink("run").args("-d -p 2").arg(binary("itest-job")).arg("--gate").arg(gate.path());
+    let job = job_id(&gated.args(&output).run().succeeded());
+    let listed = desk.flink("list").run().succeeded();
+    assert!(listed.stdout.contains("- Running/Restarting Jobs -"), "{listed}");
+    assert!(listed.stdout.contains(&format!(" : {job} : ")) && listed.stdout.contains("(RUNNING)"), "{listed}");
+    assert!(!listed.stdout.contains(&job_id(&first)), "{listed}");
+    let all = desk.flink("list").args("-a --json").run().succeeded();
+    for id in [&job, &job_id(&first), &job_id(&second), &session] {
+        assert!(all.stdout.contains(id.as_str()), "{id}: {all}");
+    }
+    let cancelled = desk.flink("cancel").arg(&job).run().succeeded();
+    assert!(cancelled.stdout.contains(&format!("Cancelled job {job}.")), "{cancelled}");
+    let listed = desk.flink("list").arg("-r").run().succeeded();
+    assert!(listed.stdout.contains("No running jobs."), "{listed}");
+    assert_eq!(CLUSTER.hdfs().tree("/tmp/session-3").unwrap(), []);
+
+    desk.stop(&session);
+    assert_eq!(std::fs::read_dir(desk.dir.path()).unwrap().count(), 0, "no properties file is left");
+    let text = ["no target was chosen", "there is no session"];
+    let _ = desk.flink("run").arg(binary("itest-job")).run().failed_with(&text);
+}
+
+#[test]
+fn a_stale_properties_file_is_named_and_removed_and_never_used() {
+    let desk = Desk::of("frank");
+    let (session, _) = desk.session();
+    CLUSTER.yarn().kill(&session).unwrap();
+    CLUSTER.yarn().wait_ended(&session, LIMIT).unwrap();
+    let outcome = desk.flink("run").arg(binary("itest-job")).run();
+    let outcome = outcome.failed_with(&[&session, "has ended", "the file is removed", "no target was chosen"]);
+    assert!(!desk.properties().exists(), "{outcome}");
+
+    let unknown = format!("applicationID={}\n", session.replace("application_", "application_9"));
+    std::fs::write(desk.properties(), &unknown).unwrap();
+    let _ = desk.flink("run").arg(binary("itest-job")).run().failed_with(&["is unknown", "rm "]);
+    assert_eq!(std::fs::read_to_string(desk.properties()).unwrap(), unknown, "it may be another cluster's");
+    std::fs::write(desk.properties(), "nonsense").unwrap();
+    let _ = desk.flink("list").arg("-t").arg("yarn-session").run().failed_with(&["does not name an application"]);
+
+    // What a killed session leaves is swept by the next one.
+    let (next, _) = desk.session();
+    desk.nothing_left(&session);
+    desk.stop(&next);
+}
+
+#[test]
+fn sessions_of_two_users_and_two_sessions_of_one_do_not_mix() {
+    let (alice, bob) = (Desk::of("grace"), Desk::of("heidi"));
+    let (first, _) = alice.session();
+    let (second, outcome) = alice.session();
+    assert!(outcome.stderr.contains(&format!("-yid {first}")), "the older one is named: {outcome}");
+    let (others, _) = bob.session();
+    let json = |desk: &Desk, options: &str| desk.flink("list").args("-a --json").args(options).run().succeeded().stdout;
+
+    let output = format!("--output {}/tmp/mixed", CLUSTER.hdfs_url());
+    let run = alice.flink("run").args(&format!("-yid {first}")).arg(binary("itest-job")).args(&output).run();
+    let job = job_id(&run.succeeded());
+    assert!(json(&alice, &format!("-yid {first}")).contains(&job));
+    assert_eq!(json(&alice, "").trim(), "[]", "the newest session owns the file");
+    assert_eq!(json(&bob, "").trim(), "[]");
+    // Another user's session is not to be used without its token.
+    let _ = bob.flink("yarn-session").args(&format!("-id {first}")).say("stop\n").run().failed_with(&[&first]);
+
+    alice.stop(&first);
+    assert!(alice.properties().exists(), "it names the other session");
+    assert_eq!(json(&alice, "").trim(), "[]");
+    alice.stop(&second);
+    bob.stop(&others);
+}
+
+#[test]
+fn an_attached_session_ends_with_ctrl_c_and_a_re_attached_one_goes_on() {
+    let desk = Desk::of("ivan");
+    let mut attached = desk.flink("yarn-session").args("-jm 256m -tm 384m").say("help\n").spawn();
+    let session = attached.wait_printed("an application id", LIMIT, flink::application_id).unwrap();
+    attached.wait_printed("the help", LIMIT, |text| text.matches("stop - stop").nth(1).map(drop)).unwrap();
+
+    let mut second = desk.flink("yarn-session").args(&format!("-id {session}")).spawn();
+    second.wait_printed("the help", LIMIT, |text| text.contains("stop - stop").then_some(())).unwrap();
+    second.signal(Signal::INT).unwrap();
+    let outcome = second.wait(LIMIT).succeeded();
+    assert!(outcome.printed().contains("goes on"), "{outcome}");
+    assert_eq!(CLUSTER.yarn().application(&session).unwrap().state, "RUNNING");
+
+    attached.signal(Signal::INT).unwrap();
+    let _ = attached.wait(LIMIT).succeeded();
+    assert_eq!(CLUSTER.yarn().application(&session).unwrap().final_status, "SUCCEEDED");
+    desk.nothing_left(&session);
+    assert!(!desk.properties().exists());
+}
+
+#[test]
+fn a_session_that_is_interrupted_before_it_can_be_used_leaves_nothing() {
+    let desk = Desk::of("judy");
+    let mut client = desk.flink("yarn-session").args("-d -jm 256m -tm 384m").spawn();
+    let session = client.wait_printed("an application id", LIMIT, flink::application_id).unwrap();
+    client.signal(Signal::INT).unwrap();
+    let _ = client.wait(LIMIT).failed_with(&["interrupted"]);
+    assert!(CLUSTER.yarn().wait_ended(&session, LIMIT).unwrap().ended());
+    desk.nothing_left(&session);
+    assert!(!desk.properties().exists());
+}
