@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use flumen_jobmaster::{Action, Event as JobEvent, JobResult};
 use flumen_model::config::BadConfiguration;
-use flumen_model::failure::Failure;
+use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutorId, JobId};
 use flumen_model::status::JobStatus;
 use flumen_wire::application::JobSubmission;
@@ -96,6 +96,7 @@ impl Dispatcher {
         let mut effects = Vec::new();
         self.archive.expire(now.timestamp);
         match event {
+            Event::Planned(result) => self.planned(now, result, &mut effects),
             Event::Admitted { job, result } => self.admitted(now, job, result, &mut effects),
             Event::OutputsCommitted { job, result } => {
                 self.job_event(now, job, JobEvent::OutputsCommitted(result), &mut effects);
@@ -183,6 +184,22 @@ impl Dispatcher {
         self.jobs.insert(id, job);
         effects.push(Effect::Admit(Box::new(admission)));
         Ok(())
+    }
+
+    /// The application's program has told its job.
+    fn planned(&mut self, now: Moment, result: Result<Box<JobSubmission>, Failure>, effects: &mut Vec<Effect>) {
+        if self.stopping {
+            return;
+        }
+        let failure = match result {
+            Ok(submission) => match self.admit(now, *submission, None, effects) {
+                Ok(()) => return,
+                Err(error) => Failure::new(Blame::Outside, error.to_string()),
+            },
+            Err(failure) => failure,
+        };
+        tracing::error!(%failure, "the program has no job");
+        self.outcome = Some(Outcome::NoJob(failure));
     }
 
     fn admitted(&mut self, now: Moment, id: JobId, result: Result<Box<Admitted>, Failure>, effects: &mut Vec<Effect>) {

@@ -20,6 +20,7 @@ pub struct Verdict {
 pub fn verdict(outcome: &Outcome) -> Verdict {
     match outcome {
         Outcome::Stopped => Verdict { status: FinalStatus::Succeeded, diagnostics: String::new() },
+        Outcome::NoJob(failure) => Verdict { status: FinalStatus::Failed, diagnostics: text::diagnostics(failure) },
         Outcome::Job { result, cancelled } => of_job(result, *cancelled),
     }
 }
@@ -79,6 +80,12 @@ mod tests {
             let verdict = verdict(&Outcome::Job { result: Box::new(result(status, failure)), cancelled });
             assert_eq!((verdict.status, verdict.diagnostics.as_str()), (expected, diagnostics));
         }
+    }
+
+    #[test]
+    fn a_program_without_a_job_says_why() {
+        let verdict = verdict(&Outcome::NoJob(Failure::new(Blame::User, "it must call `execute`")));
+        assert_eq!((verdict.status, verdict.diagnostics.as_str()), (FinalStatus::Failed, "it must call `execute`"));
     }
 
     #[test]

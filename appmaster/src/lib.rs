@@ -16,6 +16,7 @@ pub mod dispatcher;
 
 pub mod client_watch;
 pub mod ending;
+pub mod program;
 
 pub mod resource;
 

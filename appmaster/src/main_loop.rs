@@ -21,6 +21,7 @@ use crate::ending::{self, Verdict};
 use crate::executors::{ExecutorEvent, ExecutorServer};
 use crate::hadoop;
 use crate::job_files::{Admittance, JobFiles};
+use crate::program;
 use crate::resource::cluster_view::ClusterView;
 use crate::resource::manager::{self, Action, ResourceManager};
 use crate::resource::yarn::{Yarn, YarnEvent};
@@ -112,7 +113,7 @@ impl Front {
 }
 
 impl MainLoop {
-    /// Registers with YARN, and accepts the job that came with the application, if one did.
+    /// Registers with YARN, and accepts the job that came with the application, or asks the program that did for it.
     ///
     /// # Errors
     /// [`BeginError`].
@@ -152,6 +153,10 @@ impl MainLoop {
             end: None,
         };
         main.carry_out(effects);
+        if let Purpose::Program(submission) = &application.purpose {
+            let planned = program::planned(submission.as_ref().clone(), application);
+            main.files.spawn(async move { Done::Told(Event::Planned(planned.await.map(Box::new))) });
+        }
         main.tell(Event::Resource(manager::Event::FoundAgain(registered.containers_from_previous_attempts)));
         Ok(main)
     }
@@ -319,7 +324,7 @@ impl MainLoop {
                 tracing::info!(job = %result.job, status = %result.status, runtime_ms = result.runtime_ms, "job is over");
                 result.status != JobStatus::Finished
             }
-            Outcome::Stopped => false,
+            Outcome::NoJob(_) | Outcome::Stopped => false,
         };
         self.end = Some(End::Done { verdict: ending::verdict(outcome), stop_first });
     }

@@ -57,9 +57,6 @@ pub enum SetupError {
     /// A path is none, or its file system is not known.
     #[error(transparent)]
     Files(#[from] FsError),
-    /// It is for something that this version does not do.
-    #[error("this ApplicationMaster does not run a program to ask it for its job")]
-    Purpose,
     /// The log can't be kept as configured.
     #[error(transparent)]
     Log(#[from] flumen_log::LogError),
@@ -135,8 +132,7 @@ pub async fn parts(
     match &application.purpose {
         // The job's options are read again when it begins; what is wrong with them ends the application before it costs more.
         Purpose::Job(submission) => drop(Settings::read(&submission.configuration, &submission.graph)?),
-        Purpose::Session => {}
-        Purpose::Program(_) => return Err(SetupError::Purpose),
+        Purpose::Session | Purpose::Program(_) => {}
     }
     let profile = profile(conf, &application.user, matches!(application.purpose, Purpose::Session))?;
     let archive = ArchiveLimits::read(conf)?;

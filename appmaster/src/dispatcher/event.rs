@@ -4,6 +4,7 @@ use flumen_jobmaster::{CheckpointSettings, JobResult, Start};
 use flumen_model::checkpoint::{CheckpointId, CompletedCheckpoint};
 use flumen_model::failure::Failure;
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
+use flumen_wire::application::JobSubmission;
 use flumen_wire::control::{ExecutorCommand, ExecutorInfo, ExecutorReport};
 
 use super::{OperationState, TriggerId};
@@ -13,6 +14,8 @@ use crate::rest::RestRequest;
 /// A fact.
 #[derive(Debug)]
 pub enum Event {
+    /// The program that the application was submitted with has told its job, or why there is none.
+    Planned(Result<Box<JobSubmission>, Failure>),
     /// A job's outputs are claimed and what it starts from is found, or why it can't begin.
     Admitted {
         /// Which.
@@ -159,6 +162,8 @@ pub enum Outcome {
         /// Why it was cancelled, if somebody did that.
         cancelled: Option<&'static str>,
     },
+    /// Its program has no job, for this reason.
+    NoJob(Failure),
     /// The session was told to end.
     Stopped,
 }

@@ -88,7 +88,8 @@ impl Dispatcher {
 
     fn shut_down(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         tracing::info!(jobs = self.jobs.len(), "the cluster is told to shut down");
-        self.stopping = self.session;
+        // Without a job (its program is still being asked for it) there is nothing else to wait for.
+        self.stopping = self.session || self.jobs.is_empty();
         let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
         for job in jobs {
             self.cancel(now, job, "its cluster was shut down", effects);

@@ -28,11 +28,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Decides, and acts through small traits: no YARN, no HDFS, no REST.
     ("flumen-jobmaster", &["flumen-wire", "flumen-model"]),
     // These three never link user code or the worker: a job can't crash them.
-    ("flumen-yarn-client", &["flumen-checkpoint", "flumen-fs", "flumen-hadoop", "flumen-wire", "flumen-model"]),
+    (
+        "flumen-yarn-client",
+        &["flumen-program", "flumen-checkpoint", "flumen-fs", "flumen-hadoop", "flumen-wire", "flumen-model"],
+    ),
     (
         "flumen-appmaster",
         &[
             "flumen-jobmaster",
+            "flumen-program",
             "flumen-checkpoint",
             "flumen-fs",
             "flumen-hadoop",
@@ -43,6 +47,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("flumen-taskexecutor", &["flumen-wire", "flumen-model", "flumen-fs", "flumen-log"]),
     ("flumen-fs", &["flumen-hadoop", "flumen-model"]),
+    // Starts the user's program as a process, which is all that may be known of it.
+    ("flumen-program", &["flumen-wire", "flumen-model"]),
     ("flumen-checkpoint", &["flumen-fs", "flumen-model"]),
     ("flumen-wire", &["flumen-model"]),
     ("flumen-hadoop", &[]),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::world::{JOB, World, executor, submission};
+use crate::resource::slots::Reserve;
 use crate::resource::testing::{container, status};
 use crate::rest::{CancelReply, RestRequest, TriggerReply};
 
@@ -183,4 +184,33 @@ fn an_attempt_that_was_superseded_steps_down() {
     let mut world = World::running();
     world.tell(Event::Superseded("epoch 2 leads".into()));
     assert_eq!(world.seen(), ["step down: epoch 2 leads"]);
+}
+
+#[test]
+fn a_program_is_asked_for_its_job_and_the_application_ends_with_that() {
+    let mut world = World::with(false, 1, Reserve::none());
+    assert_eq!(world.later(Duration::from_secs(100)).seen(), [""; 0]);
+    let planned = Ok(Box::new(submission(JOB, 2)));
+    assert_eq!(world.tell(Event::Planned(planned)).seen(), ["admit 7", "ask x1", "ask x1"]);
+    world.admit(JOB);
+    for n in [2, 3] {
+        world.launch(n, n - 2).register(n, 1);
+    }
+    world.run(JOB).finish(JOB);
+    assert_eq!(world.seen().last().unwrap(), "FINISHED");
+}
+
+#[test]
+fn a_program_without_a_job_ends_the_application_with_its_reason() {
+    let mut world = World::with(false, 1, Reserve::none());
+    let no_plan = Failure::new(Blame::User, "it must call `execute`");
+    assert_eq!(world.tell(Event::Planned(Err(no_plan))).seen(), ["no job: it must call `execute`"]);
+    let mut wrong = submission(JOB, 2);
+    wrong.graph.properties.insert("restart-strategy.type".into(), "sometimes".into());
+    let mut world = World::with(false, 1, Reserve::none());
+    assert!(world.tell(Event::Planned(Ok(Box::new(wrong)))).saw("sometimes"), "{:?}", world.seen());
+    let mut world = World::with(false, 1, Reserve::none());
+    world.ask(|reply| RestRequest::Shutdown { reply });
+    assert_eq!(world.seen(), ["session over"]);
+    assert_eq!(world.tell(Event::Planned(Ok(Box::new(submission(JOB, 2))))).seen(), ["session over"], "too late");
 }

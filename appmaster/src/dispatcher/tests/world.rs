@@ -261,6 +261,7 @@ fn brief(effect: &Effect) -> String {
         Effect::StoreCheckpoint { job, checkpoint } => format!("store {}/{}", job.0, checkpoint.id),
         Effect::DiscardFiles { job, paths } => format!("discard {}/{paths:?}", job.0),
         Effect::CloseJob { job, succeeded } => format!("close {} {succeeded}", job.0),
+        Effect::Done(Outcome::NoJob(failure)) => format!("no job: {failure}"),
         Effect::Done(Outcome::Stopped) => "session over".into(),
         Effect::DisposeSavepoint { path, .. } => format!("dispose {path}"),
         Effect::StepDown(reason) => format!("step down: {reason}"),
