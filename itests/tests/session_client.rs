@@ -213,3 +213,22 @@ fn a_session_that_is_interrupted_before_it_can_be_used_leaves_nothing() {
     desk.nothing_left(&session);
     assert!(!desk.remembers());
 }
+
+#[test]
+fn a_program_in_hdfs_is_planned_and_run_on_the_cluster_alone() {
+    let desk = Desk::of("kim");
+    CLUSTER.hdfs().put(&binary("itest-job"), "/tmp/bin/itest-job", None).unwrap();
+    let hdfs = CLUSTER.hdfs_url();
+    let run = desk.flink("run-application").args("-t yarn-application -yjm 256m -ytm 384m -p 2");
+    let outcome = run.args(&format!("{hdfs}/tmp/bin/itest-job --output {hdfs}/tmp/in-application")).run().succeeded();
+    let id = outcome.application_id().unwrap();
+    let application = CLUSTER.yarn().wait_ended(&id, LIMIT).unwrap();
+    assert_eq!(
+        (application.name.as_str(), application.final_status.as_str()),
+        ("Flink Application Cluster", "SUCCEEDED")
+    );
+    let found = final_counts(&CLUSTER.hdfs().read_all("/tmp/in-application").unwrap()).unwrap();
+    assert_eq!(differences(&expected_counts(100_000), &found), "");
+    desk.nothing_left(&id);
+    assert!(!desk.cached().iter().any(|(path, _)| path.ends_with("/itest-job")), "it was there already");
+}
