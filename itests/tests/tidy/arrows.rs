@@ -38,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "flumen-jobmaster",
             "flumen-program",
             "flumen-checkpoint",
+            "flumen-ha",
             "flumen-fs",
             "flumen-hadoop",
             "flumen-wire",
@@ -45,7 +46,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "flumen-log",
         ],
     ),
-    ("flumen-taskexecutor", &["flumen-wire", "flumen-model", "flumen-fs", "flumen-log"]),
+    ("flumen-taskexecutor", &["flumen-ha", "flumen-wire", "flumen-model", "flumen-fs", "flumen-log"]),
+    ("flumen-ha", &["flumen-fs", "flumen-model"]),
     ("flumen-fs", &["flumen-hadoop", "flumen-model"]),
     // Starts the user's program as a process, which is all that may be known of it.
     ("flumen-program", &["flumen-wire", "flumen-model"]),

@@ -8,6 +8,7 @@ use crate::config::{ConfigOption, ConfigValue};
 pub mod checkpointing;
 pub mod deployment;
 pub mod execution;
+pub mod high_availability;
 pub mod memory;
 pub mod yarn;
 
@@ -59,8 +60,14 @@ macro_rules! section {
 pub(crate) use section;
 
 /// All sections, in the order of the reference.
-pub const SECTIONS: [(&str, &[Described]); 5] =
-    [execution::SECTION, checkpointing::SECTION, memory::SECTION, deployment::SECTION, yarn::SECTION];
+pub const SECTIONS: [(&str, &[Described]); 6] = [
+    execution::SECTION,
+    checkpointing::SECTION,
+    memory::SECTION,
+    deployment::SECTION,
+    high_availability::SECTION,
+    yarn::SECTION,
+];
 
 /// The text of `conf/flink-conf.yaml`: every option with its meaning and its default, commented out.
 pub fn reference_conf() -> String {
