@@ -49,7 +49,7 @@ impl Checkpoints {
         settings.savepoint_directory.clone_from(&places.savepoints);
         let (keeper, beginning) = Keeper::begin(files.clone(), Origin { job, epoch }, &places).await?;
         let Beginning { from, inherited, directory } = beginning;
-        Ok((Self { job, keeper: Arc::new(keeper) }, Start { from, inherited, directory }))
+        Ok((Self { job, keeper: Arc::new(keeper) }, Start { from, inherited, directory, epoch }))
     }
 
     /// Completes one.

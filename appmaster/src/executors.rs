@@ -335,7 +335,9 @@ async fn register(
 ) -> Result<(Stream, ExecutorInfo), Refusal> {
     let mut stream = shared.tls.accept(tcp).await.map_err(Refusal::Handshake)?;
     let first: Option<FromExecutor> = frame::read(&mut stream).await.map_err(Refusal::Unreadable)?;
-    let Some(ExecutorReport::Register(info)) = first.map(|first| first.report) else { return Err(Refusal::Nameless) };
+    let Some(ExecutorReport::Register { info, workers: _ }) = first.map(|first| first.report) else {
+        return Err(Refusal::Nameless);
+    };
     if info.protocol != PROTOCOL_VERSION {
         let refusal = Refusal::Protocol { theirs: info.protocol };
         let reason = refusal.to_string();

@@ -45,6 +45,14 @@ pub enum Event {
         /// Its node's host, for the user's eyes.
         host: String,
     },
+    /// A worker that a former leader started runs on a TaskExecutor that has registered after this job was
+    /// [adopted](crate::JobMaster::adopt), or begun anew: it is stopped. To be told before the TaskExecutor is.
+    FormerWorker {
+        /// Where it runs.
+        executor: ExecutorId,
+        /// Which worker of this job there.
+        instance: u32,
+    },
     /// A TaskExecutor is gone, and all workers with it.
     ExecutorLost {
         /// Its name.

@@ -54,6 +54,13 @@ impl ExecutionGraph {
         self.each(ids, |_, subtask| *subtask = Execution::new(attempt, now));
     }
 
+    /// Takes over an execution that a former leader began.
+    pub(crate) fn adopt(&mut self, id: SubtaskId, execution: Execution) {
+        if let Some(subtask) = self.get_mut(id) {
+            *subtask = execution;
+        }
+    }
+
     /// Puts subtask `k` of every vertex where slot `k` is, for those of `ids`. `slots` has at least as many entries as the
     /// largest vertex has subtasks; those that are needed are not `None`.
     pub(crate) fn assign(&mut self, ids: &[SubtaskId], slots: &[Option<(ExecutorId, String)>]) {
@@ -178,6 +185,22 @@ impl Execution {
             location: None,
             entered: vec![(ExecutionState::Created, now), (ExecutionState::Scheduled, now)],
         }
+    }
+
+    /// One that is in that state on an executor. When it got there is not known any more.
+    pub(crate) fn adopted(
+        attempt: ExecutionAttempt,
+        location: (ExecutorId, String),
+        (state, io): (ExecutionState, SubtaskIo),
+        now: Timestamp,
+    ) -> Self {
+        let mut execution = Self { io, location: Some(location), ..Self::new(attempt, now) };
+        for next in [ExecutionState::Deploying, ExecutionState::Running, state] {
+            if execution.state != state {
+                let _ = execution.go(next, now);
+            }
+        }
+        execution
     }
 
     /// Where it was placed.

@@ -15,6 +15,8 @@ pub(crate) struct Executors {
     /// The last instance number used on each executor, also on those that are gone: one that comes back under its name
     /// must not get a number again.
     instances: BTreeMap<ExecutorId, u32>,
+    /// The first instance number has this in front of it.
+    before_first: u32,
 }
 
 /// One TaskExecutor.
@@ -37,6 +39,25 @@ pub(crate) struct Worker {
 }
 
 impl Executors {
+    /// None yet; workers are numbered from `before_first` on, without it.
+    pub(crate) fn new(before_first: u32) -> Self {
+        Self { before_first, ..Self::default() }
+    }
+
+    /// Notes a worker that is there already, on an executor that is registered.
+    pub(crate) fn adopt_worker(&mut self, id: &ExecutorId, worker: Worker) {
+        self.note_instance(id, worker.instance);
+        if let Some(executor) = self.get_mut(id) {
+            executor.worker = Some(worker);
+        }
+    }
+
+    /// An executor has had a worker of that number.
+    pub(crate) fn note_instance(&mut self, id: &ExecutorId, instance: u32) {
+        let last = self.instances.entry(id.clone()).or_insert(self.before_first);
+        *last = instance.max(*last);
+    }
+
     /// Adds a TaskExecutor, or slots to it; false when that changes nothing.
     pub(crate) fn register(&mut self, id: ExecutorId, slots: u32, host: String) -> bool {
         match self.get_mut(&id) {
@@ -100,7 +121,7 @@ impl Executors {
             return None;
         }
         let slots = executor.slots;
-        let last = self.instances.entry(id.clone()).or_insert(0);
+        let last = self.instances.entry(id.clone()).or_insert(self.before_first);
         *last += 1;
         let instance = *last;
         self.get_mut(id)?.worker = Some(Worker { instance, slots, address: None });

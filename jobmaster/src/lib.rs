@@ -12,6 +12,7 @@ mod state;
 
 mod checkpoint;
 
+mod adoption;
 mod alignment;
 mod execution_graph;
 mod executors;
@@ -24,6 +25,7 @@ mod details;
 mod settings;
 mod start;
 
+pub use adoption::FormerExecutor;
 pub use checkpoint::statistics::{
     CheckpointCounts, CheckpointEntry, CheckpointStatistics, CheckpointStatus, RestoredCheckpoint, SubtaskCheckpoint,
     VertexCheckpoint,

@@ -60,6 +60,51 @@ impl Splits {
         }
     }
 
+    /// Some subtasks go on that were given these since the queue was as it is: takes them out of it. False, and nothing
+    /// changes, when one is not in it.
+    pub(crate) fn adopt(&mut self, given: &[(SubtaskId, Vec<String>)]) -> bool {
+        let mut wanted: HashMap<VertexId, HashMap<&str, usize>> = HashMap::new();
+        for (subtask, splits) in given {
+            for split in splits {
+                *wanted.entry(subtask.vertex).or_default().entry(split).or_default() += 1;
+            }
+        }
+        let mut queues = HashMap::new();
+        for (vertex, mut wanted) in wanted {
+            let Some(source) = self.sources.get(&vertex) else { return false };
+            let mut queue = source.queue.clone();
+            queue.retain(|split| match wanted.get_mut(&**split) {
+                Some(count) if *count > 0 => {
+                    *count -= 1;
+                    false
+                }
+                Some(_) | None => true,
+            });
+            if wanted.values().any(|missing| *missing > 0) {
+                return false;
+            }
+            queues.insert(vertex, queue);
+        }
+        for (vertex, queue) in queues {
+            if let Some(source) = self.sources.get_mut(&vertex) {
+                source.queue = queue;
+            }
+        }
+        for (subtask, splits) in given {
+            let Some(source) = self.sources.get_mut(&subtask.vertex) else { continue };
+            for split in splits {
+                source.handed_out.push(HandedOut { at: self.clock, to: *subtask, split: Arc::from(split.as_str()) });
+                self.clock += 1;
+            }
+        }
+        true
+    }
+
+    /// The subtask is in the middle of a split.
+    pub(crate) fn reads(&mut self, subtask: SubtaskId) {
+        self.reading.insert(subtask);
+    }
+
     /// The next split for a subtask; `None` when its vertex has no more (or never had any).
     pub(crate) fn next(&mut self, subtask: SubtaskId) -> Option<String> {
         self.complete(subtask);

@@ -1,6 +1,10 @@
 //! What a job starts from.
 
 use flumen_model::checkpoint::CompletedCheckpoint;
+use flumen_model::ids::{Epoch, ExecutionAttempt};
+
+/// Executions, and workers on one TaskExecutor, that a leader may number. More than a job ever has: restarts take time.
+const NUMBERS: u64 = 10_000;
 
 /// What a JobMaster finds when it begins, besides its graph and options. The driver has read and validated it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,4 +17,19 @@ pub struct Start {
     pub inherited: Vec<CompletedCheckpoint>,
     /// The directory into which this leader writes checkpoints; `None`: `<state.checkpoints.dir>/<job id>`.
     pub directory: Option<String>,
+    /// Of this leader: 0 or 1 for the first. A leader that is cut off may go on for a while with TaskExecutors that nobody
+    /// else hears of, so every leader numbers executions and workers in a range of its own.
+    pub epoch: Epoch,
+}
+
+impl Start {
+    /// The first number of this leader's executions and workers.
+    pub(crate) fn first_number(&self) -> u32 {
+        u32::try_from(self.epoch.0.saturating_sub(1).saturating_mul(NUMBERS)).unwrap_or(u32::MAX / 2)
+    }
+
+    /// The number of this leader's first execution.
+    pub(crate) fn first_attempt(&self) -> ExecutionAttempt {
+        ExecutionAttempt(self.first_number())
+    }
 }

@@ -129,7 +129,10 @@ async fn attempt(address: &str, tls: &InternalTls, info: &ExecutorInfo) -> Resul
     let tcp = TcpStream::connect(address).await.map_err(AttemptError::Connect)?;
     let mut stream = tls.connect(tcp).await.map_err(AttemptError::Connect)?;
     // No leader was seen yet.
-    let report = FromExecutor { epoch: Epoch::default(), report: ExecutorReport::Register(info.clone()) };
+    let report = FromExecutor {
+        epoch: Epoch::default(),
+        report: ExecutorReport::Register { info: info.clone(), workers: Vec::new() },
+    };
     frame::write(&mut stream, &report).await.map_err(AttemptError::Talk)?;
     let answer: ToExecutor = frame::read(&mut stream).await.map_err(AttemptError::Talk)?.ok_or(AttemptError::Closed)?;
     match answer.command {

@@ -283,7 +283,7 @@ fn it_dials_again_until_the_jobmanager_answers() {
     drop(listener.accept().unwrap());
     let (mut stream, _) = listener.accept().unwrap();
     let first: FromExecutor = frame::read_blocking(&mut stream).unwrap().unwrap();
-    assert!(matches!(first.report, ExecutorReport::Register(_)));
+    assert!(matches!(first.report, ExecutorReport::Register { .. }));
     drop(stream);
     process.kill();
 }
@@ -301,7 +301,7 @@ async fn with_the_applications_certificate_the_connection_is_encrypted_and_worke
     let talk = async {
         let mut stream = tls.accept(listener.accept().await.unwrap().0).await.unwrap();
         let first: FromExecutor = read(&mut stream).await.unwrap().unwrap();
-        assert!(matches!(first.report, ExecutorReport::Register(_)));
+        assert!(matches!(first.report, ExecutorReport::Register { .. }));
         let registered = ExecutorCommand::Registered { configuration: Default::default(), hadoop: Default::default() };
         for command in [registered, support::start_worker(0, "echo", "program")] {
             write(&mut stream, &ToExecutor { epoch: EPOCH, command }).await.unwrap();

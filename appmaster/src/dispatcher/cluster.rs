@@ -36,7 +36,7 @@ impl Dispatcher {
         self.executors.heard(&id, now.timestamp);
         match report {
             ExecutorReport::Heartbeat { resident } => self.executors.set_resident(&id, resident),
-            ExecutorReport::Register(_) => tracing::warn!(executor = %id, "registered twice on one connection"),
+            ExecutorReport::Register { .. } => tracing::warn!(executor = %id, "registered twice on one connection"),
             ExecutorReport::WorkerExited { job, instance, failure } => {
                 tracing::warn!(%job, executor = %id, instance, %failure, "worker ended");
                 self.job_event(now, job, JobEvent::WorkerExited { executor: id, instance, failure }, effects);

@@ -50,7 +50,7 @@ impl JobManager {
     /// A registered TaskExecutor.
     async fn executor(&mut self, name: &str) -> Executor {
         let mut executor = self.connect().await;
-        executor.say(ExecutorReport::Register(info(name))).await;
+        executor.say(register(info(name))).await;
         assert!(matches!(executor.hear().await, Some(ExecutorCommand::Registered { .. })));
         match self.next().await {
             ExecutorEvent::Registered(info) => assert_eq!(info.id.0, name),
@@ -117,6 +117,10 @@ fn info(name: &str) -> ExecutorInfo {
     }
 }
 
+fn register(info: ExecutorInfo) -> ExecutorReport {
+    ExecutorReport::Register { info, workers: Vec::new() }
+}
+
 fn stop(instance: u32) -> ExecutorCommand {
     ExecutorCommand::StopWorker { job: flumen_model::ids::JobId(1), instance }
 }
@@ -125,7 +129,7 @@ fn stop(instance: u32) -> ExecutorCommand {
 async fn a_taskexecutor_is_answered_with_the_configuration_and_then_talks_both_ways() {
     let mut jobmanager = JobManager::start(&[("some.key", "some value")]).await;
     let mut executor = jobmanager.connect().await;
-    executor.say(ExecutorReport::Register(info("a"))).await;
+    executor.say(register(info("a"))).await;
     let Some(ExecutorCommand::Registered { configuration, hadoop }) = executor.hear().await else { panic!() };
     assert_eq!(configuration.raw("some.key"), Some("some value"));
     assert_eq!(hadoop.get("fs.defaultFS").map(String::as_str), Some("hdfs://nn"));
@@ -188,7 +192,7 @@ async fn a_second_one_of_the_same_name_replaces_nothing() {
     let mut jobmanager = JobManager::start(&[]).await;
     let mut first = jobmanager.executor("a").await;
     let mut second = jobmanager.connect().await;
-    second.say(ExecutorReport::Register(info("a"))).await;
+    second.say(register(info("a"))).await;
     assert!(second.hear().await.is_none());
     jobmanager.server.send(&ExecutorId("a".into()), stop(3));
     assert!(matches!(first.hear_order().await, Some(ExecutorCommand::StopWorker { instance: 3, .. })));
@@ -198,7 +202,7 @@ async fn a_second_one_of_the_same_name_replaces_nothing() {
 async fn another_version_is_told_why_it_is_refused() {
     let jobmanager = JobManager::start(&[]).await;
     let mut executor = jobmanager.connect().await;
-    executor.say(ExecutorReport::Register(ExecutorInfo { protocol: 99, ..info("a") })).await;
+    executor.say(register(ExecutorInfo { protocol: 99, ..info("a") })).await;
     let Some(ExecutorCommand::Shutdown { reason }) = executor.hear().await else { panic!() };
     assert!(reason.contains("protocol 99") && reason.contains("one distribution"), "{reason}");
     assert!(executor.hear().await.is_none());
@@ -217,7 +221,7 @@ async fn strangers_and_nonsense_get_nothing_and_disturb_nobody() {
         .is_err()
     );
     let mut plain = InternalTls::disabled().connect(jobmanager.tcp().await).await.unwrap();
-    let report = FromExecutor { epoch: EPOCH, report: ExecutorReport::Register(info("plain")) };
+    let report = FromExecutor { epoch: EPOCH, report: register(info("plain")) };
     frame::write(&mut plain, &report).await.unwrap();
     let mut rude = jobmanager.connect().await;
     rude.say(ExecutorReport::Heartbeat { resident: 0 }).await;

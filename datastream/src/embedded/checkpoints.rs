@@ -57,7 +57,7 @@ impl Checkpoints {
         let (keeper, beginning) = begin.await.map_err(unusable)?;
         let Beginning { from, inherited, directory } = beginning;
         let checkpoints = Self { keeper: Arc::new(keeper), events, work: JoinSet::new() };
-        Ok((checkpoints, Start { from, inherited, directory }))
+        Ok((checkpoints, Start { from, inherited, directory, ..Start::default() }))
     }
 
     /// Completes one.

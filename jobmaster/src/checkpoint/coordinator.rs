@@ -63,7 +63,9 @@ pub(crate) struct Coordinator {
     pub(super) base: Option<String>,
     /// Subtasks of the job.
     total: usize,
-    next: CheckpointId,
+    pub(super) next: CheckpointId,
+    /// A former leader of this job has completed checkpoints.
+    pub(super) inherits: bool,
     pub(super) pending: BTreeMap<CheckpointId, Pending>,
     pub(super) store: Store,
     pub(super) files: Files,
@@ -77,7 +79,7 @@ pub(crate) struct Coordinator {
     last_trigger: Timestamp,
     last_end: Option<Timestamp>,
     /// The next one is due at once: the last was cut off by a subtask that finished.
-    again: bool,
+    pub(super) again: bool,
     /// A final checkpoint failed, and the next try waits until then.
     retry: Timestamp,
     /// Checkpoints that failed since one completed.
@@ -103,12 +105,14 @@ impl Coordinator {
     ) -> (Self, Result<BTreeMap<VertexId, SourceProgress>, Failure>) {
         let root = settings.directory.as_deref().map(|root| format!("{}/{job}", root.trim_end_matches('/')));
         let known = start.inherited.iter().chain(&start.from).map(|checkpoint| checkpoint.id.0);
+        let gap = if start.epoch.0 > 1 { super::adopt::GAP } else { 0 };
         let mut coordinator = Self {
             job,
             settings: settings.clone(),
             base: start.directory.or(root),
             total: graph.vertices.iter().map(|vertex| vertex.parallelism as usize).sum(),
-            next: CheckpointId(known.max().unwrap_or(0) + 1),
+            next: CheckpointId(known.max().unwrap_or(0) + 1 + gap),
+            inherits: !start.inherited.is_empty(),
             pending: BTreeMap::new(),
             store: Store::default(),
             files: Files::default(),
@@ -134,8 +138,7 @@ impl Coordinator {
         match start.inherited.is_empty() {
             true => coordinator.begin_from(start.from),
             false => start.inherited.into_iter().for_each(|checkpoint| {
-                let owned = !checkpoint.kind.is_savepoint();
-                coordinator.adopt(checkpoint, owned);
+                coordinator.adopt(checkpoint, true);
             }),
         }
         let begun = match coordinator.store.newest() {
@@ -542,12 +545,17 @@ impl Coordinator {
     /// Removes what a checkpoint that was given up has left.
     pub(super) fn forget(&mut self, id: CheckpointId) {
         let Some(pending) = self.pending.remove(&id) else { return };
-        self.lost.push_back(pending.barrier.directory.clone());
+        self.lose(pending.barrier.directory.clone());
+        let removed = self.files.release(pending.needs, self.next);
+        self.discard(removed);
+    }
+
+    /// Late files may still come into a directory of a checkpoint that was given up.
+    pub(super) fn lose(&mut self, directory: String) {
+        self.lost.push_back(directory);
         if self.lost.len() > LOST {
             self.lost.pop_front();
         }
-        let removed = self.files.release(pending.needs, self.next);
-        self.discard(removed);
     }
 
     /// A subtask has taken all its input.

@@ -49,6 +49,11 @@ impl Ends {
         self.finished.insert(subtask, snapshot);
     }
 
+    /// A subtask goes on in an execution of a former leader that began with a checkpoint: older ones are not its own.
+    pub(crate) fn adopt(&mut self, subtask: SubtaskId, restored: Option<CheckpointId>) {
+        self.begun.extend(restored.map(|restored| (subtask, CheckpointId(restored.0 + 1))));
+    }
+
     /// Subtasks begin anew; `next` is the number of the next checkpoint.
     pub(crate) fn renew(&mut self, subtasks: &[SubtaskId], next: CheckpointId) {
         for subtask in subtasks {

@@ -19,6 +19,7 @@
 //! * CC-6: every request is answered exactly once.
 //! * CC-7: no checkpoint is triggered unless every subtask runs or has finished with a snapshot.
 
+pub(crate) mod adopt;
 pub(crate) mod coordinator;
 mod ends;
 mod files;

@@ -19,7 +19,8 @@ use crate::event::{RequestId, SnapshotTaken, Timestamp};
 /// A job that is to stop.
 #[derive(Debug)]
 pub(crate) struct Stop {
-    request: RequestId,
+    /// Who is to be answered; `None`: whoever asked a former leader.
+    request: Option<RequestId>,
     target: Option<String>,
     drain: bool,
     stage: StopStage,
@@ -44,10 +45,21 @@ impl Stop {
 
 impl Coordinator {
     pub(super) fn begin_stop(&mut self, request: RequestId, target: Option<String>, drain: bool) {
-        self.stop = Some(Stop { request, target, drain, stage: StopStage::Waiting });
+        self.stop = Some(Stop { request: Some(request), target, drain, stage: StopStage::Waiting });
         if drain {
             self.drained = true;
             self.push(Effect::Drain);
+        }
+    }
+
+    /// The savepoint of a stop that a former leader was asked for is complete: the job ends.
+    pub(super) fn adopt_stop(&mut self, taken: SnapshotTaken) {
+        self.stop = Some(Stop { request: None, target: None, drain: false, stage: StopStage::Ending(taken) });
+    }
+
+    fn answer_stop(&mut self, request: Option<RequestId>, result: Result<SnapshotTaken, Failure>) {
+        if let Some(request) = request {
+            self.answer(request, result);
         }
     }
 
@@ -83,7 +95,7 @@ impl Coordinator {
     /// The savepoint can't be taken: the job goes on.
     pub(super) fn stop_failed(&mut self, failure: Failure) {
         let Some(stop) = self.stop.take() else { return };
-        self.answer(stop.request, Err(failure.clone()));
+        self.answer_stop(stop.request, Err(failure.clone()));
         if self.drained {
             let message = format!(
                 "the savepoint of a stop failed after the sources had ended, so that the job can't go on as it is: {}",
@@ -137,14 +149,14 @@ impl Coordinator {
                 taken.directory
             ),
         };
-        self.answer(stop.request, Err(Failure::new(Blame::Outside, message)));
+        self.answer_stop(stop.request, Err(Failure::new(Blame::Outside, message)));
     }
 
     /// The job is over: the last answer.
     pub(super) fn stop_over(&mut self, finished: bool) {
         let Some(stop) = self.stop.take() else { return };
         match stop.stage {
-            StopStage::Ending(taken) if finished => self.answer(stop.request, Ok(taken)),
+            StopStage::Ending(taken) if finished => self.answer_stop(stop.request, Ok(taken)),
             StopStage::Ending(_) | StopStage::Waiting | StopStage::Savepoint(_) => {
                 self.stop_interrupted(stop, "the job ended");
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flumen_model::checkpoint::SubtaskRestore;
 use flumen_model::failure::Failure;
-use flumen_model::ids::{ExecutorId, SubtaskId};
+use flumen_model::ids::{ExecutionAttempt, ExecutorId, SubtaskId};
 use flumen_model::status::{ExecutionState, JobStatus};
 use flumen_wire::control::{Deployment, RegionId, ToWorker, WorkerAddress};
 
@@ -22,7 +22,7 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(600);
 impl JobMaster {
     /// Begins the next execution of a region.
     pub(super) fn next_attempt(&mut self, id: RegionId) {
-        self.last_attempt = self.last_attempt.next();
+        self.last_attempt = self.later_attempt();
         let (attempt, now) = (self.last_attempt, self.now);
         let deadline = now.after(self.settings.slot_request_timeout);
         let Some(region) = self.regions.get_mut(id as usize) else { return };
@@ -33,6 +33,11 @@ impl JobMaster {
         region.phase = RegionPhase::WaitingForSlots { deadline };
         self.execution.renew(&region.members, attempt, now);
         self.place_waiting();
+    }
+
+    /// The number of the next execution.
+    pub(super) fn later_attempt(&self) -> ExecutionAttempt {
+        self.last_attempt.next().max(self.first_attempt)
     }
 
     /// Places the regions that wait for slots, as far as there are slots enough, and starts the workers that they lack.
@@ -178,7 +183,9 @@ impl JobMaster {
         }
         if self.execution.all(|state| state == Finished) {
             self.phase = Phase::Committing { deadline: self.now.after(COMMIT_TIMEOUT), cancel: false };
-            self.actions.push(Action::CommitOutputs { attempt: self.last_attempt });
+            // Whatever has outputs is one region.
+            let attempt = self.regions.iter().map(|region| region.attempt).max().unwrap_or(self.last_attempt);
+            self.actions.push(Action::CommitOutputs { attempt });
         }
     }
 

@@ -1,9 +1,10 @@
 //! The JobMaster: takes facts in, keeps what it knows, says what is to be done.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use flumen_model::checkpoint::SourceProgress;
 use flumen_model::failure::Failure;
-use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId, SubtaskId};
+use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId, SubtaskId, VertexId};
 use flumen_model::job_graph::JobGraph;
 use flumen_model::status::JobStatus;
 use flumen_wire::control::RegionId;
@@ -21,6 +22,7 @@ use crate::splits::Splits;
 use crate::start::Start;
 use crate::state::{Phase, RegionPhase, Then, job_may_go};
 
+mod adopt;
 mod attempt;
 mod checkpoints;
 mod end;
@@ -55,6 +57,8 @@ pub struct JobMaster {
     region_of: HashMap<SubtaskId, RegionId>,
     /// The greatest attempt that was given.
     last_attempt: ExecutionAttempt,
+    /// The least attempt that this leader gives.
+    first_attempt: ExecutionAttempt,
     execution: ExecutionGraph,
     splits: Splits,
     executors: Executors,
@@ -82,17 +86,23 @@ pub struct JobMaster {
 impl JobMaster {
     /// Accepts a job. The first action declares the slots that it needs. When it can't start from what it is to start
     /// from, it is over at once, as FAILED with the reason.
-    pub fn new(
+    pub fn new(job: JobId, graph: JobGraph, settings: Settings, start: Start, now: Timestamp) -> (Self, Vec<Action>) {
+        Self::adopt(job, graph, settings, start, Vec::new(), now)
+    }
+
+    /// A job without executors, and where its sources begin.
+    fn prepare(
         job: JobId,
         mut graph: JobGraph,
         settings: Settings,
         start: Start,
         now: Timestamp,
-    ) -> (Self, Vec<Action>) {
+    ) -> (Self, Result<BTreeMap<VertexId, SourceProgress>, Failure>) {
         let splits = Splits::take_from(&mut graph);
         // Outputs that become visible at the end of the job bear the number of one execution: they tie all who write
         // them together.
         let regional = settings.regional && graph.outputs.is_empty();
+        let (first_number, first_attempt) = (start.first_number(), start.first_attempt());
         let waiting = RegionPhase::WaitingForSlots { deadline: now.after(settings.slot_request_timeout) };
         let (coordinator, begun) = Coordinator::new(job, &graph, &settings.checkpoints, start, now);
         let regions = regions(&graph, regional, waiting);
@@ -103,10 +113,11 @@ impl JobMaster {
             phase: Phase::Living,
             region_of: regions.iter().flat_map(member_of).collect(),
             regions,
-            last_attempt: ExecutionAttempt(0),
-            execution: ExecutionGraph::new(&graph, ExecutionAttempt(0), now),
+            last_attempt: first_attempt,
+            first_attempt,
+            execution: ExecutionGraph::new(&graph, first_attempt, now),
             splits,
-            executors: Executors::default(),
+            executors: Executors::new(first_number),
             slots: Vec::new(),
             placed: false,
             failover: Failover::new(settings.restarts.clone()),
@@ -125,16 +136,8 @@ impl JobMaster {
         if master.graph.slots() > 0 {
             master.actions.push(Action::DeclareSlots(master.graph.slots()));
         }
-        match begun {
-            Ok(positions) => {
-                positions.iter().for_each(|(vertex, progress)| master.splits.begin_at(*vertex, progress));
-                master.place_waiting();
-                master.check_progress();
-            }
-            Err(failure) => master.fail_job(failure),
-        }
-        let actions = std::mem::take(&mut master.actions);
-        (master, actions)
+        master.regions.iter_mut().for_each(|region| region.attempt = first_attempt);
+        (master, begun)
     }
 
     /// Takes a fact in and says what is to be done about it. Facts from a former life (an older worker or attempt, an
@@ -150,6 +153,7 @@ impl JobMaster {
                     self.place_waiting();
                 }
             }
+            Event::FormerWorker { executor, instance } => self.stop_former_worker(&executor, instance),
             Event::ExecutorLost { id, failure } => {
                 if self.executors.remove(&id) {
                     self.worker_gone(&id, failure);

@@ -185,7 +185,7 @@ impl JobMaster {
         self.report(region, on(failure, executor));
     }
 
-    fn give_split(&mut self, executor: &ExecutorId, attempt: ExecutionAttempt, id: SubtaskId) {
+    pub(super) fn give_split(&mut self, executor: &ExecutorId, attempt: ExecutionAttempt, id: SubtaskId) {
         let region = self.region_of.get(&id).and_then(|region| self.region(*region));
         let running = self.phase == Phase::Living && region.is_some_and(|region| region.phase == RegionPhase::Running);
         let subtask = self.execution.on(executor, attempt, id);

@@ -338,6 +338,7 @@ impl Known {
                 self.deployed.insert((executor.clone(), *instance, attempt.0));
             }
             Event::Worker { .. }
+            | Event::FormerWorker { .. }
             | Event::Cancel
             | Event::Snapshot(_)
             | Event::CheckpointStored { .. }

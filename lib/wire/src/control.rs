@@ -16,9 +16,10 @@ use flumen_model::status::ExecutionState;
 use serde::{Deserialize, Serialize};
 
 use crate::application::Program;
+use crate::report::WorkerReport;
 
 /// Version of these messages. Sides with different versions refuse each other when they meet.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Environment variable that tells a program its role: `plan` or `worker`. Not set: run the job right here. The other end
 /// of a socket is then the program's standard input.
@@ -149,8 +150,15 @@ pub struct FromExecutor {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExecutorReport {
-    /// The first message on a connection.
-    Register(ExecutorInfo),
+    /// The first message on a connection. What is told of a worker afterwards comes after its report.
+    Register {
+        /// Who registers.
+        info: ExecutorInfo,
+        /// Its workers, at most one of each job: those that live, and those that have ended since there was a JobManager
+        /// to be told. None of a TaskExecutor that has just started.
+        #[serde(default)]
+        workers: Vec<WorkerReport>,
+    },
     /// The worker ended without being told to, or could not be started.
     WorkerExited {
         /// The job.

@@ -1,6 +1,7 @@
 //! The bytes between Flumen's own processes, and nothing else defines any.
 //!
 //! * [`control`]: the messages of JobMaster, TaskExecutors, workers and programs;
+//! * [`report`]: what a TaskExecutor knows of its workers, for a new JobManager to go on with them;
 //! * [`application`]: what a submission leaves in the staging directory for the ApplicationMaster;
 //! * [`frame`]: how a control message stands on a stream: a length and JSON, so that two versions of Flumen can talk
 //!   (unknown fields are ignored, missing ones have defaults) and a capture can be read;
@@ -14,4 +15,5 @@ pub mod control;
 pub mod certificate;
 pub mod data;
 pub mod frame;
+pub mod report;
 pub mod tls;

@@ -102,7 +102,7 @@ impl Container {
         let (mut stream, _) = listener.accept().unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let first: FromExecutor = frame::read_blocking(&mut stream).unwrap().unwrap();
-        let ExecutorReport::Register(info) = first.report else { panic!("{first:?}") };
+        let ExecutorReport::Register { info, workers: _ } = first.report else { panic!("{first:?}") };
         let mut container = Self { dir, info, stream: Some(stream), process };
         let mut configuration = Configuration::new();
         for (key, value) in options {
