@@ -207,8 +207,9 @@ impl Dispatcher {
         match result {
             Ok(admitted) => {
                 job.answer_submitters(&SubmitReply::Accepted);
+                let patient_until = now.timestamp.after(job.slot_patience);
                 let actions = job.begin(now.timestamp, *admitted);
-                self.pool.ready(id);
+                self.pool.ready(id, patient_until);
                 self.carry_out(now, id, actions, effects);
             }
             Err(failure) => {
@@ -298,7 +299,7 @@ impl Dispatcher {
     /// Brings what the jobs declare, what the ResourceManager knows of it and what is given to whom into agreement.
     fn balance(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         loop {
-            let grants = self.pool.allot();
+            let grants = self.pool.allot(now.timestamp);
             for slots::Grant { job, executor, slots } in &grants {
                 tracing::info!(%job, %executor, slots, "job is given slots");
                 let host = self.executors.info(executor).map(|info| info.host.clone()).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! One job: its JobMaster, who watches it and what was asked of it.
 
+use std::time::Duration;
+
 use flumen_jobmaster::{Action, Event as JobEvent, JobMaster, Settings, Start, Timestamp};
 use flumen_model::config::{BadConfiguration, Configuration};
 use flumen_model::ids::JobId;
@@ -27,6 +29,8 @@ pub(super) struct Job {
     pub(super) watch: ClientWatch,
     /// Why the job was cancelled first.
     pub(super) cancelled: Option<&'static str>,
+    /// How long jobs behind it may pass it while there are too few slots for it.
+    pub(super) slot_patience: Duration,
     /// `state.savepoints.dir` is set.
     pub(super) has_savepoint_directory: bool,
     program: Program,
@@ -75,6 +79,7 @@ impl Job {
             operations: Operations::default(),
             watch,
             cancelled: None,
+            slot_patience: settings.slot_request_timeout / 2,
             has_savepoint_directory: settings.checkpoints.savepoint_directory.is_some(),
             program: submission.program.clone(),
             arguments: submission.arguments.clone(),

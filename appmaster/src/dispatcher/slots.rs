@@ -1,15 +1,22 @@
 //! Which slots of which TaskExecutor belong to which job. Pure.
 //!
-//! First come, first served: the job that has waited longest gets what is free, even if that is not all it needs, and only
-//! what it does not need is left for the next one. So no job is overtaken for ever by smaller ones.
+//! A job begins with all the slots that it needs, or has none: what waits holds nothing, so jobs never wait for each other's
+//! slots. First come, first served, with one exception: as long as a job that has not begun is *patient*, what is not enough
+//! for it goes to those behind it. When its patience ends, they get nothing any more until it has its slots or gives up
+//! (half of `slot.request.timeout` after it became ready, and at its end): so small jobs neither starve a large one nor wait
+//! long for one that can't be served. A job that has begun and lost a TaskExecutor comes before all that have not, and takes what
+//! there is: its regions restart one by one. Decided in ADR 0012.
 //!
 //! Invariants, held by the tests below:
 //! * SP-1: no TaskExecutor gives more slots than it has;
-//! * SP-2: what a job has is never more than it declared, and while one waits no usable slot is free;
-//! * SP-3: a job loses slots only with their TaskExecutor, or when it is over.
+//! * SP-2: what a job has is never more than it declared, and all or nothing until it has begun;
+//! * SP-3: a job loses slots only with their TaskExecutor, or when it is over;
+//! * SP-4: slots are free only if nobody who waits could begin with them, or while they are kept for an impatient job;
+//! * SP-5: an impatient job has its slots as soon as those who had theirs at that time, and who waited longer, are over.
 
 use std::collections::BTreeMap;
 
+use flumen_jobmaster::Timestamp;
 use flumen_model::ids::{ExecutorId, JobId};
 
 /// A registered TaskExecutor.
@@ -28,8 +35,10 @@ struct Offer {
 struct Claim {
     job: JobId,
     declared: u32,
-    /// Whether it can take slots already.
-    ready: bool,
+    /// Set once it can take slots: until when others may pass while there are too few for it.
+    patient_until: Option<Timestamp>,
+    /// It has had slots.
+    begun: bool,
     given: BTreeMap<ExecutorId, u32>,
 }
 
@@ -40,6 +49,10 @@ impl Claim {
 
     fn lacks(&self) -> u32 {
         self.declared.saturating_sub(self.has())
+    }
+
+    fn waits(&self) -> bool {
+        self.patient_until.is_some() && self.lacks() > 0
     }
 }
 
@@ -65,13 +78,19 @@ impl SlotPool {
     pub(super) fn declare(&mut self, job: JobId, slots: u32) {
         match self.claims.iter_mut().find(|claim| claim.job == job) {
             Some(claim) => claim.declared = slots,
-            None => self.claims.push(Claim { job, declared: slots, ready: false, given: BTreeMap::new() }),
+            None => self.claims.push(Claim {
+                job,
+                declared: slots,
+                patient_until: None,
+                begun: false,
+                given: BTreeMap::new(),
+            }),
         }
     }
 
-    /// The job can take slots.
-    pub(super) fn ready(&mut self, job: JobId) {
-        self.claim_mut(job).into_iter().for_each(|claim| claim.ready = true);
+    /// The job can take slots. Until that time others may pass it while there are too few for it.
+    pub(super) fn ready(&mut self, job: JobId, patient_until: Timestamp) {
+        self.claim_mut(job).into_iter().for_each(|claim| claim.patient_until = Some(patient_until));
     }
 
     /// The job is ending: it keeps what it has and needs nothing more.
@@ -142,7 +161,7 @@ impl SlotPool {
     }
 
     /// Gives free slots to those who wait.
-    pub(super) fn allot(&mut self) -> Vec<Grant> {
+    pub(super) fn allot(&mut self, now: Timestamp) -> Vec<Grant> {
         let mut free: Vec<(ExecutorId, u32)> = self
             .offers
             .iter()
@@ -150,12 +169,25 @@ impl SlotPool {
             .map(|offer| (offer.executor.clone(), offer.slots.saturating_sub(self.used(&offer.executor))))
             .collect();
         let mut grants = Vec::new();
-        for claim in self.claims.iter_mut().filter(|claim| claim.ready && claim.lacks() > 0) {
-            for (executor, slots) in choose(claim.lacks(), &mut free, |executor| claim.given.contains_key(executor)) {
-                let given = claim.given.entry(executor.clone()).or_default();
-                *given += slots;
-                grants.push(Grant { job: claim.job, executor, slots: *given });
+        'all: for begun in [true, false] {
+            for claim in self.claims.iter_mut().filter(|claim| claim.begun == begun && claim.waits()) {
+                let enough = free.iter().map(|(_, slots)| u64::from(*slots)).sum::<u64>() >= u64::from(claim.lacks());
+                if !begun && !enough {
+                    if claim.patient_until.is_some_and(|until| until <= now) {
+                        break 'all;
+                    }
+                    continue;
+                }
+                let chosen = choose(claim.lacks(), &mut free, |executor| claim.given.contains_key(executor));
+                for (executor, slots) in chosen {
+                    let given = claim.given.entry(executor.clone()).or_default();
+                    *given += slots;
+                    grants.push(Grant { job: claim.job, executor, slots: *given });
+                }
             }
+        }
+        for grant in &grants {
+            self.claim_mut(grant.job).into_iter().for_each(|claim| claim.begun = true);
         }
         grants
     }
@@ -189,165 +221,4 @@ fn choose(wanted: u32, free: &mut [(ExecutorId, u32)], uses: impl Fn(&ExecutorId
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn id(n: usize) -> ExecutorId {
-        ExecutorId(n.to_string())
-    }
-
-    fn pool(slots: &[u32]) -> SlotPool {
-        let mut pool = SlotPool::default();
-        slots.iter().enumerate().for_each(|(n, slots)| pool.add(id(n), *slots));
-        pool
-    }
-
-    fn submit(pool: &mut SlotPool, job: u128, slots: u32) {
-        pool.declare(JobId(job), slots);
-        pool.ready(JobId(job));
-    }
-
-    /// `job:executor=slots`
-    fn allotted(pool: &mut SlotPool) -> Vec<String> {
-        let brief = |grant: Grant| format!("{}:{}={}", grant.job.0, grant.executor, grant.slots);
-        pool.allot().into_iter().map(brief).collect()
-    }
-
-    #[test]
-    fn jobs_share_executors_and_leave_idle_ones_alone() {
-        let mut pool = pool(&[2, 4, 4]);
-        submit(&mut pool, 1, 3);
-        assert_eq!(allotted(&mut pool), ["1:1=3"], "the whole job fits into one worker");
-        submit(&mut pool, 2, 1);
-        assert_eq!(allotted(&mut pool), ["2:1=1"], "the fullest that has room");
-        submit(&mut pool, 3, 6);
-        assert_eq!(allotted(&mut pool), ["3:2=4", "3:0=2"], "as few workers as possible");
-        assert_eq!((pool.used(&id(1)), pool.of(JobId(1), &id(1)), pool.declared()), (4, 3, 10));
-        assert_eq!(pool.waiting(), []);
-    }
-
-    #[test]
-    fn whoever_came_first_is_served_first_and_then_whoever_follows() {
-        let mut pool = pool(&[2]);
-        pool.declare(JobId(1), 1);
-        submit(&mut pool, 2, 2);
-        submit(&mut pool, 3, 1);
-        assert_eq!(allotted(&mut pool), ["2:0=2"], "the first one is not ready yet");
-        pool.ready(JobId(1));
-        assert_eq!(allotted(&mut pool), [""; 0]);
-        assert_eq!(pool.waiting(), [(JobId(1), 1), (JobId(3), 1)]);
-        pool.add(id(1), 1);
-        assert_eq!(allotted(&mut pool), ["1:1=1"]);
-        pool.forget(JobId(2));
-        assert_eq!(allotted(&mut pool), ["3:0=1"]);
-    }
-
-    #[test]
-    fn a_large_job_that_waits_is_not_overtaken() {
-        let mut pool = pool(&[2]);
-        submit(&mut pool, 1, 3);
-        submit(&mut pool, 2, 1);
-        assert_eq!(allotted(&mut pool), ["1:0=2"]);
-        pool.add(id(1), 2);
-        assert_eq!(allotted(&mut pool), ["1:1=1", "2:1=1"]);
-    }
-
-    #[test]
-    fn more_slots_on_the_same_executor_are_told_as_their_sum() {
-        let mut pool = pool(&[3]);
-        submit(&mut pool, 1, 2);
-        submit(&mut pool, 2, 2);
-        assert_eq!(allotted(&mut pool), ["1:0=2", "2:0=1"]);
-        pool.forget(JobId(1));
-        assert_eq!(allotted(&mut pool), ["2:0=2"]);
-        assert_eq!(pool.turned(), [(id(0), true)]);
-        pool.forget(JobId(2));
-        assert_eq!(pool.turned(), [(id(0), false)]);
-        assert_eq!(pool.turned(), []);
-    }
-
-    #[test]
-    fn a_lost_executor_gives_nothing_and_its_slots_are_missing() {
-        let mut pool = pool(&[2, 2]);
-        submit(&mut pool, 1, 1);
-        submit(&mut pool, 2, 1);
-        allotted(&mut pool);
-        pool.close(&id(0));
-        submit(&mut pool, 3, 1);
-        assert_eq!(allotted(&mut pool), ["3:1=1"]);
-        assert_eq!(pool.remove(&id(0)), [JobId(1), JobId(2)]);
-        assert_eq!(pool.waiting(), [(JobId(1), 1), (JobId(2), 1)]);
-        pool.settle_for_less(JobId(2));
-        assert_eq!(pool.waiting(), [(JobId(1), 1)]);
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Submit(u128, u32),
-        Forget(u128),
-        Settle(u128),
-        Add(usize, u32),
-        Close(usize),
-        Remove(usize),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            (0..6u128, 0..8u32).prop_map(|(job, slots)| Step::Submit(job, slots)),
-            (0..6u128).prop_map(Step::Forget),
-            (0..6u128).prop_map(Step::Settle),
-            (0..6usize, 0..5u32).prop_map(|(n, slots)| Step::Add(n, slots)),
-            (0..6usize).prop_map(Step::Close),
-            (0..6usize).prop_map(Step::Remove),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn no_slot_is_given_twice_and_none_is_lost(steps in proptest::collection::vec(step(), 0..40)) {
-            let mut pool = SlotPool::default();
-            // What jobs have, as they were told.
-            let mut told: BTreeMap<(JobId, ExecutorId), u32> = BTreeMap::new();
-            for step in steps {
-                match step {
-                    Step::Submit(job, slots) if pool.claims.iter().all(|claim| claim.job != JobId(job)) => {
-                        submit(&mut pool, job, slots);
-                    }
-                    Step::Add(n, slots) if pool.offers.iter().all(|offer| offer.executor != id(n)) => pool.add(id(n), slots),
-                    Step::Submit(..) | Step::Add(..) => {}
-                    Step::Forget(job) => {
-                        pool.forget(JobId(job));
-                        told.retain(|(other, _), _| *other != JobId(job));
-                    }
-                    Step::Settle(job) => pool.settle_for_less(JobId(job)),
-                    Step::Close(n) => pool.close(&id(n)),
-                    Step::Remove(n) => {
-                        let losers = pool.remove(&id(n));
-                        let before = told.len();
-                        told.retain(|(_, executor), _| *executor != id(n));
-                        prop_assert_eq!(losers.len(), before - told.len());
-                    }
-                }
-                for Grant { job, executor, slots } in pool.allot() {
-                    let before = told.insert((job, executor), slots);
-                    prop_assert!(before.is_none_or(|before| before < slots), "SP-3");
-                }
-                for offer in &pool.offers {
-                    let used: u32 = told.iter().filter(|((_, e), _)| *e == offer.executor).map(|(_, slots)| slots).sum();
-                    prop_assert!(used <= offer.slots, "SP-1");
-                    prop_assert_eq!(used, pool.used(&offer.executor));
-                    let waits = pool.claims.iter().any(|claim| claim.lacks() > 0);
-                    prop_assert!(!waits || !offer.usable || used == offer.slots, "SP-2");
-                }
-                for claim in &pool.claims {
-                    let has: u32 = told.iter().filter(|((job, _), _)| *job == claim.job).map(|(_, slots)| slots).sum();
-                    prop_assert_eq!(has, claim.has());
-                    prop_assert_eq!(claim.declared, has + claim.lacks(), "declared = given + asked for");
-                }
-                let known: usize = pool.claims.iter().map(|claim| claim.given.len()).sum();
-                prop_assert_eq!(known, told.len());
-            }
-        }
-    }
-}
+mod tests;
