@@ -8,9 +8,9 @@ use flumen_jobmaster::{CheckpointSettings, Start};
 use flumen_model::checkpoint::CompletedCheckpoint;
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{Epoch, JobId};
+use flumen_model::text::with_causes;
 
 use crate::dispatcher::{Event, OperationState, TriggerId};
-use crate::text::with_causes;
 
 /// Within the application's staging directory, for jobs without `state.checkpoints.dir`: these go with the application.
 const WITHOUT_DIRECTORY: &str = "checkpoints";

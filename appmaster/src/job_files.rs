@@ -7,13 +7,13 @@ use std::time::Duration;
 use flumen_fs::FileSystems;
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{Epoch, JobId};
+use flumen_model::text::with_causes;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use tokio::time::timeout;
 
 use crate::checkpoints::Checkpoints;
 use crate::dispatcher::{Admission, Admitted};
 use crate::outputs::Outputs;
-use crate::text::with_causes;
 
 /// Limit of removing what a job wrote.
 const ABANDON_LIMIT: Duration = Duration::from_secs(60);

@@ -7,8 +7,7 @@ use std::time::Duration;
 use flumen_fs::{FileSystems, FsError, FsPath, output};
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, JobId};
-
-use crate::text::with_causes;
+use flumen_model::text::with_causes;
 
 /// The outputs of one job.
 #[derive(Clone)]

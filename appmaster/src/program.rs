@@ -2,11 +2,16 @@
 
 use std::path::PathBuf;
 
+use flumen_model::config::MemorySize;
 use flumen_model::failure::{Blame, Failure};
+use flumen_model::options::memory;
+use flumen_model::text::with_causes;
 use flumen_wire::application::{Application, JobSubmission, ProgramSubmission};
 use flumen_wire::control::{PROTOCOL_VERSION, ProgramSetup};
 
-use crate::text::with_causes;
+/// What of its container the ApplicationMaster keeps for itself while it asks: several times what it uses. The rest is what
+/// the program may use, so that YARN doesn't kill both.
+const OWN_MEMORY: MemorySize = MemorySize::from_mib(64);
 
 /// Asks the program for its graph. The job's configuration is the application's.
 ///
@@ -23,11 +28,14 @@ pub fn planned(
         worker: None,
     };
     let ProgramSubmission { job, program, arguments } = submission;
+    let process: Result<MemorySize, _> = application.configuration.get(&memory::JOBMANAGER_PROCESS);
     async move {
+        let process = process.map_err(|error| Failure::new(Blame::Outside, error.to_string()))?;
+        let memory = MemorySize(process.0.saturating_sub(OWN_MEMORY.0)).max(OWN_MEMORY);
         // Its name stands alone: a file of the working directory.
         let path = PathBuf::from(&program.name);
         tracing::info!(program = program.name, "the program is asked for its job");
-        match flumen_program::plan(&path, &arguments, &setup).await {
+        match flumen_program::plan_within(Some(memory), &path, &arguments, &setup).await {
             Ok(graph) => {
                 let ProgramSetup { protocol, configuration, .. } = setup;
                 Ok(JobSubmission { protocol, job, graph, program, arguments, configuration, client_heartbeat: false })

@@ -7,6 +7,7 @@ use flumen_hadoop::token::Credentials;
 use flumen_hadoop::yarn::{AmOptions, ApplicationMasterClient, FinalStatus, RegistrationRequest};
 use flumen_log::{Limits, Logging};
 use flumen_model::options::{deployment, yarn};
+use flumen_model::text::with_causes;
 use flumen_wire::application::Application;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,7 +17,7 @@ use crate::job_files::{Admittance, Claimed};
 use crate::main_loop::{End, MainLoop};
 use crate::outputs::Staging;
 use crate::setup::{self, SetupError};
-use crate::text::{shortened, with_causes};
+use crate::text::shortened;
 
 /// Name of the log file, Flink's.
 const LOG_FILE: &str = "jobmanager.log";

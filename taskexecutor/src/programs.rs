@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flumen_fs::{FileSystems, FsError};
+use flumen_model::text::hexadecimal;
 use flumen_wire::application::{Artifact, Program};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
@@ -178,7 +179,7 @@ impl Programs {
         }
         file.flush().await.map_err(unwritable)?;
         file.set_permissions(std::fs::Permissions::from_mode(0o500)).await.map_err(unwritable)?;
-        let sha256: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hexadecimal(&hash.finalize());
         if length != artifact.size || sha256 != artifact.sha256 {
             return Err(ProgramError::Altered { url: artifact.url.clone(), length, sha256 });
         }
@@ -200,7 +201,7 @@ mod tests {
     fn staged(staging: &TempDir, name: &str, content: &[u8]) -> Program {
         let path = staging.path().join(name);
         std::fs::write(&path, content).unwrap();
-        let sha256 = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hexadecimal(&Sha256::digest(content));
         let artifact = Artifact { url: format!("file://{}", path.display()), size: content.len() as u64, sha256 };
         Program { name: name.to_owned(), artifact: Some(artifact) }
     }

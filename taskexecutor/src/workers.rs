@@ -1,13 +1,13 @@
 //! All workers of this TaskExecutor: at most one live one for each job.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use flumen_log::{RollingFile, SharedFile};
 use flumen_model::failure::Failure;
 use flumen_model::ids::JobId;
+use flumen_model::text::with_causes;
 use flumen_wire::control::{
     ExecutorInfo, ExecutorReport, FromWorker, PROTOCOL_VERSION, ProgramSetup, StartWorker, ToWorker, WorkerSetup,
 };
@@ -18,7 +18,7 @@ use crate::exit::{self, Cause, Phase};
 use crate::memory;
 use crate::programs::Programs;
 use crate::settings::Settings;
-use crate::slots::{StartDecision, on_start};
+use crate::slots::{StartDecision, fit, on_start};
 use crate::tmp_dirs::PrivateDirs;
 use crate::worker_process::{Ending, Launch, WorkerEvent, WorkerKey, WorkerProcess};
 
@@ -66,12 +66,14 @@ struct JobPlace {
     greatest: u32,
     /// The worker that has not ended yet.
     live: Option<Worker>,
-    /// What is started when that one has ended.
+    /// What is started when that one has ended, and there are slots for it.
     next: Option<Box<StartWorker>>,
 }
 
 struct Worker {
     instance: u32,
+    /// Slots that it has the memory of.
+    slots: u32,
     process: WorkerProcess,
     phase: Phase,
     /// When it must have said something; `None` while its program is being fetched.
@@ -104,10 +106,11 @@ impl Workers {
     /// Starts a worker, after the end of the job's former one. Whatever becomes of it is told by events.
     pub fn start(&mut self, start: Box<StartWorker>) {
         let key = WorkerKey { job: start.job, instance: start.instance };
+        let fits = self.fits(&start);
         let place = self.jobs.get_mut(&start.job);
         let greatest = place.as_ref().map(|place| place.greatest);
         let live = place.as_ref().is_some_and(|place| place.live.is_some());
-        match (on_start(greatest, live, start.instance), place) {
+        match (on_start(greatest, live, fits, start.instance), place) {
             (StartDecision::Outdated, _) => tracing::warn!(%key, "an old command to start a worker is refused"),
             (StartDecision::AfterTheLiveOne, Some(place)) => {
                 tracing::info!(%key, "waits for the job's former worker to end");
@@ -117,12 +120,38 @@ impl Workers {
                     worker.stop(Fate::Stopped);
                 }
             }
+            (StartDecision::AfterOthers, _) => {
+                tracing::info!(%key, slots = start.slots, "waits for the end of workers that had its slots");
+                let (job, greatest) = (start.job, start.instance);
+                self.jobs.insert(job, JobPlace { greatest, live: None, next: Some(start) });
+            }
             (StartDecision::AfterTheLiveOne | StartDecision::Now, _) => self.start_now(*start),
         }
     }
 
+    /// Whether no live worker of another job has the slots of this one.
+    fn fits(&self, start: &StartWorker) -> bool {
+        let others = self.jobs.iter().filter(|(job, _)| **job != start.job);
+        let taken = others.filter_map(|(_, place)| place.live.as_ref()).map(|worker| worker.slots);
+        fit(start.slots, taken, self.common.info.slots)
+    }
+
+    /// Starts what has waited for a worker to end, and has room now. JobMasters limit how long they wait for that.
+    fn start_waiting(&mut self) {
+        let waits = |place: &JobPlace| place.live.is_none() && place.next.is_some();
+        let waiting: Vec<JobId> = self.jobs.iter().filter(|(_, place)| waits(place)).map(|(job, _)| *job).collect();
+        for job in waiting {
+            let next = self.jobs.get(&job).and_then(|place| place.next.as_ref());
+            if next.is_some_and(|next| self.fits(next))
+                && let Some(next) = self.jobs.get_mut(&job).and_then(|place| place.next.take())
+            {
+                self.start_now(*next);
+            }
+        }
+    }
+
     fn start_now(&mut self, start: StartWorker) {
-        let (job, instance) = (start.job, start.instance);
+        let (job, instance, slots) = (start.job, start.instance, start.slots.min(self.common.info.slots));
         let key = WorkerKey { job, instance };
         let events = self.events.clone();
         let programs = &self.common.programs;
@@ -139,12 +168,11 @@ impl Workers {
                 }
             },
             Err(error) => {
-                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                WorkerProcess::not_started(key, format!("could not be started: {error}{cause}"), events)
+                WorkerProcess::not_started(key, format!("could not be started: {}", with_causes(&error)), events)
             }
         };
         tracing::info!(%key, pid = process.pid(), "started");
-        let worker = Worker { instance, process, phase: Phase::Starting, due, share, fate: Fate::Own };
+        let worker = Worker { instance, slots, process, phase: Phase::Starting, due, share, fate: Fate::Own };
         self.jobs.insert(job, JobPlace { greatest: instance, live: Some(worker), next: None });
     }
 
@@ -243,15 +271,12 @@ impl Workers {
             WorkerEvent::Ended(ending) => {
                 let place = self.jobs.get_mut(&job)?;
                 let worker = place.live.take_if(|worker| worker.instance == instance)?;
-                let next = place.next.take();
                 let failure = failure_of(key, worker, ending).map(|failure| failure.on(&self.common.info.id));
                 match &failure {
                     Some(failure) => tracing::warn!("{failure}"),
                     None => tracing::info!(%key, "is gone"),
                 }
-                if let Some(next) = next {
-                    self.start_now(*next);
-                }
+                self.start_waiting();
                 failure.map(|failure| ExecutorReport::WorkerExited { job, instance, failure })
             }
         }
@@ -335,16 +360,6 @@ impl Worker {
     fn resident(&self) -> u64 {
         self.process.pid().and_then(|pid| memory::resident(pid).ok()).unwrap_or(0)
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }
 
 fn failure_of(key: WorkerKey, worker: Worker, ending: Ending) -> Option<Failure> {

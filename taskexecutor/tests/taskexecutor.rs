@@ -9,7 +9,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
 use flumen_model::failure::Blame;
-use flumen_model::ids::{Epoch, ExecutionAttempt};
+use flumen_model::ids::{Epoch, ExecutionAttempt, JobId};
+use flumen_model::text::hexadecimal;
 use flumen_wire::application::{Artifact, Program};
 use flumen_wire::certificate::application_pem;
 use flumen_wire::control::{
@@ -132,7 +133,7 @@ fn a_program_that_came_later_is_fetched_and_one_that_was_altered_is_refused() {
     let mut container = Container::start(&[]);
     let program = std::env::current_exe().unwrap();
     let content = fs::read(&program).unwrap();
-    let sha256: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hexadecimal(&Sha256::digest(&content));
     let artifact = Artifact { url: format!("file://{}", program.display()), size: content.len() as u64, sha256 };
     let fetched = Program { name: "job".to_owned(), artifact: Some(artifact.clone()) };
     container.say(support::start_worker_of(0, "exit 3", fetched.clone()));
@@ -197,6 +198,23 @@ fn a_stopped_worker_is_gone_and_its_end_is_no_news() {
     container.say(ExecutorCommand::StopWorker { job: JOB, instance: 0 });
     wait_until("the worker is gone", || !alive(pid) && container.tmp_dirs().is_empty());
     container.heartbeat();
+}
+
+#[test]
+fn a_worker_starts_when_the_workers_that_had_its_slots_are_gone() {
+    let mut container = Container::start(&[]);
+    container.start_worker(0, "echo");
+    let former = container.hear_ready(0);
+    let ExecutorCommand::StartWorker(mut next) = support::start_worker(0, "echo", "program") else { panic!() };
+    next.job = JobId(JOB.0 + 1);
+    container.say(ExecutorCommand::StartWorker(next));
+    container.heartbeat();
+    assert!(container.log("taskmanager.log").contains("waits for the end of workers"), "both have all the slots");
+    assert!(alive(former), "it is not for the TaskExecutor to stop another job's worker");
+    container.say(ExecutorCommand::StopWorker { job: JOB, instance: 0 });
+    let ExecutorReport::Worker { job, message: FromWorker::Ready { .. }, .. } = container.hear() else { panic!() };
+    assert_eq!(job, JobId(JOB.0 + 1));
+    assert!(!alive(former));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use flumen_model::config::BadConfiguration;
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::job_graph::RuntimeMode;
 use flumen_model::options::{checkpointing, execution, memory};
+use flumen_model::text::with_causes;
 use flumen_wire::control::{FromWorker, ProgramSetup, ToWorker, WorkerSetup};
 use flumen_wire::frame;
 use flumen_wire::tls::{InternalTls, SecurityError};
@@ -81,7 +82,7 @@ pub fn run(control: UnixStream, setup: &ProgramSetup, worker: &WorkerSetup, prog
     let code = match begin(control, setup, worker, program) {
         Ok(()) => 0,
         Err(error) => {
-            tracing::error!("{}", chain(&error));
+            tracing::error!("{}", with_causes(&error));
             1
         }
     };
@@ -107,7 +108,7 @@ fn begin(control: UnixStream, setup: &ProgramSetup, worker: &WorkerSetup, progra
         let (reports, mut to_report) = mpsc::channel::<FromWorker>(QUEUE);
         let ready = match listen(setup, worker, program, reports).await {
             Ok((worker, address)) => Ok((worker, FromWorker::Ready { address, pid: std::process::id() })),
-            Err(error) => Err(FromWorker::Refused(Failure::new(Blame::Outside, chain(&error)))),
+            Err(error) => Err(FromWorker::Refused(Failure::new(Blame::Outside, with_causes(&error)))),
         };
         let (worker, first) = match ready {
             Ok((worker, first)) => (Some(worker), first),
@@ -135,7 +136,7 @@ fn begin(control: UnixStream, setup: &ProgramSetup, worker: &WorkerSetup, progra
                 }
                 Ok(None) => return Ok(()),
                 Err(error) => {
-                    tracing::error!("{}", chain(&error));
+                    tracing::error!("{}", with_causes(&error));
                     return Ok(());
                 }
             }
@@ -159,14 +160,4 @@ async fn listen(
     let context = worker_context(setup, &program.graph, runtime, worker.memory, worker.slots, &worker.tmp_dirs)?;
     let credit = setup.configuration.get(&memory::NETWORK_BATCHES_PER_CHANNEL)?;
     Ok((Worker::new(worker.job, Arc::new(program), context, Some(network), credit, reports), address))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

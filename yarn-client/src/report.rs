@@ -10,6 +10,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use flumen_model::text::causes;
+
 use crate::stage::Progress;
 
 /// How often a line on a terminal is drawn anew.
@@ -134,13 +136,7 @@ impl Reporter {
 
 /// The text of an error and of its causes, each on a line of its own.
 fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!("\n  caused by: {error}"));
-        cause = error.source();
-    }
-    text
+    causes(error).fold(error.to_string(), |text, cause| format!("{text}\n  caused by: {cause}"))
 }
 
 /// `Uploading: 12.3 of 45.6 MB, 7.8 MB/s`.

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use flumen_fs::{CreateOptions, FileSystem, FsError, FsPath};
 use flumen_model::config::{BadConfiguration, Configuration};
 use flumen_model::options::yarn;
+use flumen_model::text::hexadecimal;
 use flumen_wire::application::StagedFile;
 use sha2::{Digest as _, Sha256};
 
@@ -333,7 +334,7 @@ fn read_chunks(path: &Path, mut take: impl FnMut(Bytes) -> bool) -> std::io::Res
             break;
         }
     }
-    Ok((hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(), length))
+    Ok((hexadecimal(&hash.finalize()), length))
 }
 
 #[cfg(test)]

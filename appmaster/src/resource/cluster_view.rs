@@ -4,9 +4,9 @@
 use flumen_hadoop::conf::Configuration;
 use flumen_hadoop::rest::{Node, Queue, ResourceManagerClient, RmError, RmOptions};
 use flumen_hadoop::yarn::Resource;
+use flumen_model::text::with_causes;
 
 use super::fit::Cluster;
-use crate::text::with_causes;
 
 /// Tells whether the scheduler counts cores. It is set in the ResourceManager's own files, so that one is asked.
 const CALCULATOR: &str = "yarn.scheduler.capacity.resource-calculator";

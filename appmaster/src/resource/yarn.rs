@@ -13,12 +13,12 @@ use flumen_hadoop::yarn::{
     AllocateRequest, AllocateResponse, AmError, ApplicationMasterClient, Container, ContainerAsk, ContainerId,
     FinalStatus, LaunchContext, NmOptions, NodeId, NodeManagerClient, Registration, RegistrationRequest,
 };
+use flumen_model::text::with_causes;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::fit::Cluster;
-use crate::text::with_causes;
 
 /// Containers that are being started at the same time: enough that a slow node delays few others, few enough for a small
 /// process.

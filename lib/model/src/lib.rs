@@ -11,6 +11,7 @@ pub mod failure;
 pub mod ids;
 pub mod key_group;
 pub mod status;
+pub mod text;
 
 pub mod config;
 pub mod options;

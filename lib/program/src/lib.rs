@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use flumen_model::config::MemorySize;
 use flumen_model::job_graph::JobGraph;
 use flumen_wire::control::{PlanReply, ProgramSetup, ROLE_VARIABLE};
 use flumen_wire::frame::{self, FrameError};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
@@ -66,7 +68,7 @@ pub enum ProgramError {
         /// Its exit status or signal.
         end: String,
         /// What that means.
-        hint: &'static str,
+        hint: String,
     },
     /// The program did not answer in time.
     #[error("program `{path}` gave no plan within {} s: it must reach `execute` quickly, and nothing before it may wait", PLAN_LIMIT.as_secs())]
@@ -115,6 +117,19 @@ pub fn executable(path: &Path) -> Result<PathBuf, ProgramError> {
 /// # Errors
 /// See [`ProgramError`]; the program is killed when it does not end by itself.
 pub async fn plan(path: &Path, arguments: &[String], setup: &ProgramSetup) -> Result<JobGraph, ProgramError> {
+    plan_within(None, path, arguments, setup).await
+}
+
+/// The same, with at most so much memory if a limit is set.
+///
+/// # Errors
+/// As [`plan`]; one that needs more has [`ProgramError::NoPlan`] with the limit.
+pub async fn plan_within(
+    memory: Option<MemorySize>,
+    path: &Path,
+    arguments: &[String],
+    setup: &ProgramSetup,
+) -> Result<JobGraph, ProgramError> {
     let start = |cause| start_error(path, cause);
     let (ours, theirs) = StdUnixStream::pair().map_err(start)?;
     ours.set_nonblocking(true).map_err(start)?;
@@ -125,6 +140,9 @@ pub async fn plan(path: &Path, arguments: &[String], setup: &ProgramSetup) -> Re
         .kill_on_drop(true)
         .spawn()
         .map_err(start)?;
+    if let Some(memory) = memory {
+        limit_memory(&child, memory).map_err(start)?;
+    }
     let mut stream = UnixStream::from_std(ours).map_err(start)?;
     let talk = async {
         // A program that ends at once breaks the pipe: what it read does not matter, how it ended does.
@@ -144,7 +162,7 @@ pub async fn plan(path: &Path, arguments: &[String], setup: &ProgramSetup) -> Re
             ended(&mut child).await;
             Err(ProgramError::Refused { path: path.to_owned(), message })
         }
-        Ok(None) | Err(FrameError::Io(_)) => Err(no_plan(path, ended(&mut child).await)),
+        Ok(None) | Err(FrameError::Io(_)) => Err(no_plan(path, ended(&mut child).await, memory)),
         Err(cause) => Err(ProgramError::Answer { path: path.to_owned(), cause }),
     }
 }
@@ -154,16 +172,36 @@ async fn ended(child: &mut Child) -> Option<ExitStatus> {
     tokio::time::timeout(EXIT_LIMIT, child.wait()).await.ok().and_then(Result::ok)
 }
 
-fn no_plan(path: &Path, status: Option<ExitStatus>) -> ProgramError {
+/// Private memory that can be written is what counts (`RLIMIT_DATA`): the heap and stacks, not the pages of files. The
+/// program waits for its setup by then, unless it does much before it comes to that.
+fn limit_memory(child: &Child, memory: MemorySize) -> std::io::Result<()> {
+    // One that has already been reaped has no id, and needs no limit.
+    let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) else { return Ok(()) };
+    let limit = Rlimit { current: Some(memory.0), maximum: Some(memory.0) };
+    prlimit(Some(pid), Resource::Data, limit)?;
+    Ok(())
+}
+
+fn no_plan(path: &Path, status: Option<ExitStatus>, memory: Option<MemorySize>) -> ProgramError {
     let (end, hint) = match status {
         None => (
             "it closed its standard input".to_owned(),
-            "standard input belongs to Flumen in a program that is run by `flink`",
+            "standard input belongs to Flumen in a program that is run by `flink`".to_owned(),
         ),
         Some(status) => match (status.code(), status.signal()) {
-            (Some(0), _) => ("exit code 0".to_owned(), "it must call `execute`, and be built with the crate `flumen`"),
-            (Some(code), _) => (format!("exit code {code}"), "what it printed above says why"),
-            (None, signal) => (format!("signal {}", signal.unwrap_or(0)), "it crashed or was killed"),
+            (Some(0), _) => {
+                ("exit code 0".to_owned(), "it must call `execute`, and be built with the crate `flumen`".to_owned())
+            }
+            (Some(code), _) => (format!("exit code {code}"), "what it printed above says why".to_owned()),
+            (None, signal) => {
+                let limit = memory.map(|memory| {
+                    format!(
+                        "; until it calls `execute` it may use {memory} here, which is what                          jobmanager.memory.process.size leaves it"
+                    )
+                });
+                let hint = format!("it crashed or was killed{}", limit.unwrap_or_default());
+                (format!("signal {}", signal.unwrap_or(0)), hint)
+            }
         },
     };
     ProgramError::NoPlan { path: path.to_owned(), end, hint }
@@ -199,13 +237,17 @@ mod tests {
     }
 
     async fn planned(path: &Path) -> String {
+        planned_within(None, path).await
+    }
+
+    async fn planned_within(memory: Option<MemorySize>, path: &Path) -> String {
         let setup = ProgramSetup {
             protocol: flumen_wire::control::PROTOCOL_VERSION,
             configuration: Configuration::new(),
             hadoop: Default::default(),
             worker: None,
         };
-        plan(path, &[], &setup).await.unwrap_err().to_string()
+        plan_within(memory, path, &[], &setup).await.unwrap_err().to_string()
     }
 
     #[tokio::test]
@@ -228,5 +270,17 @@ mod tests {
         let jar = dir.path().join("job.jar");
         std::fs::write(&jar, "PK").unwrap();
         assert!(planned(&jar).await.contains("Java archive"));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_needs_more_memory_than_it_may_have_is_told_how_much_that_is() {
+        let dir = tempfile::tempdir().unwrap();
+        // It aborts, as one does that gets no memory, if it has the limit when it has heard of its setup.
+        let text = "#!/bin/sh\nhead -c 4 >/dev/null\n[ \"$(ulimit -d)\" = 102400 ] && kill -6 $$\nexit 0\n";
+        let program = script(dir.path(), text, 0o755);
+        let error = planned_within(Some(MemorySize::from_mib(100)), &program).await;
+        assert!(error.contains("signal 6") && error.contains("may use 100 mb"), "{error}");
+        assert!(error.contains("jobmanager.memory.process.size"), "{error}");
+        assert!(planned(&program).await.contains("exit code 0"));
     }
 }
