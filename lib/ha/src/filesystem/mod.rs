@@ -119,7 +119,7 @@ impl HaStore for FileSystemStore {
             let found = match self.steps.current().await? {
                 Current::Claim(found) => found,
                 Current::Nothing => {
-                    self.steps.begin(&token).await?;
+                    self.steps.begin().await?;
                     continue;
                 }
                 Current::Retired => {

@@ -114,8 +114,8 @@ impl Steps {
     /// Makes the directories of a cluster that nobody leads, unless they are there: of candidates that race, one makes them,
     /// by an exclusive rename. The caller looks whether they are there, and comes again if somebody who cleaned up came
     /// between.
-    pub(super) async fn begin(&self, token: &str) -> Result<(), HaError> {
-        let temporary = self.temporary().join(format!("begin-{token}"));
+    pub(super) async fn begin(&self) -> Result<(), HaError> {
+        let temporary = self.temporary().join(format!("begin-{}", uuid::Uuid::new_v4().simple()));
         match self.make_and_rename(&temporary).await {
             Ok(()) => Ok(()),
             Err(error) => {
@@ -169,34 +169,32 @@ impl Steps {
     /// Puts a whole file into the leader's directory, if that is there: it is written elsewhere, then renamed, so that it
     /// makes no directory that was renamed meanwhile.
     pub(super) async fn place(&self, claim: &Claim, name: &str, content: Bytes) -> Result<Placed, HaError> {
-        let temporary = self.new_temporary(claim.epoch);
         let directory = self.claim_path(claim);
         let path = directory.join(name);
-        let mut tries = 1;
+        let mut tries = 0;
         let placed = loop {
-            let error = match self.write_and_rename(&temporary, &path, content.clone()).await {
-                Ok(()) => break Placed::Yes,
-                Err(error) if error.is_already_exists() => break Placed::Occupied,
-                Err(error) => error,
-            };
-            // The temporary file is gone when it was renamed and only the answer was lost.
-            if !self.fs.exists(&temporary).await? && self.fs.exists(&path).await? {
-                break Placed::Yes;
-            }
-            if !self.fs.exists(&directory).await? {
-                break Placed::NoDirectory;
-            }
-            // Not found: somebody who cleaned up removed it on its way.
-            if !(error.is_retryable() || error.is_not_found()) || tries >= TRIES {
-                self.forget(&temporary).await;
-                return Err(error.into());
-            }
-            warn!(%path, %error, "writing is repeated");
             tries += 1;
+            // Each time under another name: a creation that is still on its way would empty a file of the same.
+            let temporary = self.new_temporary(claim.epoch);
+            let moved = match self.write(&temporary, content.clone()).await {
+                Ok(()) => self.move_into(&temporary, &path, &directory).await,
+                Err(error) => Err(error),
+            };
+            if matches!(moved, Ok(Placed::Yes)) {
+                return Ok(Placed::Yes);
+            }
+            // So that a rename that is still on its way finds nothing.
+            let _ = self.fs.delete(&temporary, false).await.inspect_err(|error| left(&temporary, error));
+            match moved {
+                Ok(placed) => break placed,
+                Err(_) if !self.fs.exists(&directory).await? => break Placed::NoDirectory,
+                // Not found: somebody who cleaned up removed it on its way.
+                Err(error) if tries < TRIES && (error.is_retryable() || error.is_not_found()) => {
+                    warn!(%path, %error, "writing is repeated");
+                }
+                Err(error) => return Err(error.into()),
+            }
         };
-        if placed != Placed::Yes {
-            self.forget(&temporary).await;
-        }
         if placed == Placed::NoDirectory {
             // What the writing made although there is nothing for it to get into.
             for directory in [self.temporary(), self.root.clone()] {
@@ -206,15 +204,34 @@ impl Steps {
         Ok(placed)
     }
 
-    async fn write_and_rename(&self, temporary: &FsPath, path: &FsPath, content: Bytes) -> Result<(), FsError> {
-        let options = CreateOptions { permission: Some(PRIVATE_FILE), ..CreateOptions::overwriting() };
-        self.fs.write_fully(temporary, content, &options).await?;
-        self.fs.rename(temporary, path, false).await
+    async fn write(&self, temporary: &FsPath, content: Bytes) -> Result<(), FsError> {
+        let options = CreateOptions { permission: Some(PRIVATE_FILE), ..CreateOptions::default() };
+        self.fs.write_fully(temporary, content, &options).await
     }
 
-    /// Removes a file, so that a rename of it that is still on its way finds nothing.
-    async fn forget(&self, temporary: &FsPath) {
-        let _ = self.fs.delete(temporary, false).await.inspect_err(|error| left(temporary, error));
+    /// Renames a whole file to `path`. Not found: it is neither there nor here.
+    async fn move_into(&self, temporary: &FsPath, path: &FsPath, directory: &FsPath) -> Result<Placed, FsError> {
+        let mut tries = 1;
+        loop {
+            let error = match self.fs.rename(temporary, path, false).await {
+                Ok(()) => return Ok(Placed::Yes),
+                Err(error) if error.is_already_exists() => return Ok(Placed::Occupied),
+                Err(error) => error,
+            };
+            if !self.fs.exists(temporary).await? {
+                // Renamed, and only the answer was lost; or removed by somebody.
+                let missing = FsError::NotFound { path: temporary.to_string() };
+                return if self.fs.exists(path).await? { Ok(Placed::Yes) } else { Err(missing) };
+            }
+            if !self.fs.exists(directory).await? {
+                return Ok(Placed::NoDirectory);
+            }
+            if !error.is_retryable() || tries >= TRIES {
+                return Err(error);
+            }
+            warn!(%path, %error, "renaming is repeated");
+            tries += 1;
+        }
     }
 
     /// Takes the leader's directory away, if the claim stands; false otherwise.
