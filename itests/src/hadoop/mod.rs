@@ -12,7 +12,9 @@ mod ports;
 mod site;
 mod warm;
 mod watchdog;
+mod zookeeper;
 
 pub use cluster::{Builder, ContainerLog, HadoopCluster};
 pub use daemon::Daemon;
 pub use site::Site;
+pub use zookeeper::ZooKeeper;

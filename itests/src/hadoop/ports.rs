@@ -71,7 +71,7 @@ fn candidates() -> Range<u16> {
 }
 
 /// `count` ports that are free now and that this process never got before.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
+pub(super) fn free_ports(count: usize) -> Result<Vec<u16>> {
     static WALK: OnceLock<Walk> = OnceLock::new();
     // Starts at a place that differs between processes that run at the same time.
     WALK.get_or_init(|| Walk::new(candidates(), std::process::id() as usize * 101)).take(count)

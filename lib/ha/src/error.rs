@@ -60,6 +60,32 @@ pub enum HaError {
     /// An option has a value that it can't have.
     #[error(transparent)]
     Option(#[from] BadConfiguration),
+    /// ZooKeeper did not answer. What was asked may have taken place.
+    #[error("{operation} `{path}` in ZooKeeper at {quorum} got no answer: {reason}")]
+    ZooKeeper {
+        /// The servers.
+        quorum: String,
+        /// What was tried, such as `reading`.
+        operation: &'static str,
+        /// The node.
+        path: String,
+        /// What the last try saw.
+        reason: String,
+    },
+    /// ZooKeeper answers that this user may not do that.
+    #[error(
+        "{operation} `{path}` in ZooKeeper at {quorum} is refused ({reason}): see the node's ACL and `high-availability.zookeeper.client.acl`"
+    )]
+    ZooKeeperRefuses {
+        /// The servers.
+        quorum: String,
+        /// What was tried, such as `reading`.
+        operation: &'static str,
+        /// The node.
+        path: String,
+        /// What it says.
+        reason: String,
+    },
     /// The file system failed.
     #[error(transparent)]
     Fs(#[from] FsError),
@@ -81,7 +107,11 @@ impl HaError {
     /// Whether the same may succeed later without anybody changing anything. A write that failed so did not take place, or
     /// may be repeated.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Fs(error) if error.is_retryable())
+        match self {
+            Self::Fs(error) => error.is_retryable(),
+            Self::ZooKeeper { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whose fault it is: the user's setting, or the outside's.

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use flumen_model::ids::Epoch;
 
+use crate::HaError;
+
 /// A process that wants to lead a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
@@ -95,9 +97,14 @@ impl Claim {
 }
 
 impl Candidate {
-    /// Whether its owner's name can be a part of file names.
-    pub(crate) fn has_plain_owner(&self) -> bool {
-        is_plain(&self.owner) && self.owner.len() <= 100
+    /// Refuses an owner whose name can't be a part of names.
+    pub(crate) fn check(&self) -> Result<(), HaError> {
+        let owner = &self.owner;
+        if is_plain(owner) && owner.len() <= 100 {
+            return Ok(());
+        }
+        let expected = "at most 100 letters, digits, `_` and `-` are expected";
+        Err(HaError::Setting(format!("`{owner}` can't own a cluster: {expected}")))
     }
 }
 

@@ -5,7 +5,8 @@
 //! was acknowledged, for the next leader.
 //!
 //! * [`HaStore`] is what all stores do, [`open`] makes the configured one;
-//! * [`NoHaStore`] keeps nothing, [`FileSystemStore`] keeps everything in files;
+//! * [`NoHaStore`] keeps nothing, [`FileSystemStore`] keeps everything in files, and with the feature `zookeeper`
+//!   `ZooKeeperStore` keeps in ZooKeeper who leads;
 //! * [`Candidate`] becomes [`Leadership`], others see a [`Leader`].
 //!
 //! The rules that every store keeps (`HA-1` …):
@@ -24,14 +25,19 @@
 pub mod conformance;
 mod error;
 mod filesystem;
+mod layout;
 mod leadership;
 mod none;
 mod settings;
 mod store;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 pub use error::HaError;
 pub use filesystem::FileSystemStore;
 pub use leadership::{Addresses, Candidate, Leader, Leadership};
 pub use none::NoHaStore;
-pub use settings::{HaSettings, HaType, open};
+pub use settings::{HaSettings, HaType, ZooKeeperSettings, open};
 pub use store::HaStore;
+#[cfg(feature = "zookeeper")]
+pub use zookeeper::ZooKeeperStore;

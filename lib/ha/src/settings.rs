@@ -1,10 +1,14 @@
 //! Which store is configured, and where.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use flumen_fs::FileSystems;
 use flumen_model::config::{BadConfiguration, Configuration};
-use flumen_model::options::high_availability::{CLUSTER_ID, STORAGE_DIR, TYPE};
+use flumen_model::options::high_availability::{
+    CLUSTER_ID, STORAGE_DIR, TYPE, ZOOKEEPER_ACL, ZOOKEEPER_CONNECTION_TIMEOUT, ZOOKEEPER_QUORUM, ZOOKEEPER_RETRIES,
+    ZOOKEEPER_RETRY_WAIT, ZOOKEEPER_ROOT, ZOOKEEPER_SESSION_TIMEOUT,
+};
 
 use crate::{FileSystemStore, HaError, HaStore, NoHaStore};
 
@@ -15,6 +19,57 @@ pub enum HaType {
     None,
     /// Everything is in files.
     FileSystem,
+    /// Who leads is in ZooKeeper, and what is large in files.
+    ZooKeeper,
+}
+
+/// How ZooKeeper is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZooKeeperSettings {
+    /// `host:port,host:port,…`.
+    pub quorum: String,
+    /// The node of all clusters, such as `/flink`.
+    pub path_root: String,
+    /// Silence after which ZooKeeper takes a session for over. Nothing of ours ends with it.
+    pub session_timeout: Duration,
+    /// Limit for connecting, and for one call.
+    pub connection_timeout: Duration,
+    /// Time between two tries.
+    pub retry_wait: Duration,
+    /// Tries after the first.
+    pub max_retries: u32,
+    /// Whether only the authenticated user that made a node may use it.
+    pub only_creator: bool,
+}
+
+impl ZooKeeperSettings {
+    fn read(conf: &Configuration) -> Result<Self, HaError> {
+        let quorum = conf.find(&ZOOKEEPER_QUORUM)?.map(|quorum| quorum.replace(char::is_whitespace, ""));
+        let Some(quorum) = quorum.filter(|quorum| !quorum.is_empty()) else {
+            let (kind, key) = (TYPE.key, ZOOKEEPER_QUORUM.key);
+            return Err(HaError::Setting(format!(
+                "`{kind}: zookeeper` needs `{key}`, such as `zk1:2181,zk2:2181,zk3:2181`"
+            )));
+        };
+        let acl = conf.get(&ZOOKEEPER_ACL)?;
+        let only_creator = match acl.as_str() {
+            "open" => false,
+            "creator" => true,
+            _ => {
+                let expected = "`open` or `creator`".to_owned();
+                return Err(BadConfiguration::Value { key: ZOOKEEPER_ACL.key.to_owned(), value: acl, expected }.into());
+            }
+        };
+        Ok(Self {
+            quorum,
+            path_root: conf.get(&ZOOKEEPER_ROOT)?,
+            session_timeout: conf.get(&ZOOKEEPER_SESSION_TIMEOUT)?,
+            connection_timeout: conf.get(&ZOOKEEPER_CONNECTION_TIMEOUT)?,
+            retry_wait: conf.get(&ZOOKEEPER_RETRY_WAIT)?,
+            max_retries: conf.get(&ZOOKEEPER_RETRIES)?,
+            only_creator,
+        })
+    }
 }
 
 /// What the options of high availability say.
@@ -24,6 +79,8 @@ pub struct HaSettings {
     pub kind: HaType,
     /// Directory of all clusters' data, as it was written; `None` only without high availability.
     pub storage_dir: Option<String>,
+    /// How ZooKeeper is reached, if it is used.
+    pub zookeeper: Option<ZooKeeperSettings>,
     /// The cluster's id: one name, a part of paths.
     pub cluster_id: String,
 }
@@ -41,8 +98,9 @@ impl HaSettings {
             Some(text) => match text.to_ascii_lowercase().as_str() {
                 "none" => HaType::None,
                 "filesystem" => HaType::FileSystem,
+                "zookeeper" => HaType::ZooKeeper,
                 _ => {
-                    let expected = "`none` or `filesystem`".to_owned();
+                    let expected = "`none`, `filesystem` or `zookeeper`".to_owned();
                     return Err(BadConfiguration::Value { key: TYPE.key.to_owned(), value: text, expected }.into());
                 }
             },
@@ -59,7 +117,8 @@ impl HaSettings {
             let expected = "a name of at most 200 letters, digits, `_`, `-` and `.`".to_owned();
             return Err(BadConfiguration::Value { key: CLUSTER_ID.key.to_owned(), value: cluster_id, expected }.into());
         }
-        Ok(Self { kind, storage_dir, cluster_id })
+        let zookeeper = (kind == HaType::ZooKeeper).then(|| ZooKeeperSettings::read(conf)).transpose()?;
+        Ok(Self { kind, storage_dir, zookeeper, cluster_id })
     }
 
     /// Whether anything is kept.
@@ -76,14 +135,23 @@ impl HaSettings {
 /// Makes the configured store. Nothing is connected or written yet.
 ///
 /// # Errors
-/// Those of the file system when `high-availability.storageDir` is no usable path.
+/// Those of the file system when `high-availability.storageDir` is no usable path; [`HaError::Setting`] when this program was
+/// built without the configured store.
 pub fn open(settings: &HaSettings, systems: &FileSystems) -> Result<Arc<dyn HaStore>, HaError> {
-    match (settings.kind, &settings.storage_dir) {
-        (HaType::FileSystem, Some(dir)) => {
-            let directory = systems.resolve(dir)?.join(&settings.cluster_id);
-            Ok(Arc::new(FileSystemStore::new(systems.get(&directory)?, directory)))
-        }
-        _ => Ok(Arc::new(NoHaStore)),
+    let Some(dir) = settings.storage_dir.as_ref().filter(|_| settings.is_on()) else {
+        return Ok(Arc::new(NoHaStore));
+    };
+    let directory = systems.resolve(dir)?.join(&settings.cluster_id);
+    let fs = systems.get(&directory)?;
+    match &settings.zookeeper {
+        None => Ok(Arc::new(FileSystemStore::new(fs, directory))),
+        #[cfg(feature = "zookeeper")]
+        Some(zookeeper) => Ok(Arc::new(crate::ZooKeeperStore::new(zookeeper.clone(), fs, directory))),
+        #[cfg(not(feature = "zookeeper"))]
+        Some(_) => Err(HaError::Setting(format!(
+            "this program was built without ZooKeeper: build it with the feature `zookeeper`, or set `{}: filesystem`, which needs `{}` only",
+            TYPE.key, STORAGE_DIR.key
+        ))),
     }
 }
 
@@ -121,10 +189,36 @@ mod tests {
     }
 
     #[test]
+    fn zookeeper_is_set_up_under_flinks_keys() {
+        let pairs = [
+            ("high-availability", "ZOOKEEPER"),
+            ("high-availability.storageDir", "/ha"),
+            ("high-availability.zookeeper.quorum", "a:2181, b:2181"),
+            ("high-availability.zookeeper.path.root", "/streams"),
+            ("high-availability.zookeeper.client.session-timeout", "20000"),
+            ("high-availability.zookeeper.client.acl", "creator"),
+        ];
+        let settings = read(&pairs).unwrap();
+        assert_eq!(settings.kind, HaType::ZooKeeper);
+        let expected = ZooKeeperSettings {
+            quorum: "a:2181,b:2181".to_owned(),
+            path_root: "/streams".to_owned(),
+            session_timeout: Duration::from_secs(20),
+            connection_timeout: Duration::from_secs(15),
+            retry_wait: Duration::from_secs(5),
+            max_retries: 3,
+            only_creator: true,
+        };
+        assert_eq!(settings.zookeeper, Some(expected));
+    }
+
+    #[test]
     fn what_can_not_work_is_refused_with_its_option() {
         for (pairs, named) in [
             (&[("high-availability", "filesystem")][..], "high-availability.storageDir"),
             (&[("high-availability.type", "floppy")], "high-availability.type"),
+            (&[("high-availability", "zookeeper"), ("high-availability.storageDir", "/ha")], "zookeeper.quorum"),
+            (&[("high-availability", "zookeeper"), ("high-availability.zookeeper.quorum", "a:1")], "storageDir"),
             (&[("high-availability.cluster-id", "a/b")], "high-availability.cluster-id"),
             (&[("high-availability.cluster-id", "../b")], "high-availability.cluster-id"),
         ] {

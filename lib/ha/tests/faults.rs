@@ -54,7 +54,7 @@ const WORK: [Work; 11] = [
     Work::End(4),
     Work::Put(5),
     Work::End(5),
-    Work::Forget(4),
+    Work::Forget(5),
 ];
 
 async fn work(store: &dyn HaStore, leadership: &Leadership, work: Work) -> Result<(), HaError> {
@@ -70,6 +70,9 @@ async fn work(store: &dyn HaStore, leadership: &Leadership, work: Work) -> Resul
 /// What is kept: by job whether its graph and its result are.
 type Kept = BTreeMap<u128, (bool, bool)>;
 
+/// The jobs and the results that a leader reads.
+type Found = (Vec<(JobId, Bytes)>, Vec<(JobId, Bytes)>);
+
 fn after(kept: &Kept, work: Work) -> Kept {
     let mut kept = kept.clone();
     match work {
@@ -83,11 +86,11 @@ fn after(kept: &Kept, work: Work) -> Kept {
 }
 
 /// What a leader reads of it.
-async fn read(store: &dyn HaStore, leadership: &Leadership) -> (Vec<(JobId, Bytes)>, Vec<(JobId, Bytes)>) {
+async fn read(store: &dyn HaStore, leadership: &Leadership) -> Found {
     (store.jobs(leadership).await.unwrap(), store.results(leadership).await.unwrap())
 }
 
-fn expected(kept: &Kept) -> (Vec<(JobId, Bytes)>, Vec<(JobId, Bytes)>) {
+fn expected(kept: &Kept) -> Found {
     let jobs = kept.iter().filter(|(_, kept)| **kept == (true, false));
     let results = kept.iter().filter(|(_, kept)| kept.1);
     (
@@ -130,48 +133,62 @@ fn faults() -> Vec<Fault> {
 
 #[tokio::test]
 async fn the_disk_of_these_tests_is_a_file_system() {
-    let process = Process::new(&Disk::new(), Turns::No, None);
+    let process = Process::new(&Disk::new(), Turns::No, &[]);
     flumen_fs::conformance::check_all(&process, &FsPath::new("file", "", "/scratch").unwrap()).await;
+}
+
+/// A leader with these faults, then its successor.
+async fn check(faults: &[(usize, Fault)]) {
+    let disk = Disk::new();
+    let first = Process::new(&disk, Turns::No, faults);
+    let (kept, open, former) = lead(&store(&first)).await;
+    let crashed = faults.iter().any(|(_, fault)| matches!(fault, Fault::CrashBefore | Fault::CrashAfter));
+    assert!(crashed || open.is_none() && former.is_some(), "{faults:?}: stopped at {open:?}");
+
+    let next = store(&Process::new(&disk, Turns::No, &[]));
+    let leadership = next.campaign(&attempt(2)).await.unwrap_or_else(|error| panic!("{faults:?}: {error}"));
+    assert!(former.as_ref().is_none_or(|former| leadership.epoch() > former.epoch()), "{faults:?}");
+    let found = read(&next, &leadership).await;
+    let mut possible = vec![expected(&kept)];
+    possible.extend(open.map(|open| expected(&after(&kept, open))));
+    if let Some(Work::Forget(job)) = open {
+        // It takes two steps. Between them the job must not look as if it had to run.
+        possible.push(expected(&after(&kept, Work::Remove(job))));
+    }
+    assert!(possible.contains(&found), "{faults:?}: {open:?}\n{found:?}\n{possible:?}");
+
+    // What is late arrives now, and the former leader, if it lives, goes on.
+    for _ in 0..250 {
+        disk.tick();
+    }
+    if let Some(former) = former {
+        let refused = store(&first).put_job(&former, JobId(99), Bytes::new()).await;
+        assert!(refused.is_err(), "{faults:?}: {refused:?}");
+    }
+    assert_eq!(read(&next, &leadership).await, found, "{faults:?}: what a former leader did counts");
+    next.still_leads(&leadership).await.unwrap();
+    next.put_job(&leadership, JobId(100), Bytes::new()).await.unwrap();
+    next.clean_up(&leadership).await.unwrap();
+    assert_eq!(disk.paths(), ["/", "/ha"], "{faults:?}: something is left");
 }
 
 #[tokio::test]
 async fn whatever_happens_at_any_operation_the_next_leader_finds_all_that_was_acknowledged() {
-    let undisturbed = Process::new(&Disk::new(), Turns::No, None);
+    let undisturbed = Process::new(&Disk::new(), Turns::No, &[]);
     assert_eq!(lead(&store(&undisturbed)).await.1, None);
     let operations = undisturbed.operations();
     assert!(operations >= 35, "only {operations} operations");
     for number in 0..operations {
         for fault in faults() {
-            let disk = Disk::new();
-            let first = Process::new(&disk, Turns::No, Some((number, fault)));
-            let (kept, open, former) = lead(&store(&first)).await;
-            let crashed = matches!(fault, Fault::CrashBefore | Fault::CrashAfter);
-            assert_eq!(open.is_none() && former.is_some(), !crashed, "{fault:?} at {number}: stopped at {open:?}");
-
-            let second = Process::new(&disk, Turns::No, None);
-            let next = store(&second);
-            let leadership = next.campaign(&attempt(2)).await.unwrap_or_else(|e| panic!("{fault:?} at {number}: {e}"));
-            let former_epoch = former.as_ref().map_or(0, |former| former.epoch().0);
-            assert!(leadership.epoch().0 > former_epoch, "{fault:?} at {number}");
-            let found = read(&next, &leadership).await;
-            let possible = [Some(kept.clone()), open.map(|open| after(&kept, open))];
-            let possible: Vec<_> = possible.iter().flatten().map(expected).collect();
-            // Forgetting takes two steps, the first of which shows nothing.
-            assert!(possible.contains(&found), "{fault:?} at {number}: {open:?}\n{found:?}\n{possible:?}");
-
-            // What is late has arrived now, and the former leader, if it lives, has gone on.
-            for _ in 0..250 {
-                disk.tick();
+            check(&[(number, fault)]).await;
+        }
+        // And soon after it something else: in what is done about the first.
+        for second in number + 1..number + 7 {
+            for first in [Fault::Before, Fault::After, Fault::Late(0), Fault::Late(4), Fault::Late(12)] {
+                for then in [Fault::Before, Fault::After, Fault::Late(1), Fault::Late(9), Fault::CrashAfter] {
+                    check(&[(number, first), (second, then)]).await;
+                }
             }
-            if let Some(former) = former {
-                let refused = store(&first).put_job(&former, JobId(99), Bytes::new()).await;
-                assert!(refused.is_err(), "{fault:?} at {number}: {refused:?}");
-            }
-            assert_eq!(read(&next, &leadership).await, found, "{fault:?} at {number}: what a former leader did counts");
-            next.still_leads(&leadership).await.unwrap();
-            next.put_job(&leadership, JobId(100), Bytes::new()).await.unwrap();
-            next.clean_up(&leadership).await.unwrap();
-            assert_eq!(disk.paths(), ["/", "/ha"], "{fault:?} at {number}: something is left");
         }
     }
 }
@@ -180,19 +197,19 @@ async fn whatever_happens_at_any_operation_the_next_leader_finds_all_that_was_ac
 async fn a_clean_up_that_is_interrupted_anywhere_leaves_all_or_nothing() {
     let prepared = async || {
         let disk = Disk::new();
-        let first = Process::new(&disk, Turns::No, None);
+        let first = Process::new(&disk, Turns::No, &[]);
         let (kept, _, leadership) = lead(&store(&first)).await;
         (disk, kept, leadership.unwrap())
     };
     let (disk, _, leadership) = prepared().await;
-    let undisturbed = Process::new(&disk, Turns::No, None);
+    let undisturbed = Process::new(&disk, Turns::No, &[]);
     store(&undisturbed).clean_up(&leadership).await.unwrap();
     let operations = undisturbed.operations();
     assert!(operations >= 5, "only {operations} operations");
     for number in 0..operations {
         for fault in faults() {
             let (disk, kept, leadership) = prepared().await;
-            let process = Process::new(&disk, Turns::No, Some((number, fault)));
+            let process = Process::new(&disk, Turns::No, &[(number, fault)]);
             let cleaning = store(&process);
             let mut cleaned = cleaning.clean_up(&leadership).await;
             for _ in 0..REPEATED {
@@ -204,7 +221,7 @@ async fn a_clean_up_that_is_interrupted_anywhere_leaves_all_or_nothing() {
                 Fault::CrashBefore | Fault::CrashAfter => assert!(cleaned.is_err(), "{fault:?} at {number}"),
                 _ => assert!(cleaned.is_ok(), "{fault:?} at {number}: {cleaned:?}"),
             }
-            let next = store(&Process::new(&disk, Turns::No, None));
+            let next = store(&Process::new(&disk, Turns::No, &[]));
             let again = next.campaign(&attempt(2)).await.unwrap();
             let found = read(&next, &again).await;
             let all = expected(&kept);

@@ -21,7 +21,7 @@ const RANDOM_ORDERS: u64 = 3_000;
 const LENGTH: usize = 30;
 
 fn store(disk: &Disk, turns: Turns) -> FileSystemStore {
-    let process = Process::new(disk, turns, None);
+    let process = Process::new(disk, turns, &[]);
     FileSystemStore::new(Arc::new(process), FsPath::new("file", "", "/ha/etl").unwrap())
 }
 

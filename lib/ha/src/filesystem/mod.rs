@@ -3,8 +3,15 @@
 //! All that is kept lies in one directory whose *name* says who leads, and which a new leader renames. So all changes of
 //! leaders stand in one order; and what a former leader still sends, whenever it arrives, names a directory that is there no
 //! more (HA-2): files get into it by a rename from outside, which makes no directories.
+//!
+//! ```text
+//! <storageDir>/<cluster id>/ha-1/<epoch>.<owner>.<attempt>.<token>/     exactly one: whose everything in it is
+//!     at,<epoch>,<internal>,<rest>                                       empty: where that leader is reached
+//!     job-<job id>                                                       a job's graph
+//!     result-<job id>                                                    how a job ended
+//! <storageDir>/<cluster id>/tmp/<epoch>.<token>                          files on their way there
+//! ```
 
-mod layout;
 mod steps;
 
 use std::sync::Arc;
@@ -15,15 +22,10 @@ use flumen_fs::{FileSystem, FsError, FsPath};
 use flumen_model::ids::{Epoch, JobId};
 use tracing::info;
 
-use self::layout::Kept;
 use self::steps::{Current, Placed, Steps};
+use crate::layout::{self, CONTENT_MAX, Kept, TRIES};
 use crate::leadership::{Claim, Standing};
 use crate::{Addresses, Candidate, HaError, HaStore, Leader, Leadership};
-
-/// How often a step is tried: a competitor that comes between is rare, an answer that is lost as well.
-const TRIES: u32 = 8;
-/// The largest graph or result that is read back.
-const CONTENT_MAX: usize = 256 << 20;
 
 /// Keeps everything of one cluster in files.
 pub struct FileSystemStore {
@@ -107,12 +109,7 @@ impl FileSystemStore {
 #[async_trait]
 impl HaStore for FileSystemStore {
     async fn campaign(&self, candidate: &Candidate) -> Result<Leadership, HaError> {
-        if !candidate.has_plain_owner() {
-            let owner = &candidate.owner;
-            return Err(HaError::Setting(format!(
-                "`{owner}` can't own a cluster: letters, digits, `_` and `-` are expected"
-            )));
-        }
+        candidate.check()?;
         let token = uuid::Uuid::new_v4().simple().to_string();
         self.steps.refuse_other_versions().await?;
         for _ in 0..TRIES {
@@ -149,12 +146,7 @@ impl HaStore for FileSystemStore {
     }
 
     async fn announce(&self, leadership: &Leadership, addresses: &Addresses) -> Result<(), HaError> {
-        let Some(name) = layout::address_name(leadership.epoch(), addresses) else {
-            let (internal, rest) = (&addresses.internal, &addresses.rest);
-            return Err(HaError::Setting(format!(
-                "the addresses `{internal}` and `{rest}` are too long for a file's name"
-            )));
-        };
+        let name = layout::address_name(leadership.epoch(), addresses)?;
         for old in self.names(leadership).await?.into_iter().filter(|old| layout::is_address(old) && *old != name) {
             self.remove(leadership, old).await?;
         }

@@ -7,14 +7,15 @@ use flumen_fs::{CreateOptions, FileSystem, FsError, FsPath};
 use flumen_model::ids::Epoch;
 use tracing::warn;
 
-use super::TRIES;
-use super::layout::{HA, TEMPORARY, VERSION};
 use crate::HaError;
+use crate::layout::{HA, TRIES, VERSION};
 use crate::leadership::Claim;
 
 /// Only the user may see what is kept: a job's configuration may hold secrets.
 const PRIVATE_DIRECTORY: u16 = 0o700;
 const PRIVATE_FILE: u16 = 0o600;
+/// Name of the directory of files that are on their way.
+const TEMPORARY: &str = "tmp";
 
 /// The files of one cluster.
 pub(super) struct Steps {
@@ -145,16 +146,13 @@ impl Steps {
         }
     }
 
-    /// Renames the one directory from a claim to the next; false when another claim stood there.
+    /// Renames the one directory from a claim to the next. False when it had another name: the next one, perhaps, if only
+    /// an answer was lost.
     pub(super) async fn claim(&self, from: &Claim, to: &Claim) -> Result<bool, HaError> {
         let (from, to) = (self.claim_path(from), self.claim_path(to));
         let mut tries = 1;
         loop {
             let Err(error) = self.fs.rename(&from, &to, false).await else { return Ok(true) };
-            // Nobody else gives it this name: if it has that, the rename took place and only the answer was lost.
-            if self.fs.exists(&to).await? {
-                return Ok(true);
-            }
             if error.is_not_found() || !self.fs.exists(&from).await? {
                 return Ok(false);
             }

@@ -40,15 +40,15 @@ pub enum Turns {
 pub struct Process {
     disk: Disk,
     turns: Turns,
-    /// The operation, counted from 0, at which something happens.
-    fault: Option<(usize, Fault)>,
+    /// The operations, counted from 0, at which something happens.
+    faults: Vec<(usize, Fault)>,
     count: Arc<AtomicUsize>,
     dead: Arc<AtomicBool>,
 }
 
 impl Process {
-    pub fn new(disk: &Disk, turns: Turns, fault: Option<(usize, Fault)>) -> Self {
-        Self { disk: disk.clone(), turns, fault, count: Arc::default(), dead: Arc::default() }
+    pub fn new(disk: &Disk, turns: Turns, faults: &[(usize, Fault)]) -> Self {
+        Self { disk: disk.clone(), turns, faults: faults.to_vec(), count: Arc::default(), dead: Arc::default() }
     }
 
     /// Operations that it has begun.
@@ -69,7 +69,7 @@ impl Process {
         }
         self.disk.tick();
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        let fault = self.faults.iter().find(|(at, _)| *at == number).map(|(_, fault)| *fault);
         if matches!(fault, Some(Fault::CrashBefore | Fault::CrashAfter)) {
             self.dead.store(true, Ordering::Relaxed);
         }

@@ -1,40 +1,35 @@
-//! Names in the directory of a cluster.
-//!
-//! ```text
-//! <storageDir>/<cluster id>/ha-1/<epoch>.<owner>.<attempt>.<token>/     exactly one: whose everything in it is
-//!     at,<epoch>,<internal>,<rest>                                       empty: where that leader is reached
-//!     job-<job id>                                                       a job's graph
-//!     result-<job id>                                                    how a job ended
-//! <storageDir>/<cluster id>/tmp/<token>                                  files on their way there
-//! ```
+//! What is kept is named alike in every store.
 
 use std::fmt::Write as _;
 
 use flumen_model::ids::{Epoch, JobId};
 
-use crate::Addresses;
+use crate::{Addresses, HaError};
 
-/// Version of this layout.
-pub(super) const VERSION: u32 = 1;
-/// Start of the name of the directory that holds the leader's.
-pub(super) const HA: &str = "ha-";
-/// Name of the directory of files that are on their way.
-pub(super) const TEMPORARY: &str = "tmp";
+/// How often a step is tried: a competitor that comes between is rare, an answer that is lost as well.
+pub(crate) const TRIES: u32 = 8;
+/// The largest graph or result that is read back.
+pub(crate) const CONTENT_MAX: usize = 256 << 20;
+/// Version of the layout.
+pub(crate) const VERSION: u32 = 1;
+/// Start of the name of what holds everything; the version follows.
+pub(crate) const HA: &str = "ha-";
 /// Longest name that is relied on: HDFS's default limit, and that of most local file systems.
 const NAME_MAX: usize = 255;
 
-const AT: &str = "at";
+/// Start of what says where a leader is.
+pub(crate) const AT: &str = "at";
 
 /// What is kept of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(crate) enum Kept {
     Graph,
     Result,
 }
 
 impl Kept {
     /// As a message calls it.
-    pub(super) const fn text(self) -> &'static str {
+    pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Graph => "the graph",
             Self::Result => "the result",
@@ -48,30 +43,39 @@ impl Kept {
         }
     }
 
-    /// Name of the file.
-    pub(super) fn name(self, job: JobId) -> String {
+    /// Name of the file or node.
+    pub(crate) fn name(self, job: JobId) -> String {
         format!("{}{job}", self.prefix())
     }
 
-    /// The job whose file this is.
-    pub(super) fn job(self, name: &str) -> Option<JobId> {
+    /// The job whose file or node this is.
+    pub(crate) fn job(self, name: &str) -> Option<JobId> {
         name.strip_prefix(self.prefix())?.parse().ok()
     }
 }
 
-/// Name of the file that says where a leader is; `None` when it would be too long.
-pub(super) fn address_name(epoch: Epoch, addresses: &Addresses) -> Option<String> {
-    let name = format!("{AT},{epoch},{},{}", escaped(&addresses.internal), escaped(&addresses.rest));
-    (name.len() <= NAME_MAX).then_some(name)
+/// What says where a leader is: a file's name, or a node's text.
+///
+/// # Errors
+/// [`HaError::Setting`] when it would be too long for a name.
+pub(crate) fn address_name(epoch: Epoch, addresses: &Addresses) -> Result<String, HaError> {
+    let Addresses { internal, rest } = addresses;
+    let name = format!("{AT},{epoch},{},{}", escaped(internal), escaped(rest));
+    if name.len() > NAME_MAX {
+        return Err(HaError::Setting(format!(
+            "the addresses `{internal}` and `{rest}` are too long for a file's name"
+        )));
+    }
+    Ok(name)
 }
 
 /// Whether the file says where some leader is.
-pub(super) fn is_address(name: &str) -> bool {
+pub(crate) fn is_address(name: &str) -> bool {
     name.split(',').next() == Some(AT)
 }
 
 /// Where the leader of `epoch` is, if this name says so.
-pub(super) fn addresses_of(name: &str, epoch: Epoch) -> Option<Addresses> {
+pub(crate) fn addresses_of(name: &str, epoch: Epoch) -> Option<Addresses> {
     let mut parts = name.split(',');
     let of_this = parts.next() == Some(AT) && parts.next() == Some(&epoch.to_string());
     let addresses = Addresses { internal: unescaped(parts.next()?)?, rest: unescaped(parts.next()?)? };
@@ -119,17 +123,17 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_too_long_for_a_name_has_none() {
+    fn an_address_that_is_too_long_for_a_name_is_refused() {
         let addresses = Addresses { internal: "x".repeat(245), rest: String::new() };
-        assert!(address_name(Epoch(7), &addresses).is_some());
-        assert!(address_name(Epoch(70_000_000), &addresses).is_none());
+        assert!(address_name(Epoch(7), &addresses).is_ok());
+        assert!(matches!(address_name(Epoch(70_000_000), &addresses), Err(HaError::Setting(_))));
     }
 
     proptest::proptest! {
         #[test]
         fn any_address_is_read_back(internal in "\\PC{0,30}", rest in "\\PC{0,30}") {
             let addresses = Addresses { internal, rest };
-            if let Some(name) = address_name(Epoch(3), &addresses) {
+            if let Ok(name) = address_name(Epoch(3), &addresses) {
                 proptest::prop_assert_eq!(addresses_of(&name, Epoch(3)), Some(addresses));
             }
         }
