@@ -7,10 +7,13 @@ use flumen_itests::binaries::repository;
 
 /// Libraries of which two versions are linked: name, and why it can't be helped now.
 const EXCEPTIONS: &[(&str, &str)] = &[
+    ("ahash", "two, of the two older hashbrowns, and only with the feature `zookeeper`"),
     (
         "base64",
         "hdfs-native 0.14 is at 0.22, and lib/hadoop with it; the HTTP crates (hyper-util, reqwest) and pem are at 0.23",
     ),
+    ("hashbrown", "zookeeper-client 0.11 is at 0.12, its hashlink at 0.14: only with the feature `zookeeper`"),
+    ("thiserror", "zookeeper-client 0.11 is at 1: only with the feature `zookeeper`"),
     ("getrandom", "ring 0.17 is at 0.2; rand, tempfile and uuid are at 0.4"),
 ];
 
