@@ -28,6 +28,7 @@ mod event;
 mod executors;
 mod job;
 mod operations;
+mod recovery;
 mod rest;
 mod slots;
 
@@ -38,6 +39,7 @@ use executors::Executors;
 use job::Job;
 use operations::Operations;
 pub use operations::{OperationKind, OperationState, TriggerId};
+use recovery::Recovery;
 use slots::SlotPool;
 
 /// Jobs that may live at the same time: far more than a queue has containers for.
@@ -47,6 +49,9 @@ const JOBS_MAX: usize = 1000;
 pub struct Dispatcher {
     /// Lives until it is told to end; otherwise it ends with its only job.
     session: bool,
+    /// What has to outlive this leader is kept: jobs before they are acknowledged, their results before they are told.
+    keeps: bool,
+    recovery: Recovery,
     jobs: BTreeMap<JobId, Job>,
     submissions: u64,
     archive: Archive,
@@ -63,10 +68,12 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// One without any job.
-    pub fn new(session: bool, resources: ResourceManager, limits: ArchiveLimits) -> Self {
+    /// One without any job. `keeps`: later leaders find what this one has.
+    pub fn new(session: bool, keeps: bool, resources: ResourceManager, limits: ArchiveLimits) -> Self {
         Self {
             session,
+            keeps,
+            recovery: Recovery::default(),
             jobs: BTreeMap::new(),
             submissions: 0,
             archive: Archive::new(limits),
@@ -86,7 +93,8 @@ impl Dispatcher {
     /// An option of the job has a value that it can't have.
     pub fn submit_own(&mut self, now: Moment, submission: JobSubmission) -> Result<Vec<Effect>, BadConfiguration> {
         let mut effects = Vec::new();
-        self.admit(now, submission, None, &mut effects)?;
+        // It comes with the application: a later attempt finds it there.
+        self.admit(now, submission, false, None, &mut effects)?;
         self.balance(now, &mut effects);
         Ok(effects)
     }
@@ -107,7 +115,8 @@ impl Dispatcher {
             Event::Superseded(reason) => effects.push(Effect::StepDown(reason)),
             Event::FilesDiscarded => {}
             Event::Disposed { trigger, state } => self.operations.end(trigger, state),
-            Event::ExecutorRegistered(info) => self.executor_registered(now, info, &mut effects),
+            Event::ResultKept { job } => self.result_kept(now, job, &mut effects),
+            Event::ExecutorRegistered { info, workers } => self.executor_registered(now, info, workers, &mut effects),
             Event::ExecutorReport { id, report } => self.executor_report(now, id, report, &mut effects),
             Event::ExecutorLost { id, failure } => self.connection_lost(now, &id, failure, &mut effects),
             Event::Resource(event) => self.resource_event(now, event, &mut effects),
@@ -115,7 +124,10 @@ impl Dispatcher {
             Event::Tick => self.tick(now, &mut effects),
         }
         self.watch_clients(now, &mut effects);
+        self.divide(now, &mut effects);
         self.balance(now, &mut effects);
+        let forgotten = self.archive.forgotten().into_iter().filter(|_| self.keeps);
+        effects.extend(forgotten.map(|job| Effect::ForgetResult { job }));
         if self.stopping && self.jobs.is_empty() {
             self.outcome.get_or_insert(Outcome::Stopped);
         }
@@ -164,11 +176,13 @@ impl Dispatcher {
         &mut self,
         now: Moment,
         submission: JobSubmission,
+        keep: bool,
         reply: Option<oneshot::Sender<SubmitReply>>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), BadConfiguration> {
         let id = submission.job;
         tracing::info!(job = %id, name = submission.graph.name, "job is submitted");
+        let keep = (keep && self.keeps).then(|| Box::new(submission.clone()));
         let (mut job, admission) = match Job::new(submission, self.submissions, now.timestamp) {
             Ok(job) => job,
             Err(error) => {
@@ -182,7 +196,7 @@ impl Dispatcher {
         self.pool.declare(id, job.slots());
         reply.into_iter().for_each(|reply| job.reply_on_admission(reply));
         self.jobs.insert(id, job);
-        effects.push(Effect::Admit(Box::new(admission)));
+        effects.push(Effect::Admit(Box::new(Admission { keep, ..admission })));
         Ok(())
     }
 
@@ -192,7 +206,7 @@ impl Dispatcher {
             return;
         }
         let failure = match result {
-            Ok(submission) => match self.admit(now, *submission, None, effects) {
+            Ok(submission) => match self.admit(now, *submission, true, None, effects) {
                 Ok(()) => return,
                 Err(error) => Failure::new(Blame::Outside, error.to_string()),
             },
@@ -205,6 +219,7 @@ impl Dispatcher {
     fn admitted(&mut self, now: Moment, id: JobId, result: Result<Box<Admitted>, Failure>, effects: &mut Vec<Effect>) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_pending()) else { return };
         match result {
+            Ok(admitted) if self.recovery.waits(id) => job.hold(admitted),
             Ok(admitted) => {
                 job.answer_submitters(&SubmitReply::Accepted);
                 let patient_until = now.timestamp.after(job.slot_patience);
@@ -216,7 +231,9 @@ impl Dispatcher {
                 tracing::error!(job = %id, %failure, "the job can't begin");
                 job.answer_submitters(&SubmitReply::Refused(failure.to_string()));
                 job.begin_refused();
-                if self.session {
+                let taken_over = self.recovery.waits(id);
+                self.recovery.forget(id);
+                if self.session && !taken_over {
                     // As if it had never been: whoever submitted it was told why.
                     self.jobs.remove(&id);
                     self.pool.forget(id);
@@ -228,7 +245,7 @@ impl Dispatcher {
     }
 
     fn cancel(&mut self, now: Moment, id: JobId, reason: &'static str, effects: &mut Vec<Effect>) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.result.is_none()) else { return };
         tracing::info!(job = %id, reason, "job is cancelled");
         job.cancelled.get_or_insert(reason);
         self.job_event(now, id, JobEvent::Cancel, effects);
@@ -283,12 +300,30 @@ impl Dispatcher {
         }
     }
 
-    /// A job is over: what is left of it is what can be read of it.
+    /// A job is over: nobody is told before that is certain to be remembered.
     fn over(&mut self, now: Moment, result: JobResult, effects: &mut Vec<Effect>) {
         let id = result.job;
-        let Some(job) = self.jobs.remove(&id) else { return };
         self.pool.forget(id);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if self.keeps {
+            effects.push(Effect::KeepResult(Box::new(job.kept(&result))));
+            job.result = Some(result);
+        } else {
+            self.close(now, result, effects);
+        }
+    }
+
+    fn result_kept(&mut self, now: Moment, job: JobId, effects: &mut Vec<Effect>) {
+        let result = self.jobs.get_mut(&job).and_then(|job| job.result.take());
+        result.into_iter().for_each(|result| self.close(now, result, effects));
+    }
+
+    /// What is left of a job that is over is what can be read of it.
+    fn close(&mut self, now: Moment, result: JobResult, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.remove(&result.job) else { return };
+        let id = result.job;
         let Job { master, operations, cancelled, .. } = job;
+        let cancelled = cancelled.map(str::to_owned);
         self.archive.add(now.timestamp, master.details(), master.checkpoints(), operations);
         effects.push(Effect::CloseJob { job: id, succeeded: result.status == JobStatus::Finished });
         if !self.session {
@@ -299,7 +334,7 @@ impl Dispatcher {
     /// Brings what the jobs declare, what the ResourceManager knows of it and what is given to whom into agreement.
     fn balance(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         loop {
-            let grants = self.pool.allot(now.timestamp);
+            let grants = if self.recovery.holds_slots_back() { Vec::new() } else { self.pool.allot(now.timestamp) };
             for slots::Grant { job, executor, slots } in &grants {
                 tracing::info!(%job, %executor, slots, "job is given slots");
                 let host = self.executors.info(executor).map(|info| info.host.clone()).unwrap_or_default();
@@ -328,6 +363,7 @@ impl Dispatcher {
     /// A TaskExecutor is gone, and the jobs that used it hear of it.
     fn executor_gone(&mut self, now: Moment, id: &ExecutorId, failure: &Failure, effects: &mut Vec<Effect>) {
         self.executors.remove(id);
+        self.recovery.executor_gone(id);
         for job in self.pool.remove(id) {
             let (id, failure) = (id.clone(), failure.clone());
             self.job_event(now, job, JobEvent::ExecutorLost { id, failure }, effects);

@@ -1,5 +1,6 @@
 //! What YARN is told about the end of the application. Pure.
 
+use flumen_hadoop::rest::AttemptReport;
 use flumen_hadoop::yarn::FinalStatus;
 use flumen_jobmaster::JobResult;
 use flumen_model::status::JobStatus;
@@ -21,7 +22,22 @@ pub fn verdict(outcome: &Outcome) -> Verdict {
     match outcome {
         Outcome::Stopped => Verdict { status: FinalStatus::Succeeded, diagnostics: String::new() },
         Outcome::NoJob(failure) => Verdict { status: FinalStatus::Failed, diagnostics: text::diagnostics(failure) },
-        Outcome::Job { result, cancelled } => of_job(result, *cancelled),
+        Outcome::Job { result, cancelled } => of_job(result, cancelled.as_deref()),
+    }
+}
+
+impl Verdict {
+    /// A failure with what became of the attempts before this one.
+    #[must_use]
+    pub fn after(mut self, former: &[AttemptReport]) -> Self {
+        if self.status == FinalStatus::Failed {
+            for AttemptReport { number, state, diagnostics } in former {
+                let why =
+                    diagnostics.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason is known");
+                self.diagnostics.push_str(&format!("\nattempt {number} {state}: {why}"));
+            }
+        }
+        self
     }
 }
 
@@ -77,9 +93,19 @@ mod tests {
             (JobStatus::Canceled, None, Some("asked for"), FinalStatus::Killed, "job `count` was cancelled: asked for"),
             (JobStatus::Running, None, None, FinalStatus::Failed, "job `count` ended in state RUNNING"),
         ] {
+            let cancelled = cancelled.map(str::to_owned);
             let verdict = verdict(&Outcome::Job { result: Box::new(result(status, failure)), cancelled });
             assert_eq!((verdict.status, verdict.diagnostics.as_str()), (expected, diagnostics));
         }
+    }
+
+    #[test]
+    fn a_failure_of_a_later_attempt_tells_of_the_earlier_ones() {
+        let former = [AttemptReport { number: 1, state: "FAILED".into(), diagnostics: "\nkilled\nmore".into() }];
+        let failed = verdict(&Outcome::NoJob(Failure::new(Blame::User, "boom")));
+        assert_eq!(failed.clone().after(&former).diagnostics, "boom\nattempt 1 FAILED: killed");
+        assert_eq!(failed.clone().after(&[]), failed);
+        assert_eq!(verdict(&Outcome::Stopped).after(&former).diagnostics, "");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use flumen_hadoop::yarn::{ContainerId, ParseIdError};
-use flumen_model::ids::Epoch;
 
 /// What the ApplicationMaster reads of its environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +45,6 @@ impl Environment {
     pub fn attempt(&self) -> u32 {
         u32::try_from(self.container.attempt.attempt).unwrap_or(1)
     }
-
-    /// The number with which this leader fences earlier ones: YARN counts the attempts.
-    pub fn epoch(&self) -> Epoch {
-        Epoch(self.attempt().into())
-    }
 }
 
 #[cfg(test)]
@@ -71,7 +65,7 @@ mod tests {
     fn the_container_tells_attempt_host_and_files() {
         let environment = Environment::read(lookup).unwrap();
         assert_eq!(environment.container.attempt.to_string(), "appattempt_1795228637142_0003_000002");
-        assert_eq!((environment.attempt(), environment.epoch()), (2, Epoch(2)));
+        assert_eq!(environment.attempt(), 2);
         assert_eq!((environment.host.as_str(), environment.token_file), ("node1", "/c/container_tokens".into()));
     }
 

@@ -16,6 +16,7 @@ use flumen_model::ids::{Epoch, ExecutorId};
 use flumen_model::options::deployment;
 use flumen_wire::control::{ExecutorCommand, ExecutorInfo, ExecutorReport, FromExecutor, PROTOCOL_VERSION, ToExecutor};
 use flumen_wire::frame::{self, FrameError};
+use flumen_wire::report::WorkerReport;
 use flumen_wire::tls::{InternalTls, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -48,7 +49,12 @@ const TABLE_POLL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub enum ExecutorEvent {
     /// It registered, and can be sent commands.
-    Registered(ExecutorInfo),
+    Registered {
+        /// Who.
+        info: ExecutorInfo,
+        /// What it runs since before this leader.
+        workers: Vec<WorkerReport>,
+    },
     /// It says something.
     Report {
         /// Who.
@@ -289,7 +295,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 /// One connection, from its first byte to the event of its loss.
 async fn connection(tcp: TcpStream, peer: SocketAddr, shared: Arc<Shared>, unregistered: OwnedSemaphorePermit) {
     let (outbox, commands) = mpsc::channel(COMMANDS_MAX);
-    let (stream, info) = match timeout(REGISTRATION_LIMIT, register(tcp, &shared, outbox)).await {
+    let (stream, info, workers) = match timeout(REGISTRATION_LIMIT, register(tcp, &shared, outbox)).await {
         Ok(Ok(registered)) => registered,
         Ok(Err(refusal)) => return log_refusal(peer, &refusal),
         Err(_) => return log_refusal(peer, &Refusal::Slow),
@@ -297,7 +303,7 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, shared: Arc<Shared>, unreg
     drop(unregistered);
     let id = info.id.clone();
     tracing::info!(%id, %peer, host = info.host, slots = info.slots, pid = info.pid, "TaskExecutor registered");
-    shared.tell(ExecutorEvent::Registered(info)).await;
+    shared.tell(ExecutorEvent::Registered { info, workers }).await;
 
     let (read, write) = tokio::io::split(stream);
     let loss = tokio::select! {
@@ -332,10 +338,10 @@ async fn register(
     tcp: TcpStream,
     shared: &Shared,
     outbox: mpsc::Sender<ExecutorCommand>,
-) -> Result<(Stream, ExecutorInfo), Refusal> {
+) -> Result<(Stream, ExecutorInfo, Vec<WorkerReport>), Refusal> {
     let mut stream = shared.tls.accept(tcp).await.map_err(Refusal::Handshake)?;
     let first: Option<FromExecutor> = frame::read(&mut stream).await.map_err(Refusal::Unreadable)?;
-    let Some(ExecutorReport::Register { info, workers: _ }) = first.map(|first| first.report) else {
+    let Some(ExecutorReport::Register { info, workers }) = first.map(|first| first.report) else {
         return Err(Refusal::Nameless);
     };
     if info.protocol != PROTOCOL_VERSION {
@@ -351,7 +357,7 @@ async fn register(
     let answer = shared.command(ExecutorCommand::Registered { configuration, hadoop });
     frame::write(&mut stream, &answer).await.map_err(Refusal::Unreadable)?;
     entered.keep();
-    Ok((stream, info))
+    Ok((stream, info, workers))
 }
 
 /// Takes a TaskExecutor out of the table again unless its registration is completed.

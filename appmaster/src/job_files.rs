@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use flumen_checkpoint::CheckpointError;
 use flumen_fs::FileSystems;
+use flumen_ha::HaError;
 use flumen_model::failure::{Blame, Failure};
-use flumen_model::ids::{Epoch, JobId};
+use flumen_model::ids::JobId;
 use flumen_model::text::with_causes;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use tokio::time::timeout;
 
 use crate::checkpoints::Checkpoints;
 use crate::dispatcher::{Admission, Admitted};
+use crate::high_availability::Lead;
 use crate::outputs::Outputs;
 
 /// Limit of removing what a job wrote.
@@ -25,8 +28,8 @@ pub struct Admittance {
     pub files: FileSystems,
     /// The application's staging directory.
     pub staging: String,
-    /// Of this leader.
-    pub epoch: Epoch,
+    /// This leader.
+    pub lead: Lead,
     /// Takes note of what is claimed.
     pub claimed: Claimed,
 }
@@ -42,28 +45,61 @@ pub struct JobFiles {
     in_use: Arc<RwLock<()>>,
 }
 
+/// Why a job does not begin.
+#[derive(Debug)]
+pub enum NotAdmitted {
+    /// It can't: nothing is left of the attempt.
+    Refused(Failure),
+    /// There is a newer leader, for this reason.
+    Superseded(String),
+}
+
+impl From<Failure> for NotAdmitted {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure)
+    }
+}
+
 /// While this is held the job's files are not closed.
 pub type InUse = OwnedRwLockReadGuard<()>;
 
 impl Admittance {
-    /// Finds what a job starts from, and claims its outputs.
+    /// Finds what a job starts from, claims its outputs, and keeps it for later leaders.
     ///
     /// # Errors
-    /// Why it can't begin: nothing is left of the attempt.
-    pub async fn admit(self, admission: Admission) -> Result<(JobFiles, Admitted), Failure> {
-        let Admission { job, outputs, from, mut checkpoints } = admission;
-        let (kept, start) = Checkpoints::begin(&self.files, &self.staging, (job, self.epoch), from, &mut checkpoints)
+    /// [`NotAdmitted`].
+    pub async fn admit(self, admission: Admission) -> Result<(JobFiles, Admitted), NotAdmitted> {
+        let Admission { job, outputs, from, mut checkpoints, keep, taken_over } = admission;
+        let origin = (job, self.lead.epoch());
+        let (kept, start) = Checkpoints::begin(&self.files, &self.staging, origin, from, &mut checkpoints)
             .await
-            .map_err(|error| {
-                let text = format!("the job can't start from its checkpoint or savepoint: {}", with_causes(&error));
-                Failure::new(Blame::Outside, text)
+            .map_err(|error| match &error {
+                CheckpointError::Superseded { .. } => NotAdmitted::Superseded(error.to_string()),
+                _ => {
+                    let text = format!("the job can't start from its checkpoint or savepoint: {}", with_causes(&error));
+                    NotAdmitted::Refused(Failure::new(Blame::Outside, text))
+                }
             })?;
         let outputs = Outputs::new(self.files.clone(), &outputs, job)
             .map_err(|error| Failure::new(Blame::Outside, with_causes(&error)))?;
         self.claimed.lock().insert(job, outputs.clone());
-        if let Err(failure) = outputs.prepare().await {
+        let claimed = async {
+            outputs.prepare(taken_over).await?;
+            let Some(submission) = keep else { return Ok(()) };
+            self.lead.put_job(&submission).await.map_err(|error| match error {
+                HaError::Superseded { .. } => NotAdmitted::Superseded(error.to_string()),
+                _ => {
+                    let text = format!("the job can't be kept for a later JobManager: {}", with_causes(&error));
+                    NotAdmitted::Refused(Failure::new(Blame::Outside, text))
+                }
+            })
+        };
+        if let Err(reason) = claimed.await {
             self.claimed.lock().remove(&job);
-            return Err(failure);
+            if matches!(reason, NotAdmitted::Refused(_)) && !taken_over {
+                outputs.abandon().await;
+            }
+            return Err(reason);
         }
         Ok((JobFiles { outputs, checkpoints: kept, in_use: Arc::default() }, Admitted { checkpoints, start }))
     }
@@ -115,31 +151,39 @@ mod tests {
     use super::*;
     use crate::testing::application;
 
-    fn admittance(dir: &Path) -> Admittance {
+    async fn admittance(dir: &Path) -> Admittance {
         let files = FileSystems::new(FsOptions::default()).unwrap();
         let staging = dir.join("staging").display().to_string();
-        Admittance { files, staging, epoch: Epoch(1), claimed: Claimed::default() }
+        Admittance { files, staging, lead: Lead::without(1).await.unwrap(), claimed: Claimed::default() }
     }
 
     fn admission(dir: &Path, job: u128, from: Option<&str>) -> Admission {
         let Purpose::Job(submission) = application().purpose else { unreachable!("a job") };
         let settings = Settings::read(&submission.configuration, &submission.graph).unwrap();
         let outputs = vec![dir.join("out").display().to_string()];
-        Admission { job: JobId(job), outputs, from: from.map(str::to_owned), checkpoints: settings.checkpoints }
+        Admission {
+            job: JobId(job),
+            outputs,
+            from: from.map(str::to_owned),
+            checkpoints: settings.checkpoints,
+            keep: None,
+            taken_over: false,
+        }
     }
 
     #[tokio::test]
     async fn a_job_that_can_not_begin_leaves_nothing_and_the_first_keeps_its_outputs() {
         let dir = tempfile::tempdir().unwrap();
-        let admittance = admittance(dir.path());
+        let admittance = admittance(dir.path()).await;
         let missing = dir.path().join("no-savepoint").display().to_string();
         let refused = admittance.clone().admit(admission(dir.path(), 1, Some(&missing))).await;
-        let failure = refused.err().unwrap();
+        let Err(NotAdmitted::Refused(failure)) = refused else { panic!("there is no such savepoint") };
         assert!(failure.message.contains("no-savepoint"), "{failure}");
         assert!(!dir.path().join("out").try_exists().unwrap(), "its outputs are not touched");
 
         let (first, _) = admittance.clone().admit(admission(dir.path(), 2, None)).await.ok().unwrap();
-        let failure = admittance.clone().admit(admission(dir.path(), 3, None)).await.err().unwrap();
+        let refused = admittance.clone().admit(admission(dir.path(), 3, None)).await;
+        let Err(NotAdmitted::Refused(failure)) = refused else { panic!("its outputs are another job's") };
         assert!(failure.message.contains("can't be written"), "{failure}");
         assert!(dir.path().join("out").try_exists().unwrap());
         assert_eq!(admittance.claimed.lock().keys().copied().collect::<Vec<_>>(), [JobId(2)]);
@@ -152,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn files_are_closed_when_nobody_works_on_them_any_more() {
         let dir = tempfile::tempdir().unwrap();
-        let admittance = admittance(dir.path());
+        let admittance = admittance(dir.path()).await;
         let (files, _) = admittance.clone().admit(admission(dir.path(), 1, None)).await.ok().unwrap();
         let in_use = files.in_use().unwrap();
         let mut closing = Box::pin(admittance.close(JobId(1), files.clone(), false));
@@ -167,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn a_sudden_end_removes_the_outputs_of_all_jobs() {
         let dir = tempfile::tempdir().unwrap();
-        let admittance = admittance(dir.path());
+        let admittance = admittance(dir.path()).await;
         let claimed = admittance.claimed.clone();
         let _files = admittance.admit(admission(dir.path(), 1, None)).await.ok().unwrap();
         claimed.abandon().await;

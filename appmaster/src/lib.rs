@@ -10,6 +10,7 @@ pub mod run;
 pub mod environment;
 pub mod setup;
 
+pub mod high_availability;
 pub mod main_loop;
 
 pub mod dispatcher;

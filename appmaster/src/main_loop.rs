@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use flumen_ha::HaError;
 use flumen_hadoop::yarn::{AllocateResponse, AmError, ApplicationMasterClient};
 use flumen_model::config::BadConfiguration;
-use flumen_model::failure::Failure;
 use flumen_model::ids::JobId;
 use flumen_model::status::JobStatus;
+use flumen_model::text::with_causes;
 use flumen_wire::application::{Application, Purpose};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -20,7 +21,8 @@ use crate::dispatcher::{Admitted, Dispatcher, Effect, Event, Outcome};
 use crate::ending::{self, Verdict};
 use crate::executors::{ExecutorEvent, ExecutorServer};
 use crate::hadoop;
-use crate::job_files::{Admittance, JobFiles};
+use crate::high_availability::Kept;
+use crate::job_files::{Admittance, JobFiles, NotAdmitted};
 use crate::program;
 use crate::resource::cluster_view::ClusterView;
 use crate::resource::manager::{self, Action, ResourceManager};
@@ -77,7 +79,7 @@ enum Done {
     /// A fact for the dispatcher.
     Told(Event),
     /// A job can begin, or why not.
-    Admitted { job: JobId, result: Result<Box<(JobFiles, Admitted)>, Failure> },
+    Admitted { job: JobId, result: Result<Box<(JobFiles, Admitted)>, NotAdmitted> },
     /// The files of a job that is over are in order.
     Closed,
 }
@@ -103,7 +105,7 @@ impl Front {
     async fn next(&mut self) -> Event {
         tokio::select! {
             event = self.executors.next() => match event {
-                ExecutorEvent::Registered(info) => Event::ExecutorRegistered(info),
+                ExecutorEvent::Registered { info, workers } => Event::ExecutorRegistered { info, workers },
                 ExecutorEvent::Report { id, report } => Event::ExecutorReport { id, report },
                 ExecutorEvent::Lost { id, failure } => Event::ExecutorLost { id, failure },
             },
@@ -113,7 +115,8 @@ impl Front {
 }
 
 impl MainLoop {
-    /// Registers with YARN, and accepts the job that came with the application, or asks the program that did for it.
+    /// Registers with YARN, and takes over what a former leader left; without one it accepts the job that came with the
+    /// application, or asks the program that did for it. Says then where this leader is.
     ///
     /// # Errors
     /// [`BeginError`].
@@ -123,7 +126,7 @@ impl MainLoop {
         client: ApplicationMasterClient,
         admittance: Admittance,
     ) -> Result<Self, BeginError> {
-        let Parts { executors, requests, registration, context, profile, intervals, archive } = parts;
+        let Parts { executors, requests, registration, context, profile, intervals, archive, kept, addresses } = parts;
         let (yarn, registered) = Box::pin(Yarn::register(client, &registration, context, intervals)).await?;
         tracing::info!(queue = registered.queue, maximum = %registered.maximum_capability, "registered with YARN");
 
@@ -135,11 +138,16 @@ impl MainLoop {
         };
         let session = matches!(application.purpose, Purpose::Session);
         let resources = ResourceManager::new(profile, registered.maximum_capability, registered.queue);
-        let mut dispatcher = Dispatcher::new(session, resources, archive);
-        let effects = match &application.purpose {
-            Purpose::Job(submission) => dispatcher.submit_own(clock::now(), submission.as_ref().clone())?,
-            Purpose::Session | Purpose::Program(_) => Vec::new(),
+        let lead = admittance.lead.clone();
+        let mut dispatcher = Dispatcher::new(session, lead.is_on(), resources, archive);
+        let Own { recover, begin } = own(application, kept, lead.follows_another());
+        let mut effects = match recover {
+            Some(Kept { jobs, ended }) => dispatcher.recover(clock::now(), jobs, ended)?,
+            None => Vec::new(),
         };
+        if let Some(Purpose::Job(submission)) = begin {
+            effects.extend(dispatcher.submit_own(clock::now(), submission.as_ref().clone())?);
+        }
         let mut main = Self {
             dispatcher,
             yarn,
@@ -153,11 +161,22 @@ impl MainLoop {
             end: None,
         };
         main.carry_out(effects);
-        if let Purpose::Program(submission) = &application.purpose {
+        if let Some(Purpose::Program(submission)) = begin {
             let planned = program::planned(submission.as_ref().clone(), application);
             main.files.spawn(async move { Done::Told(Event::Planned(planned.await.map(Box::new))) });
         }
         main.tell(Event::Resource(manager::Event::FoundAgain(registered.containers_from_previous_attempts)));
+        // Whoever comes now is of a container that is known.
+        main.files.spawn(async move {
+            match lead.announce(&addresses).await {
+                Err(HaError::Superseded { .. }) => Done::Told(Event::Superseded("it can't announce itself".to_owned())),
+                Err(error) => {
+                    tracing::error!(error = with_causes(&error), "nobody will find this JobManager after it was lost");
+                    Done::Told(Event::Tick)
+                }
+                Ok(()) => Done::Told(Event::Tick),
+            }
+        });
         Ok(main)
     }
 
@@ -249,9 +268,29 @@ impl MainLoop {
                         Done::Admitted { job, result }
                     });
                 }
-                Effect::CommitOutputs { job, attempt } => self.work(job, async move |files: JobFiles| {
-                    Event::OutputsCommitted { job, result: files.outputs.commit(attempt).await }
-                }),
+                Effect::CommitOutputs { job, attempt } => {
+                    let lead = self.admittance.lead.clone();
+                    self.work(job, async move |files: JobFiles| match lead.still_leads().await {
+                        Err(error) => Event::Superseded(error.to_string()),
+                        Ok(()) => Event::OutputsCommitted { job, result: files.outputs.commit(attempt).await },
+                    });
+                }
+                Effect::KeepResult(result) => {
+                    let lead = self.admittance.lead.clone();
+                    self.files.spawn(async move {
+                        Done::Told(match lead.put_result(&result).await {
+                            Err(error) => Event::Superseded(error.to_string()),
+                            Ok(()) => Event::ResultKept { job: result.submission.job },
+                        })
+                    });
+                }
+                Effect::ForgetResult { job } => {
+                    let lead = self.admittance.lead.clone();
+                    self.files.spawn(async move {
+                        lead.forget(job).await;
+                        Done::Told(Event::Tick)
+                    });
+                }
                 Effect::StoreCheckpoint { job, checkpoint } => {
                     self.work(job, async move |files: JobFiles| files.checkpoints.store(checkpoint).await);
                 }
@@ -291,11 +330,15 @@ impl MainLoop {
             Done::Told(event) => event,
             Done::Closed => Event::Tick,
             Done::Admitted { job, result } => {
-                let result = result.map(|admitted| {
-                    let (files, admitted) = *admitted;
-                    self.jobs.insert(job, files);
-                    Box::new(admitted)
-                });
+                let result = match result {
+                    Ok(admitted) => {
+                        let (files, admitted) = *admitted;
+                        self.jobs.insert(job, files);
+                        Ok(Box::new(admitted))
+                    }
+                    Err(NotAdmitted::Refused(failure)) => Err(failure),
+                    Err(NotAdmitted::Superseded(reason)) => return Event::Superseded(reason),
+                };
                 Event::Admitted { job, result }
             }
         }
@@ -402,6 +445,32 @@ impl MainLoop {
         };
         answering(&mut dispatcher, &mut requests, finish).await
     }
+}
+
+/// What this application's leader begins with.
+struct Own<'a> {
+    /// What is taken over from a former leader.
+    recover: Option<Kept>,
+    /// The application's own job, if it did not begin before.
+    begin: Option<&'a Purpose>,
+}
+
+/// Divides what was kept. The job that came with the application is not among what is kept unless it has ended: it is there
+/// anyway.
+fn own(application: &Application, kept: Kept, follows_another: bool) -> Own<'_> {
+    let Kept { mut jobs, ended } = kept;
+    let mut begin = None;
+    if let Purpose::Job(own) = &application.purpose {
+        match ended.iter().any(|result| result.submission.job == own.job) {
+            true => {}
+            false if follows_another => jobs.push(own.as_ref().clone()),
+            false => begin = Some(&application.purpose),
+        }
+    } else if jobs.is_empty() && ended.is_empty() {
+        begin = Some(&application.purpose);
+    }
+    let recover = (follows_another || !jobs.is_empty() || !ended.is_empty()).then_some(Kept { jobs, ended });
+    Own { recover, begin }
 }
 
 /// Waits for `work` and answers REST meanwhile. What else the dispatcher would do is not done any more.

@@ -29,14 +29,16 @@ impl Outputs {
         Ok(Self { files, paths, job, claimed: Arc::default() })
     }
 
-    /// Claims all of them, or none. Leftovers of an earlier attempt of the same job are removed.
+    /// Claims all of them, or none. What an earlier attempt of the same job wrote stays if the job is `taken_over`, because
+    /// subtasks that go on with it may be at work; else it is removed.
     ///
     /// # Errors
     /// Why the first of them can't be claimed: something is there already, or may not be written.
-    pub async fn prepare(&self) -> Result<(), Failure> {
+    pub async fn prepare(&self, taken_over: bool) -> Result<(), Failure> {
         for (claimed, path) in self.paths.iter().enumerate() {
-            if let Err(error) = self.claim(path).await {
-                for path in &self.paths[..claimed] {
+            if let Err(error) = self.claim(path, taken_over).await {
+                let undone = if taken_over { 0 } else { claimed };
+                for path in &self.paths[..undone] {
                     self.abandon_one(path).await;
                 }
                 return Err(Failure::new(
@@ -50,11 +52,11 @@ impl Outputs {
         Ok(())
     }
 
-    async fn claim(&self, path: &FsPath) -> Result<(), FsError> {
+    async fn claim(&self, path: &FsPath, taken_over: bool) -> Result<(), FsError> {
         let fs = self.files.get(path)?;
         let job = self.job.to_string();
         output::prepare(&*fs, path, &job).await?;
-        if self.has_leftovers(path).await? {
+        if !taken_over && self.has_leftovers(path).await? {
             output::abandon(&*fs, path).await?;
             output::prepare(&*fs, path, &job).await?;
         }
@@ -164,7 +166,7 @@ mod tests {
     async fn all_outputs_are_claimed_or_none() {
         let dir = tempfile::tempdir().unwrap();
         write(&dir.path().join("b/part-0"), "of somebody else");
-        let failure = outputs(dir.path(), &["a", "b"]).prepare().await.unwrap_err();
+        let failure = outputs(dir.path(), &["a", "b"]).prepare(false).await.unwrap_err();
         assert!(failure.message.contains("already exists") && failure.message.contains("/b"), "{failure}");
         assert!(!dir.path().join("a").try_exists().unwrap(), "the first was given up again");
         outputs(dir.path(), &["b"]).abandon().await;
@@ -175,7 +177,7 @@ mod tests {
     async fn the_parts_of_the_attempt_become_visible() {
         let dir = tempfile::tempdir().unwrap();
         let outputs = outputs(dir.path(), &["a"]);
-        outputs.prepare().await.unwrap();
+        outputs.prepare(false).await.unwrap();
         write(&dir.path().join("a/_temporary/0/part-0"), "failed");
         write(&dir.path().join("a/_temporary/1/part-0"), "good");
         outputs.commit(ExecutionAttempt(1)).await.unwrap();
@@ -186,13 +188,27 @@ mod tests {
     #[tokio::test]
     async fn a_second_application_attempt_starts_over_what_the_first_left() {
         let dir = tempfile::tempdir().unwrap();
-        outputs(dir.path(), &["a"]).prepare().await.unwrap();
+        outputs(dir.path(), &["a"]).prepare(false).await.unwrap();
         write(&dir.path().join("a/_temporary/0/part-0"), "of the attempt that died");
         let second = outputs(dir.path(), &["a"]);
-        second.prepare().await.unwrap();
+        second.prepare(false).await.unwrap();
         assert!(!dir.path().join("a/_temporary/0").try_exists().unwrap());
         second.abandon().await;
         assert!(!dir.path().join("a").try_exists().unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_subtasks_that_go_on_have_written_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        outputs(dir.path(), &["a"]).prepare(false).await.unwrap();
+        write(&dir.path().join("a/_temporary/0/part-0"), "of a subtask that goes on");
+        let second = outputs(dir.path(), &["a"]);
+        second.prepare(true).await.unwrap();
+        assert!(dir.path().join("a/_temporary/0/part-0").try_exists().unwrap());
+        outputs(dir.path(), &["b"]).prepare(false).await.unwrap();
+        write(&dir.path().join("c/part-0"), "of somebody else");
+        outputs(dir.path(), &["b", "c"]).prepare(true).await.unwrap_err();
+        assert!(dir.path().join("b").try_exists().unwrap(), "it may be in use");
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use flumen_ha::HaSettings;
+use flumen_hadoop::rest::{AttemptReport, ResourceManagerClient, RmOptions};
 use flumen_hadoop::token::Credentials;
 use flumen_hadoop::yarn::{AmOptions, ApplicationMasterClient, FinalStatus, RegistrationRequest};
 use flumen_log::{Limits, Logging};
@@ -13,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::environment::Environment;
 use crate::hadoop;
+use crate::high_availability::Lead;
 use crate::job_files::{Admittance, Claimed};
 use crate::main_loop::{End, MainLoop};
 use crate::outputs::Staging;
@@ -25,6 +28,8 @@ const LOG_FILE: &str = "jobmanager.log";
 const STAGING_LIMIT: Duration = Duration::from_secs(30);
 /// The same when a SIGKILL follows: YARN's default leaves 250 ms.
 const STAGING_LIMIT_TERMINATED: Duration = Duration::from_millis(200);
+/// Limit of asking how earlier attempts ended.
+const HISTORY_LIMIT: Duration = Duration::from_secs(5);
 /// Longest diagnostics of an application that could not begin.
 const DIAGNOSTICS_CHARS_MAX: usize = 4000;
 
@@ -39,30 +44,36 @@ pub async fn run() -> anyhow::Result<()> {
     let container = environment.container;
     tracing::info!(%container, host = environment.host, pid = std::process::id(), "ApplicationMaster starts");
 
-    let application = setup::application()?;
+    let mut application = setup::application()?;
+    let attempts = attempts(&application);
     let credentials = Credentials::from_file(&environment.token_file)?;
     let files = setup::files(&application)?;
     let staging = setup::staging(&application, &files)?;
     let claimed = Claimed::default();
-    let admittance = Admittance {
-        files: files.clone(),
-        staging: application.staging.clone(),
-        epoch: environment.epoch(),
-        claimed: claimed.clone(),
-    };
 
+    let outputs = claimed.clone();
     let work = async {
         let token = credentials.am_rm_token().context("YARN gave no token for its ResourceManager")?.clone();
         let addresses = hadoop::scheduler_addresses(&hadoop::configuration(&application.hadoop))?;
         let client = ApplicationMasterClient::new(addresses, token, AmOptions::default())?;
         let parts = async {
             reconfigure(&logging, &application)?;
-            Box::pin(setup::parts(&environment, &application, &credentials, &files)).await
+            // Before YARN hears of this attempt: from now on a former one can do no harm.
+            let lead = Lead::win(&environment, &mut application, &files).await?;
+            let parts = Box::pin(setup::parts(&environment, &application, &credentials, &files, &lead)).await?;
+            Ok((parts, lead))
         };
         match parts.await {
-            Ok(parts) => {
+            Ok((parts, lead)) => {
+                let staged = application.staging.clone();
+                let admittance =
+                    Admittance { files: files.clone(), staging: staged, lead: lead.clone(), claimed: outputs };
                 let main = Box::pin(MainLoop::begin(parts, &application, client, admittance)).await?;
-                Box::pin(until_the_end(main, &staging)).await
+                let former = former_attempts(&environment, &application);
+                Box::pin(until_the_end(main, &staging, &lead, former)).await
+            }
+            Err(SetupError::Lead(error)) if error.concerns_this_attempt_only() => {
+                Err(anyhow::Error::new(error).context("this application attempt does not lead"))
             }
             Err(error) => Box::pin(refuse(&error, client, &staging)).await,
         }
@@ -78,7 +89,7 @@ pub async fn run() -> anyhow::Result<()> {
         }
         _ = terminated.recv() => {
             tracing::warn!("told to stop (SIGTERM): the application was killed, or its node is going down");
-            if may_be_tried_again(&environment, &application) {
+            if environment.attempt() < attempts {
                 tracing::warn!("a further attempt may follow: staging directory and outputs are left to it");
                 return Ok(());
             }
@@ -89,11 +100,12 @@ pub async fn run() -> anyhow::Result<()> {
     }
 }
 
-/// Whether YARN may start another attempt after this one: a SIGTERM does not tell whether the application was killed or only
-/// its node is going down.
-fn may_be_tried_again(environment: &Environment, application: &Application) -> bool {
+/// How many attempts YARN may start: a SIGTERM does not tell whether the application was killed or only its node is going
+/// down, and before the last one everything has to stay for the next.
+fn attempts(application: &Application) -> u32 {
+    let keeps = HaSettings::read(&application.configuration, "").is_ok_and(|settings| settings.is_on());
     // YARN may allow fewer; what is then left behind goes with the next submission of the user.
-    application.configuration.get(&yarn::APPLICATION_ATTEMPTS).is_ok_and(|attempts| environment.attempt() < attempts)
+    yarn::attempts(&application.configuration, keeps).unwrap_or(1)
 }
 
 /// Level and size of the log, as the application's configuration says.
@@ -105,7 +117,12 @@ fn reconfigure(logging: &Logging, application: &Application) -> Result<(), Setup
 }
 
 /// Runs the jobs to the application's end.
-async fn until_the_end(mut main: MainLoop, staging: &Staging) -> anyhow::Result<()> {
+async fn until_the_end(
+    mut main: MainLoop,
+    staging: &Staging,
+    lead: &Lead,
+    former: impl Future<Output = Vec<AttemptReport>>,
+) -> anyhow::Result<()> {
     match main.run().await {
         End::Done { verdict, stop_first } => {
             if stop_first {
@@ -113,19 +130,46 @@ async fn until_the_end(mut main: MainLoop, staging: &Staging) -> anyhow::Result<
                 main.stop_executors("the job is over").await;
             }
             main.settle().await;
+            let verdict = verdict.after(&former.await);
             main.finish(&verdict).await.context("YARN does not know how the application ended")?;
+            lead.clean_up().await;
             staging.remove(STAGING_LIMIT).await;
             Ok(())
         }
         End::AttemptOver(reason) => {
-            // A newer attempt may run already: outputs, staging directory and final status are its business.
-            main.stop_executors("the application attempt is over").await;
+            // A newer attempt may run already: outputs, staging directory, final status and, if it takes them over,
+            // TaskExecutors are its business.
+            if !lead.is_on() {
+                main.stop_executors("the application attempt is over").await;
+            }
             Err(anyhow::anyhow!("this application attempt is over: {reason}"))
         }
         End::Lost(error) => {
-            main.stop_executors("the ResourceManager of YARN is lost").await;
+            if !lead.is_on() {
+                main.stop_executors("the ResourceManager of YARN is lost").await;
+            }
             Err(anyhow::Error::new(error).context("the ResourceManager of YARN is lost"))
         }
+    }
+}
+
+/// What YARN says of the attempts before this one; nothing when it does not answer.
+async fn former_attempts(environment: &Environment, application: &Application) -> Vec<AttemptReport> {
+    if environment.attempt() < 2 {
+        return Vec::new();
+    }
+    let id = environment.container.attempt.application;
+    let asked = async {
+        let (hadoop, user) = (hadoop::configuration(&application.hadoop), application.user.clone());
+        ResourceManagerClient::new(RmOptions::from_configuration(&hadoop, Some(user))?)?.attempts(id).await
+    };
+    match tokio::time::timeout(HISTORY_LIMIT, asked).await {
+        Ok(Ok(attempts)) => attempts.into_iter().filter(|attempt| attempt.number < environment.attempt()).collect(),
+        Ok(Err(error)) => {
+            tracing::warn!(error = with_causes(&error), "YARN does not tell of the attempts before this one");
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
     }
 }
 

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use flumen_fs::{FileSystems, FsError, FsOptions};
+use flumen_ha::Addresses;
 use flumen_hadoop::token::Credentials;
 use flumen_hadoop::yarn::{LaunchContext, LaunchError, RegistrationRequest, Resource};
 use flumen_jobmaster::Settings;
 use flumen_model::config::{BadConfiguration, Configuration};
+use flumen_model::ids::Epoch;
 use flumen_model::options::{deployment, execution, memory, yarn};
 use flumen_wire::application::{APPLICATION_FILE, Application, Purpose};
 use flumen_wire::control::PROTOCOL_VERSION;
@@ -20,6 +22,7 @@ use crate::clock;
 use crate::dispatcher::ArchiveLimits;
 use crate::environment::Environment;
 use crate::executors::ExecutorServer;
+use crate::high_availability::{Kept, Lead, LeadError};
 use crate::outputs::Staging;
 use crate::ports::{self, BindError, Ports};
 use crate::resource::launch::{self, TaskExecutor};
@@ -57,6 +60,9 @@ pub enum SetupError {
     /// A path is none, or its file system is not known.
     #[error(transparent)]
     Files(#[from] FsError),
+    /// It does not lead, or can't use what a former leader left.
+    #[error("no high availability")]
+    Lead(#[from] LeadError),
     /// The log can't be kept as configured.
     #[error(transparent)]
     Log(#[from] flumen_log::LogError),
@@ -81,6 +87,10 @@ pub struct Parts {
     pub intervals: Intervals,
     /// How much of jobs that are over is kept.
     pub archive: ArchiveLimits,
+    /// What a former leader left.
+    pub kept: Kept,
+    /// Where this leader is.
+    pub addresses: Addresses,
 }
 
 /// Reads the staged description from the working directory.
@@ -118,7 +128,7 @@ pub fn staging(application: &Application, files: &FileSystems) -> Result<Staging
     Ok(Staging::new(files.clone(), &application.staging)?)
 }
 
-/// Binds the ports and reads all options. Nothing is told to YARN yet.
+/// Binds the ports, reads all options and what a former leader left. Nothing is told to YARN yet.
 ///
 /// # Errors
 /// [`SetupError`]: the application has to be ended with it.
@@ -127,6 +137,7 @@ pub async fn parts(
     application: &Application,
     credentials: &Credentials,
     files: &FileSystems,
+    lead: &Lead,
 ) -> Result<Parts, SetupError> {
     let conf = &application.configuration;
     match &application.purpose {
@@ -134,14 +145,18 @@ pub async fn parts(
         Purpose::Job(submission) => drop(Settings::read(&submission.configuration, &submission.graph)?),
         Purpose::Session | Purpose::Program(_) => {}
     }
-    let profile = profile(conf, &application.user, matches!(application.purpose, Purpose::Session))?;
+    let mut profile = profile(conf, &application.user, matches!(application.purpose, Purpose::Session))?;
+    if lead.is_on() {
+        profile.former_timeout = Some(conf.get(&yarn::PREVIOUS_WORKER_RECOVERY)?);
+    }
     let archive = ArchiveLimits::read(conf)?;
     let intervals = Intervals {
         awaiting: conf.get(&yarn::CONTAINER_REQUEST_HEARTBEAT)?,
         idle: conf.get(&yarn::HEARTBEAT_INTERVAL)?,
     };
 
-    let (executors, rpc_port) = executor_server(environment, application).await?;
+    let kept = lead.kept().await?;
+    let (executors, rpc_port) = executor_server(environment, application, lead.epoch()).await?;
     let (rest_port, requests) = serve_rest(environment, application, files).await?;
     let host = &environment.host;
     let registration = RegistrationRequest {
@@ -157,7 +172,8 @@ pub async fn parts(
     };
     let context = launch::context(application, &executor, credentials)?;
     tracing::info!(jobmanager = executor.jobmanager, rest = registration.tracking_url, "listening");
-    Ok(Parts { executors, requests, registration, context, profile, intervals, archive })
+    let addresses = Addresses { internal: executor.jobmanager, rest: at_port(host, rest_port) };
+    Ok(Parts { executors, requests, registration, context, profile, intervals, archive, kept, addresses })
 }
 
 /// `host:port`, with brackets around an address of IPv6.
@@ -168,6 +184,7 @@ fn at_port(host: &str, port: u16) -> String {
 async fn executor_server(
     environment: &Environment,
     application: &Application,
+    epoch: Epoch,
 ) -> Result<(ExecutorServer, u16), SetupError> {
     let conf = &application.configuration;
     let tls = match conf.get(&deployment::INTERNAL_SSL)? {
@@ -178,7 +195,7 @@ async fn executor_server(
     let address = ports::address_of(&environment.host).await?;
     let bind = async |at| {
         let (conf, hadoop) = (conf.clone(), application.hadoop.clone());
-        ExecutorServer::bind(at, tls.clone(), environment.epoch(), conf, hadoop).await
+        ExecutorServer::bind(at, tls.clone(), epoch, conf, hadoop).await
     };
     Ok(ports.bind("TaskExecutors (jobmanager.rpc.port)", address, bind).await?)
 }
@@ -242,6 +259,7 @@ fn profile(conf: &Configuration, user: &str, session: bool) -> Result<Profile, B
         node_label: label,
         failures_per_minute_max: conf.get(&yarn::START_WORKER_MAX_FAILURES)?,
         registration_timeout: conf.get(&yarn::REGISTRATION_TIMEOUT)?,
+        former_timeout: None,
         fit_grace: conf.get(&yarn::ALLOCATION_GRACE)?,
         appmaster: Resource::new(
             conf.get(&memory::JOBMANAGER_PROCESS)?.mib_rounded_up(),

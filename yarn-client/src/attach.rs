@@ -12,7 +12,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::report::Reporter;
 use crate::rest::{JobClient, JobView, Master, RestError};
 use crate::timings::Timings;
-use crate::verdict::{Stand, Verdict, job_verdict, joined, session_verdict, stand};
+use crate::verdict::{Stand, Verdict, job_verdict, joined, session_verdict, stand, with_history};
 
 /// Time between two looks at a JobManager that has just been met: its job is about to run.
 const QUICK_POLL: Duration = Duration::from_millis(20);
@@ -212,8 +212,13 @@ impl Follow<'_> {
             Ok(report) => {
                 self.seen.answered = Instant::now();
                 match (stand(&report), &self.home) {
-                    (Stand::Over(verdict), Home::Own(_)) => return Ok(Some(verdict)),
-                    (Stand::Over(verdict), Home::Session(_)) => return Ok(Some(session_verdict(id, verdict))),
+                    (Stand::Over(verdict), home) => {
+                        let verdict = with_history(verdict, &cluster.history(id).await);
+                        return Ok(Some(match home {
+                            Home::Own(_) => verdict,
+                            Home::Session(_) => session_verdict(id, verdict),
+                        }));
+                    }
                     (Stand::Waiting, _) => {
                         self.timings.reached("accepted");
                         self.seen.waiting.show(&report, self.reporter);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use flumen_hadoop::conf::{Configuration as HadoopConfiguration, RmAddress};
 use flumen_hadoop::rest::{
-    ApplicationFilter, ApplicationFinalStatus, ApplicationReport, ApplicationState, Node, Queue, ResourceManagerClient,
-    RmError, RmOptions, SubmitApplication,
+    ApplicationFilter, ApplicationFinalStatus, ApplicationReport, ApplicationState, AttemptReport, Node, Queue,
+    ResourceManagerClient, RmError, RmOptions, SubmitApplication,
 };
 use flumen_hadoop::yarn::{
     ApplicationId, Backoff, LaunchContext, LaunchError, LocalResource, ParseIdError, Resource, ResourceKind, Visibility,
@@ -179,6 +179,19 @@ impl Cluster {
         Ok(reported(self.rm.application(application.parse()?).await?))
     }
 
+    /// How the attempts of an application ended, a line for each; empty when there was only one, or nobody remembers.
+    pub async fn history(&self, application: &str) -> Vec<String> {
+        let Ok(id) = application.parse() else { return Vec::new() };
+        match self.rm.attempts(id).await {
+            Ok(attempts) if attempts.len() > 1 => attempts.iter().map(attempt_line).collect(),
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                tracing::debug!(%error, "the attempts of an application can't be read");
+                Vec::new()
+            }
+        }
+    }
+
     /// The running applications of this user, with their ids.
     ///
     /// # Errors
@@ -216,6 +229,13 @@ impl Cluster {
         let base = self.addresses.first().map(|rm| rm.address.as_str()).unwrap_or_default();
         format!("{base}/ws/v1/cluster/apps/{application}/state?user.name={}", self.user)
     }
+}
+
+/// `attempt 2 FAILED: AM Container for … exited with exitCode: 137`
+fn attempt_line(attempt: &AttemptReport) -> String {
+    let first =
+        attempt.diagnostics.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason is known");
+    format!("attempt {} {}: {first}", attempt.number, attempt.state)
 }
 
 /// `percent` is the most that the queue above may have of the whole cluster.
@@ -295,8 +315,7 @@ fn in_yarns_words(submission: &Submission) -> Result<SubmitApplication, ClusterE
         launch,
         max_attempts: Some(submission.max_attempts),
         attempt_failures_validity: u64::try_from(submission.failures_validity_ms).ok().map(Duration::from_millis),
-        // Containers can be taken over only by an ApplicationMaster that knows what they did.
-        keep_containers: false,
+        keep_containers: submission.keep_containers,
         node_label: submission.node_label.clone(),
         master_node_label: None,
     })
@@ -315,6 +334,15 @@ fn local_resource(file: &StagedFile) -> Result<LocalResource, LaunchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_takes_one_line() {
+        let line = |diagnostics: &str| {
+            attempt_line(&AttemptReport { number: 2, state: "FAILED".into(), diagnostics: diagnostics.into() })
+        };
+        assert_eq!(line("\n AM Container exited\nFailing this attempt"), "attempt 2 FAILED: AM Container exited");
+        assert_eq!(line(""), "attempt 2 FAILED: no reason is known");
+    }
 
     #[test]
     fn shares_of_nested_queues_are_multiplied() {

@@ -19,7 +19,7 @@ use crate::properties::PropertiesFile;
 use crate::report::Reporter;
 use crate::rest::{self, Master};
 use crate::timings::Timings;
-use crate::verdict::{Stand, Verdict, stand};
+use crate::verdict::{Stand, Verdict, stand, with_history};
 
 use console::{Console, Said};
 
@@ -136,6 +136,7 @@ impl Session<'_> {
                     Ok(report) => {
                         answered = Instant::now();
                         if let Stand::Over(verdict) = stand(&report) {
+                            let verdict = with_history(verdict, &self.cluster.history(&self.application).await);
                             return Ok(self.ended(&verdict).await);
                         }
                     }

@@ -1,5 +1,6 @@
 //! What YARN is asked for: the application's submission, made of the configuration. Pure.
 
+use flumen_ha::{HaError, HaSettings};
 use flumen_model::config::{BadConfiguration, Configuration};
 use flumen_model::options::{deployment, memory, yarn};
 use flumen_wire::application::{APPMASTER_FILE, StagedFile};
@@ -42,6 +43,8 @@ pub struct Submission {
     pub max_attempts: u32,
     /// Window in which they are counted, in milliseconds; -1: for ever.
     pub failures_validity_ms: i64,
+    /// Whether its containers outlive an attempt.
+    pub keep_containers: bool,
     /// Who may see it.
     pub view_acls: Option<String>,
     /// Who may change it.
@@ -105,7 +108,7 @@ pub fn demand(configuration: &Configuration, slots: u64) -> Result<Demand, BadCo
 /// The submission of an application with the given staged files; `otherwise_named` is its name when none was chosen.
 ///
 /// # Errors
-/// When an option is malformed.
+/// When an option is malformed, or what high availability needs is missing.
 pub fn submission(
     id: &str,
     otherwise_named: &str,
@@ -113,7 +116,8 @@ pub fn submission(
     configuration: &Configuration,
     demand: &Demand,
     resources: Vec<StagedFile>,
-) -> Result<Submission, BadConfiguration> {
+) -> Result<Submission, HaError> {
+    let keeps = HaSettings::read(configuration, id)?.is_on();
     let name = set(configuration.find(&yarn::APPLICATION_NAME)?);
     let tags = configuration.find(&yarn::TAGS)?.unwrap_or_default();
     let mut environment = vec![("HADOOP_USER_NAME".to_owned(), in_double_quotes(user))];
@@ -128,8 +132,10 @@ pub fn submission(
         priority: Some(configuration.get(&yarn::PRIORITY)?).filter(|&priority| priority >= 0),
         tags: tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
         node_label: demand.label.clone(),
-        max_attempts: configuration.get(&yarn::APPLICATION_ATTEMPTS)?.max(1),
+        max_attempts: yarn::attempts(configuration, keeps)?,
         failures_validity_ms: configuration.get(&yarn::ATTEMPT_FAILURES_VALIDITY)?.into(),
+        // Of use only to an ApplicationMaster that finds out what they do.
+        keep_containers: keeps,
         view_acls: set(configuration.find(&yarn::VIEW_ACLS)?),
         modify_acls: set(configuration.find(&yarn::MODIFY_ACLS)?),
         memory_mb: demand.master_mb,
@@ -203,6 +209,18 @@ mod tests {
         assert_eq!((submission.view_acls.as_deref(), submission.modify_acls.as_deref()), (Some("*"), Some("bob")));
         assert_eq!((submission.max_attempts, submission.vcores, submission.memory_mb), (2, 2, 300));
         assert_eq!(submission.environment[1], ("A".to_owned(), "x\\$y".to_owned()));
+    }
+
+    #[test]
+    fn with_high_availability_there_is_a_second_attempt_that_finds_the_containers() {
+        let asked = |text: &str| {
+            let (_, submission) = made(text);
+            (submission.max_attempts, submission.keep_containers)
+        };
+        assert_eq!(asked(""), (1, false));
+        assert_eq!(asked("high-availability.storageDir: hdfs:///ha"), (2, true));
+        assert_eq!(asked("high-availability.storageDir: hdfs:///ha\nyarn.application-attempts: 5"), (5, true));
+        assert_eq!(asked("high-availability.storageDir: hdfs:///ha\nhigh-availability: NONE"), (1, false));
     }
 
     #[test]

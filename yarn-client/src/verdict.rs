@@ -71,6 +71,16 @@ pub fn session_verdict(application: &str, end: Verdict) -> Verdict {
     }
 }
 
+/// A failure with how each attempt of the application ended.
+pub fn with_history(verdict: Verdict, attempts: &[String]) -> Verdict {
+    match verdict {
+        Verdict::Failed { cause } if !attempts.is_empty() => {
+            Verdict::Failed { cause: format!("{cause}\nIts attempts:\n  {}", attempts.join("\n  ")) }
+        }
+        verdict => verdict,
+    }
+}
+
 /// Joins what the JobManager said at the end with the ResourceManager's last word, which names the cause.
 pub fn joined(job: Option<Verdict>, exception: Option<String>, application: Option<Verdict>) -> Option<Verdict> {
     let told = match &application {
@@ -140,6 +150,17 @@ mod tests {
         assert_eq!(session_verdict("a", canceled("by bob")), canceled("session a was ended: by bob"));
         let failed = session_verdict("a", Verdict::Failed { cause: "x".into() });
         assert_eq!(failed, Verdict::Failed { cause: "session a failed: x".into() });
+    }
+
+    #[test]
+    fn a_failure_is_told_with_all_attempts() {
+        let failed = |cause: &str| Verdict::Failed { cause: cause.into() };
+        let attempts = ["attempt 1 FAILED: x".to_owned(), "attempt 2 FAILED: y".to_owned()];
+        let told = with_history(failed("boom"), &attempts);
+        assert_eq!(told, failed("boom\nIts attempts:\n  attempt 1 FAILED: x\n  attempt 2 FAILED: y"));
+        assert_eq!(with_history(failed("boom"), &[]), failed("boom"));
+        let finished = Verdict::Finished { runtime_ms: None };
+        assert_eq!(with_history(finished.clone(), &attempts), finished);
     }
 
     #[test]

@@ -54,11 +54,13 @@ pub(super) struct Archive {
     /// In the order of their end.
     jobs: VecDeque<Archived>,
     bytes: u64,
+    /// Jobs that were forgotten.
+    forgotten: Vec<JobId>,
 }
 
 impl Archive {
     pub(super) fn new(limits: ArchiveLimits) -> Self {
-        Self { limits, jobs: VecDeque::new(), bytes: 0 }
+        Self { limits, jobs: VecDeque::new(), bytes: 0, forgotten: Vec::new() }
     }
 
     /// Takes a job in that ended now.
@@ -103,9 +105,15 @@ impl Archive {
         self.jobs.iter().rev()
     }
 
+    /// The jobs that were forgotten since the last call.
+    pub(super) fn forgotten(&mut self) -> Vec<JobId> {
+        std::mem::take(&mut self.forgotten)
+    }
+
     fn drop_oldest(&mut self) {
-        let dropped = self.jobs.pop_front().map_or(0, |archived| archived.bytes);
-        self.bytes = self.bytes.saturating_sub(dropped);
+        let Some(oldest) = self.jobs.pop_front() else { return };
+        self.bytes = self.bytes.saturating_sub(oldest.bytes);
+        self.forgotten.push(oldest.details.job);
     }
 }
 

@@ -4,13 +4,20 @@ use flumen_jobmaster::Event as JobEvent;
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutorId, JobId};
 use flumen_wire::control::{ExecutorCommand, ExecutorInfo, ExecutorReport};
+use flumen_wire::report::WorkerReport;
 
 use super::{Dispatcher, Effect};
 use crate::clock::Moment;
 use crate::resource::manager;
 
 impl Dispatcher {
-    pub(super) fn executor_registered(&mut self, now: Moment, info: ExecutorInfo, effects: &mut Vec<Effect>) {
+    pub(super) fn executor_registered(
+        &mut self,
+        now: Moment,
+        info: ExecutorInfo,
+        workers: Vec<WorkerReport>,
+        effects: &mut Vec<Effect>,
+    ) {
         let id = info.id.clone();
         let container = id.0.parse().ok().filter(|container| self.resources.owns(*container));
         let Some(container) = container else {
@@ -23,6 +30,7 @@ impl Dispatcher {
         let slots = info.slots;
         self.executors.add(info, container, logs_url, now.timestamp);
         self.resource_event(now, manager::Event::ExecutorRegistered(container), effects);
+        self.former_workers(now, &id, workers, effects);
         self.pool.add(id, slots);
     }
 
@@ -39,9 +47,15 @@ impl Dispatcher {
             ExecutorReport::Register { .. } => tracing::warn!(executor = %id, "registered twice on one connection"),
             ExecutorReport::WorkerExited { job, instance, failure } => {
                 tracing::warn!(%job, executor = %id, instance, %failure, "worker ended");
+                if self.recovery.exited(job, &id, instance, &failure) {
+                    return;
+                }
                 self.job_event(now, job, JobEvent::WorkerExited { executor: id, instance, failure }, effects);
             }
             ExecutorReport::Worker { job, instance, message } => {
+                if self.recovery.said(job, &id, instance, &message) {
+                    return;
+                }
                 self.job_event(now, job, JobEvent::Worker { executor: id, instance, message }, effects);
             }
         }

@@ -6,6 +6,8 @@ use flumen_model::failure::Failure;
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
 use flumen_wire::application::JobSubmission;
 use flumen_wire::control::{ExecutorCommand, ExecutorInfo, ExecutorReport};
+use flumen_wire::kept::KeptResult;
+use flumen_wire::report::WorkerReport;
 
 use super::{OperationState, TriggerId};
 use crate::resource::manager;
@@ -39,7 +41,7 @@ pub enum Event {
         /// Whether it is complete.
         result: Result<(), Failure>,
     },
-    /// A newer attempt of the application has taken a job's checkpoints over: the text says of what.
+    /// A newer leader has taken over: the text says what.
     Superseded(String),
     /// Files that nobody needs any more have been looked after.
     FilesDiscarded,
@@ -50,8 +52,18 @@ pub enum Event {
         /// Its end.
         state: OperationState,
     },
+    /// How a job ended is kept: now it is over for everybody.
+    ResultKept {
+        /// Whose.
+        job: JobId,
+    },
     /// A TaskExecutor registered.
-    ExecutorRegistered(ExecutorInfo),
+    ExecutorRegistered {
+        /// Who.
+        info: ExecutorInfo,
+        /// What it runs since before this leader.
+        workers: Vec<WorkerReport>,
+    },
     /// A TaskExecutor says something.
     ExecutorReport {
         /// Who.
@@ -133,6 +145,13 @@ pub enum Effect {
         /// Whether its outputs stay.
         succeeded: bool,
     },
+    /// Keep how a job ended for later leaders, then tell [`Event::ResultKept`].
+    KeepResult(Box<KeptResult>),
+    /// Forget how a job ended: it is not shown any more.
+    ForgetResult {
+        /// Which.
+        job: JobId,
+    },
     /// Stop all work: a newer attempt runs.
     StepDown(String),
     /// End the application.
@@ -150,6 +169,10 @@ pub struct Admission {
     pub from: Option<String>,
     /// Its settings, with paths as the user wrote them.
     pub checkpoints: CheckpointSettings,
+    /// The job itself, if it is to be kept for later leaders before it is acknowledged.
+    pub keep: Option<Box<JobSubmission>>,
+    /// It is a former leader's: what it has written so far stays.
+    pub taken_over: bool,
 }
 
 /// How the application's work ended.
@@ -160,7 +183,7 @@ pub enum Outcome {
         /// How that ended.
         result: Box<JobResult>,
         /// Why it was cancelled, if somebody did that.
-        cancelled: Option<&'static str>,
+        cancelled: Option<String>,
     },
     /// Its program has no job, for this reason.
     NoJob(Failure),

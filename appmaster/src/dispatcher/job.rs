@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use flumen_jobmaster::{Action, Event as JobEvent, JobMaster, Settings, Start, Timestamp};
+use flumen_jobmaster::{
+    Action, CheckpointStatistics, Event as JobEvent, FormerExecutor, JobDetails, JobMaster, JobResult, Settings, Start,
+    Timestamp,
+};
 use flumen_model::config::{BadConfiguration, Configuration};
 use flumen_model::ids::JobId;
 use flumen_model::options::{checkpointing, deployment};
-use flumen_model::status::JobStatus;
+use flumen_model::status::{ExecutionState, JobStatus};
 use flumen_wire::application::{JobSubmission, Program};
-use flumen_wire::control::StartWorker;
+use flumen_wire::control::{PROTOCOL_VERSION, StartWorker};
+use flumen_wire::kept::KeptResult;
 use tokio::sync::oneshot;
 
 use super::event::{Admission, Admitted};
@@ -31,6 +35,8 @@ pub(super) struct Job {
     pub(super) cancelled: Option<&'static str>,
     /// How long jobs behind it may pass it while there are too few slots for it.
     pub(super) slot_patience: Duration,
+    /// How it ended, while that is being kept for a later leader: until then it is not over for anybody else.
+    pub(super) result: Option<JobResult>,
     /// `state.savepoints.dir` is set.
     pub(super) has_savepoint_directory: bool,
     program: Program,
@@ -46,6 +52,8 @@ struct Pending {
     replies: Vec<oneshot::Sender<SubmitReply>>,
     /// What the JobMaster has to be told as soon as it is there.
     events: Vec<JobEvent>,
+    /// Of a job that is taken over: what it begins with, while it isn't known yet what of it runs.
+    admitted: Option<Box<Admitted>>,
 }
 
 impl Job {
@@ -69,6 +77,8 @@ impl Job {
             outputs: submission.graph.outputs.clone(),
             from: conf.find(&checkpointing::SAVEPOINT_PATH)?,
             checkpoints: settings.checkpoints.clone(),
+            keep: None,
+            taken_over: false,
         };
         let graph = submission.graph.clone();
         let (master, _) = JobMaster::new(submission.job, graph, settings.clone(), Start::default(), now);
@@ -80,13 +90,33 @@ impl Job {
             watch,
             cancelled: None,
             slot_patience: settings.slot_request_timeout / 2,
+            result: None,
             has_savepoint_directory: settings.checkpoints.savepoint_directory.is_some(),
             program: submission.program.clone(),
             arguments: submission.arguments.clone(),
             configuration: submission.configuration.clone(),
-            pending: Some(Box::new(Pending { submission, settings, replies: Vec::new(), events: Vec::new() })),
+            pending: Some(Box::new(Pending {
+                submission,
+                settings,
+                replies: Vec::new(),
+                events: Vec::new(),
+                admitted: None,
+            })),
         };
         Ok((job, admission))
+    }
+
+    /// A job of a former leader.
+    ///
+    /// # Errors
+    /// An option has a value that it can't have.
+    pub(super) fn taken_over(
+        submission: JobSubmission,
+        number: u64,
+        now: Timestamp,
+    ) -> Result<(Self, Admission), BadConfiguration> {
+        let (job, admission) = Self::new(submission, number, now)?;
+        Ok((job, Admission { taken_over: true, ..admission }))
     }
 
     /// Slots that it needs when it is whole.
@@ -121,15 +151,78 @@ impl Job {
 
     /// Begins, with the JobMaster's first actions.
     pub(super) fn begin(&mut self, now: Timestamp, admitted: Admitted) -> Vec<Action> {
+        self.begin_with(now, admitted, None)
+    }
+
+    /// It is admitted, and begins when it is known what of it runs.
+    pub(super) fn hold(&mut self, admitted: Box<Admitted>) {
+        self.pending.iter_mut().for_each(|pending| pending.admitted = None);
+        if let Some(pending) = &mut self.pending {
+            pending.admitted = Some(admitted);
+        }
+    }
+
+    /// Whether that is all that it waits for.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.admitted.is_some())
+    }
+
+    /// Goes on with what runs of it, with the JobMaster's first actions.
+    pub(super) fn adopt(&mut self, now: Timestamp, former: Vec<FormerExecutor>) -> Vec<Action> {
+        let admitted = self.pending.as_mut().and_then(|pending| pending.admitted.take());
+        admitted.map(|admitted| self.begin_with(now, *admitted, Some(former))).unwrap_or_default()
+    }
+
+    fn begin_with(&mut self, now: Timestamp, admitted: Admitted, former: Option<Vec<FormerExecutor>>) -> Vec<Action> {
         let Some(pending) = self.pending.take() else { return Vec::new() };
         let Pending { submission, mut settings, events, .. } = *pending;
         settings.checkpoints = admitted.checkpoints;
-        let (master, mut actions) = JobMaster::new(self.id, submission.graph, settings, admitted.start, now);
+        let (id, graph, start) = (self.id, submission.graph, admitted.start);
+        let (master, mut actions) = match former {
+            None => JobMaster::new(id, graph, settings, start, now),
+            Some(former) => JobMaster::adopt(id, graph, settings, start, former, now),
+        };
         self.master = master;
         for event in events {
             actions.extend(self.master.step(now, event));
         }
         actions
+    }
+
+    /// As it is shown.
+    pub(super) fn details(&self) -> JobDetails {
+        let mut details = self.master.details();
+        if self.result.is_some() {
+            // It is over once that can't be forgotten any more.
+            details.end = None;
+            details.status = match details.status {
+                JobStatus::Failed => JobStatus::Failing,
+                JobStatus::Canceled => JobStatus::Cancelling,
+                _ => JobStatus::Running,
+            };
+        }
+        details
+    }
+
+    /// How it ended, as it is kept for a later leader.
+    pub(super) fn kept(&self, result: &JobResult) -> KeptResult {
+        KeptResult {
+            submission: JobSubmission {
+                protocol: PROTOCOL_VERSION,
+                job: self.id,
+                graph: self.master.worker_graph().clone(),
+                program: self.program.clone(),
+                arguments: self.arguments.clone(),
+                configuration: self.configuration.clone(),
+                client_heartbeat: false,
+            },
+            status: result.status,
+            failure: result.failure.clone(),
+            cancelled: self.cancelled.map(str::to_owned),
+            start_ms: result.start.0,
+            runtime_ms: result.runtime_ms,
+            restarts: result.restarts,
+        }
     }
 
     /// It could not be admitted, and its JobMaster is to say why.
@@ -170,4 +263,32 @@ impl Job {
             slots,
         }
     }
+}
+
+/// A job that ended under a former leader, as it is shown.
+///
+/// # Errors
+/// An option has a value that it can't have.
+pub(super) fn as_ended(
+    kept: &KeptResult,
+    start: Timestamp,
+) -> Result<(JobDetails, CheckpointStatistics), BadConfiguration> {
+    let JobSubmission { job, graph, configuration, .. } = &kept.submission;
+    let settings = Settings::read(configuration, graph)?;
+    let (master, _) = JobMaster::new(*job, graph.clone(), settings, Start::default(), start);
+    let end = Timestamp(kept.start_ms.saturating_add(kept.runtime_ms));
+    let mut details = master.details();
+    details.status = kept.status;
+    details.entered.push((kept.status, end));
+    details.end = Some(end);
+    details.restarts = kept.restarts;
+    details.failure.clone_from(&kept.failure);
+    let state = match kept.status {
+        JobStatus::Finished => ExecutionState::Finished,
+        JobStatus::Failed => ExecutionState::Failed,
+        _ => ExecutionState::Canceled,
+    };
+    let subtasks = details.vertices.iter_mut().flat_map(|vertex| &mut vertex.subtasks);
+    subtasks.for_each(|subtask| subtask.state = state);
+    Ok((details, master.checkpoints()))
 }

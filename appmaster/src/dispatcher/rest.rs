@@ -81,7 +81,7 @@ impl Dispatcher {
             answer(reply, SubmitReply::Ending);
         } else if self.jobs.len() >= JOBS_MAX {
             answer(reply, SubmitReply::Refused(format!("{JOBS_MAX} jobs live already: wait for one to end")));
-        } else if let Err(error) = self.admit(now, submission, Some(reply), effects) {
+        } else if let Err(error) = self.admit(now, submission, true, Some(reply), effects) {
             tracing::warn!(job = %id, %error, "a job is refused");
         }
     }
@@ -100,14 +100,14 @@ impl Dispatcher {
     fn all_jobs(&self) -> Vec<Arc<JobDetails>> {
         let mut live: Vec<_> = self.jobs.values().collect();
         live.sort_by_key(|job| std::cmp::Reverse(job.number));
-        let mut all: Vec<_> = live.into_iter().map(|job| Arc::new(job.master.details())).collect();
+        let mut all: Vec<_> = live.into_iter().map(|job| Arc::new(job.details())).collect();
         all.extend(self.archive.iter().map(|archived| Arc::clone(&archived.details)));
         all.sort_by_key(|job| std::cmp::Reverse(job.start));
         all
     }
 
     fn details(&self, job: JobId) -> Option<Arc<JobDetails>> {
-        let live = self.jobs.get(&job).map(|job| Arc::new(job.master.details()));
+        let live = self.jobs.get(&job).map(|job| Arc::new(job.details()));
         live.or_else(|| self.archive.get(job).map(|archived| Arc::clone(&archived.details)))
     }
 
@@ -145,6 +145,8 @@ impl Dispatcher {
             matches!(wish, SnapshotWish::Savepoint { target: None } | SnapshotWish::Stop { target: None, .. });
         if job.operations.knows(trigger, kind) {
             return TriggerReply::Accepted;
+        } else if let Some(result) = &job.result {
+            return TriggerReply::AlreadyOver(result.status);
         } else if job.is_pending() {
             return TriggerReply::NotBegun;
         } else if in_default_directory && !job.has_savepoint_directory {

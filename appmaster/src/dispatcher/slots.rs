@@ -88,6 +88,14 @@ impl SlotPool {
         }
     }
 
+    /// The job has had slots there since before this leader.
+    pub(super) fn assign(&mut self, job: JobId, executor: &ExecutorId, slots: u32) {
+        if let Some(claim) = self.claim_mut(job) {
+            claim.given.insert(executor.clone(), slots);
+            claim.begun = true;
+        }
+    }
+
     /// The job can take slots. Until that time others may pass it while there are too few for it.
     pub(super) fn ready(&mut self, job: JobId, patient_until: Timestamp) {
         self.claim_mut(job).into_iter().for_each(|claim| claim.patient_until = Some(patient_until));

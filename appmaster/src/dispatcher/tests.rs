@@ -1,5 +1,6 @@
 //! The dispatcher against played TaskExecutors and a played YARN.
 
 mod per_job;
+mod recovery;
 mod session;
 mod world;

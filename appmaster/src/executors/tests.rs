@@ -53,7 +53,7 @@ impl JobManager {
         executor.say(register(info(name))).await;
         assert!(matches!(executor.hear().await, Some(ExecutorCommand::Registered { .. })));
         match self.next().await {
-            ExecutorEvent::Registered(info) => assert_eq!(info.id.0, name),
+            ExecutorEvent::Registered { info, workers } => assert_eq!((info.id.0.as_str(), workers.len()), (name, 0)),
             other => panic!("{other:?}"),
         }
         executor
@@ -133,7 +133,7 @@ async fn a_taskexecutor_is_answered_with_the_configuration_and_then_talks_both_w
     let Some(ExecutorCommand::Registered { configuration, hadoop }) = executor.hear().await else { panic!() };
     assert_eq!(configuration.raw("some.key"), Some("some value"));
     assert_eq!(hadoop.get("fs.defaultFS").map(String::as_str), Some("hdfs://nn"));
-    assert!(matches!(jobmanager.next().await, ExecutorEvent::Registered(info) if info.slots == 2));
+    assert!(matches!(jobmanager.next().await, ExecutorEvent::Registered { info, .. } if info.slots == 2));
 
     for instance in 0..50 {
         jobmanager.server.send(&ExecutorId("a".into()), stop(instance));

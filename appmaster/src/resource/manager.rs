@@ -63,6 +63,8 @@ pub struct ResourceManager {
     reserve_from: Option<Instant>,
     /// Jobs are being given up in this step: planning waits for what they then declare.
     giving_up: bool,
+    /// Jobs of an earlier attempt are being taken over: nothing that runs is given back until it is known who uses it.
+    undivided: bool,
 }
 
 impl ResourceManager {
@@ -85,12 +87,23 @@ impl ResourceManager {
             misfit: None,
             reserve_from: None,
             giving_up: false,
+            undivided: false,
         }
     }
 
     /// True while something is awaited from YARN: heartbeats should be frequent.
     pub fn awaits_yarn(&self) -> bool {
         !self.wishes.is_empty() || !self.lost.is_empty()
+    }
+
+    /// Jobs of an earlier attempt will be taken over: nothing is given back before [`Event::Divided`].
+    pub fn keep_everything(&mut self) {
+        self.undivided = true;
+    }
+
+    /// True while TaskExecutors that an earlier attempt started may still register.
+    pub fn awaits_former(&self) -> bool {
+        self.containers.values().any(|owned| owned.stage == Stage::Former)
     }
 
     /// Whether the container is one of ours and not given back.
@@ -106,9 +119,9 @@ impl ResourceManager {
 
     /// When [`Event::Tick`] is due next.
     pub fn next_timer(&self) -> Option<Instant> {
-        let registrations = self.containers.values().filter(|owned| owned.stage == Stage::Starting);
+        let registrations =
+            self.containers.values().filter_map(|owned| Some(owned.since + self.patience(owned.stage)?));
         registrations
-            .map(|owned| owned.since + self.profile.registration_timeout)
             .chain(self.lost.values().map(|(until, _)| *until))
             .chain(self.unanswered_since.map(|since| since + self.profile.fit_grace))
             .chain(self.reserve_from)
@@ -118,11 +131,20 @@ impl ResourceManager {
 
     /// When the next TaskExecutor has been idle long enough to go.
     fn next_idle(&self) -> Option<Instant> {
-        if self.containers.len() <= self.wanted() as usize {
+        if self.undivided || self.containers.len() <= self.wanted() as usize {
             return None;
         }
         let idle = self.containers.values().filter(|owned| owned.stage == Stage::Registered { busy: false });
         idle.map(|owned| owned.since + self.profile.reserve.idle_timeout).min()
+    }
+
+    /// How long a container may be in a stage.
+    fn patience(&self, stage: Stage) -> Option<Duration> {
+        match stage {
+            Stage::Starting => Some(self.profile.registration_timeout),
+            Stage::Former => self.profile.former_timeout,
+            Stage::Allocated | Stage::Launching | Stage::Registered { .. } => None,
+        }
     }
 
     fn wanted(&self) -> u32 {
@@ -147,7 +169,8 @@ impl ResourceManager {
                 }
             }
             Event::Reregistered => self.reregistered(&mut actions),
-            Event::FoundAgain(containers) => self.found_again(&containers, &mut actions),
+            Event::FoundAgain(containers) => self.found_again(now, containers, &mut actions),
+            Event::Divided => self.undivided = false,
             Event::AskRefused(text) => {
                 // Which of the asks was bad is not told, and they are all alike.
                 self.wishes.clear();
@@ -227,7 +250,7 @@ impl ResourceManager {
                 let id = executor_id(status.id);
                 let failure = Failure::new(Blame::Outside, format!("its container ended: {why}")).on(&id);
                 actions.push(Action::ReportLost { id, failure });
-            } else if !failures::is_clusters_doing(status.exit_code) {
+            } else if stage != Stage::Former && !failures::is_clusters_doing(status.exit_code) {
                 self.failed_start(now, &container, &why, actions);
             }
         }
@@ -247,13 +270,19 @@ impl ResourceManager {
         }
     }
 
-    /// What an earlier attempt left is of no use: jobs start anew, with executors of this leader.
-    fn found_again(&self, containers: &[Container], actions: &mut Vec<Action>) {
-        let strangers =
-            containers.iter().filter(|c| !self.containers.contains_key(&c.id) && !self.lost.contains_key(&c.id));
-        actions.extend(
-            strangers.map(|c| Action::Release { id: c.id, reason: "it is from an earlier application attempt" }),
-        );
+    /// What an earlier attempt left is of use only if its jobs are taken over.
+    fn found_again(&mut self, now: Instant, containers: Vec<Container>, actions: &mut Vec<Action>) {
+        for container in containers {
+            let id = container.id;
+            if self.containers.contains_key(&id) || self.lost.contains_key(&id) {
+                continue;
+            }
+            if self.profile.former_timeout.is_some() {
+                self.containers.insert(id, Owned { container, stage: Stage::Former, since: now });
+            } else {
+                actions.push(Action::Release { id, reason: "it is from an earlier application attempt" });
+            }
+        }
     }
 
     fn launched(&mut self, now: Instant, id: ContainerId, result: Result<(), String>, actions: &mut Vec<Action>) {
@@ -313,13 +342,21 @@ impl ResourceManager {
                 actions.push(Action::Release { id, reason: "its TaskExecutor is lost" });
             }
         }
-        let limit = self.profile.registration_timeout;
-        let late = |owned: &Owned| owned.stage == Stage::Starting && owned.since + limit <= now;
+        let late = |owned: &Owned| self.patience(owned.stage).is_some_and(|limit| owned.since + limit <= now);
         let late: Vec<ContainerId> =
             self.containers.iter().filter(|(_, owned)| late(owned)).map(|(id, _)| *id).collect();
         for id in late {
             if let Some(owned) = self.containers.remove(&id) {
                 actions.push(Action::Release { id, reason: "its TaskExecutor did not register in time" });
+                if owned.stage == Stage::Former {
+                    tracing::warn!(
+                        container = %id, node = %owned.container.node,
+                        "a TaskExecutor of an earlier attempt did not register in time \
+                         (resourcemanager.previous-worker.recovery.timeout): what ran there is restarted elsewhere"
+                    );
+                    continue;
+                }
+                let limit = self.profile.registration_timeout;
                 let why = format!(
                     "its TaskExecutor did not register within {} s (resourcemanager.taskmanager-registration.timeout); \
                      its logs may tell why",
@@ -341,7 +378,10 @@ impl ResourceManager {
     fn plan(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let idle_timeout = self.profile.reserve.idle_timeout;
         let stage = |owned: &Owned| match owned.stage {
-            Stage::Registered { busy: false } => Stage::Registered { busy: owned.since + idle_timeout > now },
+            Stage::Former => Stage::Registered { busy: true },
+            Stage::Registered { busy: false } => {
+                Stage::Registered { busy: self.undivided || owned.since + idle_timeout > now }
+            }
             stage => stage,
         };
         let snapshot = Snapshot {

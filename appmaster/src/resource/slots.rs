@@ -20,6 +20,7 @@ pub struct WishId(pub i64);
 /// ```text
 /// allocated ─▶ launching ─▶ starting ─▶ registered
 ///     └────────────┴───────────┴────────────┴─▶ gone (given back, or reported as completed)
+///                 former attempt ─▶ former ─┘
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
@@ -29,6 +30,8 @@ pub enum Stage {
     Launching,
     /// Its NodeManager localises the files or the TaskExecutor is starting.
     Starting,
+    /// An earlier attempt of the application started it; its TaskExecutor is to register with this one.
+    Former,
     /// Its TaskExecutor has registered.
     Registered {
         /// True while a job has slots there. In a [`Snapshot`] also while it is kept for the next job.

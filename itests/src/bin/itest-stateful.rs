@@ -1,8 +1,10 @@
 //! A stateful job for tests: sums events by key and second of event time in a window, and in all by a function of its own,
 //! which tells the totals when the input ends. What it writes does not depend on the order of records.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use flumen::files::{BasePathBucketAssigner, FileSink, SimpleStringEncoder};
@@ -32,6 +34,9 @@ struct Arguments {
     /// … if this file does not exist, and creates it before
     #[arg(long)]
     once: Option<PathBuf>,
+    /// In this directory each keyed subtask notes how long it was without a record, whenever that was long
+    #[arg(long)]
+    gaps: Option<PathBuf>,
     /// The directory of the file sink
     #[arg(long)]
     output: String,
@@ -71,7 +76,10 @@ fn main() -> flumen::Result<()> {
         .window(TumblingEventTimeWindows::of(Duration::from_millis(WINDOW_MS.unsigned_abs())))
         .aggregate_with(SumOfValues, window_row)
         .uid("windows");
-    let totals = events.key_by_ref(|event: &Event| &event.0).process(Totals).uid("totals");
+    let totals = events
+        .key_by_ref(|event: &Event| &event.0)
+        .process(Totals(Gaps { notes: arguments.gaps.clone(), last: None }))
+        .uid("totals");
     let files = FileSink::for_row_format(arguments.output.clone(), SimpleStringEncoder::new());
     windows.union(totals).sink_to(files.with_bucket_assigner(BasePathBucketAssigner)).uid("rows");
     env.execute("itest-stateful")?;
@@ -117,7 +125,30 @@ fn window_row(
 
 /// Keeps the sum of each key and tells it at the end of the input.
 #[derive(Clone)]
-struct Totals;
+struct Totals(Gaps);
+
+/// Times without a record. While the gate is closed records come every few milliseconds.
+#[derive(Clone)]
+struct Gaps {
+    notes: Option<PathBuf>,
+    last: Option<Instant>,
+}
+
+/// Shorter gaps are not noted.
+const GAP: Duration = Duration::from_millis(50);
+
+impl Gaps {
+    /// A record is there. Adds a line to the notes if the one before was long ago: the time now and the gap, in milliseconds.
+    fn record(&mut self) -> std::io::Result<()> {
+        let Some(notes) = &self.notes else { return Ok(()) };
+        let now = Instant::now();
+        let gap = self.last.replace(now).map(|last| now - last).filter(|gap| *gap >= GAP);
+        let Some(gap) = gap else { return Ok(()) };
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let mut file = File::options().create(true).append(true).open(notes.join(std::process::id().to_string()))?;
+        writeln!(file, "{time} {}", gap.as_millis())
+    }
+}
 
 /// Later than every event, so that its timer fires when the input ends.
 const AFTER_ALL: EventTime = EventTime::MAX - 1;
@@ -136,6 +167,7 @@ impl KeyedProcessFunction<u64, Event, String> for Totals {
         ctx: &mut KeyedContext<'_, u64>,
         _: &mut Collector<String>,
     ) -> FunctionResult {
+        self.0.record()?;
         let first = total.upsert(
             || (0, 0),
             |sum| {
@@ -165,7 +197,7 @@ impl KeyedProcessFunction<u64, Event, String> for Totals {
 
 impl Arguments {
     fn abort_once(&self) {
-        if self.once.as_ref().is_some_and(|once| std::fs::File::create_new(once).is_ok()) {
+        if self.once.as_ref().is_some_and(|once| File::create_new(once).is_ok()) {
             std::process::abort();
         }
     }

@@ -30,7 +30,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     // These three never link user code or the worker: a job can't crash them.
     (
         "flumen-yarn-client",
-        &["flumen-program", "flumen-checkpoint", "flumen-fs", "flumen-hadoop", "flumen-wire", "flumen-model"],
+        &[
+            "flumen-program",
+            "flumen-checkpoint",
+            "flumen-ha",
+            "flumen-fs",
+            "flumen-hadoop",
+            "flumen-wire",
+            "flumen-model",
+        ],
     ),
     (
         "flumen-appmaster",

@@ -3,6 +3,7 @@
 //! * [`control`]: the messages of JobMaster, TaskExecutors, workers and programs;
 //! * [`report`]: what a TaskExecutor knows of its workers, for a new JobManager to go on with them;
 //! * [`application`]: what a submission leaves in the staging directory for the ApplicationMaster;
+//! * [`kept`]: how a job ended, as an ApplicationMaster keeps it for a later one;
 //! * [`frame`]: how a control message stands on a stream: a length and JSON, so that two versions of Flumen can talk
 //!   (unknown fields are ignored, missing ones have defaults) and a capture can be read;
 //! * [`data`]: the frames in which records and credits travel between workers;
@@ -15,5 +16,6 @@ pub mod control;
 pub mod certificate;
 pub mod data;
 pub mod frame;
+pub mod kept;
 pub mod report;
 pub mod tls;

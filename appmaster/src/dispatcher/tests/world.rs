@@ -12,6 +12,7 @@ use flumen_wire::application::Purpose;
 use flumen_wire::control::{
     ExecutorInfo, ExecutorReport, FromWorker, PROTOCOL_VERSION, SubtaskIo, ToWorker, WorkerAddress,
 };
+use flumen_wire::report::WorkerReport;
 
 use super::super::*;
 use crate::clock;
@@ -66,6 +67,11 @@ impl World {
     }
 
     pub(super) fn with(session: bool, slots: u32, reserve: Reserve) -> Self {
+        Self::keeping(session, false, slots, reserve)
+    }
+
+    /// One of high availability: what a former leader left has ten seconds to come.
+    pub(super) fn keeping(session: bool, keeps: bool, slots: u32, reserve: Reserve) -> Self {
         let now = clock::now();
         let profile = Profile {
             container: Resource::new(1024, 1),
@@ -74,13 +80,14 @@ impl World {
             node_label: None,
             failures_per_minute_max: 1.0,
             registration_timeout: Duration::from_secs(300),
+            former_timeout: keeps.then_some(Duration::from_secs(10)),
             fit_grace: Duration::from_secs(5),
             appmaster: Resource::new(256, 1),
             user: "alice".into(),
         };
         let resources = ResourceManager::new(profile, Resource::new(8192, 8), "root.default".into());
         let limits = ArchiveLimits { jobs: 2, bytes: u64::MAX, age: Duration::from_secs(3600) };
-        let dispatcher = Dispatcher::new(session, resources, limits);
+        let dispatcher = Dispatcher::new(session, keeps, resources, limits);
         Self { dispatcher, now, effects: Vec::new(), workers: BTreeMap::new() }
     }
 
@@ -135,6 +142,10 @@ impl World {
     }
 
     pub(super) fn register(&mut self, n: i64, slots: u32) -> &mut Self {
+        self.register_with(n, slots, Vec::new())
+    }
+
+    pub(super) fn register_with(&mut self, n: i64, slots: u32, workers: Vec<WorkerReport>) -> &mut Self {
         let info = ExecutorInfo {
             protocol: PROTOCOL_VERSION,
             id: executor(n),
@@ -144,7 +155,7 @@ impl World {
             memory: 1 << 30,
             cpu_cores: 4,
         };
-        self.tell(Event::ExecutorRegistered(info))
+        self.tell(Event::ExecutorRegistered { info, workers })
     }
 
     /// The newest worker of the job there says something.
@@ -264,6 +275,8 @@ fn brief(effect: &Effect) -> String {
         Effect::Done(Outcome::NoJob(failure)) => format!("no job: {failure}"),
         Effect::Done(Outcome::Stopped) => "session over".into(),
         Effect::DisposeSavepoint { path, .. } => format!("dispose {path}"),
+        Effect::KeepResult(result) => format!("keep {} {}", result.submission.job.0, result.status),
+        Effect::ForgetResult { job } => format!("forget {}", job.0),
         Effect::StepDown(reason) => format!("step down: {reason}"),
         Effect::Done(Outcome::Job { result, cancelled }) => match (&result.failure, cancelled) {
             (Some(failure), _) => format!("{}: {failure}", result.status),

@@ -25,6 +25,9 @@ pub struct Profile {
     pub failures_per_minute_max: f64,
     /// `resourcemanager.taskmanager-registration.timeout`.
     pub registration_timeout: Duration,
+    /// How long the TaskExecutors of an earlier attempt of the application have to register with this one; `None`: they end
+    /// with their attempt.
+    pub former_timeout: Option<Duration>,
     /// `yarn.resource-check.grace`.
     pub fit_grace: Duration,
     /// The ApplicationMaster's own container.
@@ -53,6 +56,8 @@ pub enum Event {
     Reregistered,
     /// YARN names running containers that it gave before: to an earlier attempt, or to this one before its own restart.
     FoundAgain(Vec<Container>),
+    /// What earlier attempts left behind is divided among the jobs: what nobody uses may go.
+    Divided,
     /// YARN refused the asks, with this text.
     AskRefused(String),
     /// A NodeManager took a container over, or why it did not.

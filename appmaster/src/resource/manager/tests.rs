@@ -14,6 +14,7 @@ fn profile() -> Profile {
         node_label: None,
         failures_per_minute_max: 2.0,
         registration_timeout: LIMIT,
+        former_timeout: None,
         fit_grace: Duration::from_secs(5),
         appmaster: Resource::new(256, 1),
         user: "alice".into(),
@@ -376,4 +377,53 @@ fn a_reserve_that_fails_again_and_again_is_let_be_for_a_while_and_jobs_are_serve
     assert_eq!(world.step(declared(1)), ["ask 3 x1"]);
     assert_eq!(world.step(declared(0)), ["ask 3 x0"]);
     assert_eq!(world.later(Duration::from_secs(60)), ["ask 4 x1"]);
+}
+
+/// A second attempt that takes jobs over; what the first left has ten seconds to register.
+fn second_attempt(reserve: Reserve) -> World {
+    let mut world = World::with(reserve);
+    world.manager.profile.former_timeout = Some(Duration::from_secs(10));
+    world.manager.keep_everything();
+    world
+}
+
+#[test]
+fn containers_of_an_earlier_attempt_are_kept_and_counted_until_their_jobs_have_them() {
+    let mut world = second_attempt(Reserve::none());
+    assert_eq!(world.step(declared(2)), ["ask 0 x1", "ask 1 x1"]);
+    let former = Event::FoundAgain(vec![container(2, 7), container(3, 8), container(4, 9)]);
+    assert_eq!(world.step(former.clone()), ["ask 1 x0", "ask 0 x0"], "they are as good as new ones");
+    assert_eq!(world.step(former), [""; 0], "named again");
+    assert!(world.manager.awaits_former() && world.manager.owns(id(2)));
+    for n in [2, 3, 4] {
+        assert_eq!(world.step(Event::ExecutorRegistered(id(n))), [""; 0]);
+    }
+    assert!(!world.manager.awaits_former());
+    for n in [2, 3] {
+        assert_eq!(world.step(Event::Busy { id: id(n), busy: true }), [""; 0]);
+    }
+    assert_eq!(world.step(Event::Divided), ["release 4"], "nobody uses it");
+}
+
+#[test]
+fn a_former_container_that_does_not_report_is_replaced() {
+    let mut world = second_attempt(Reserve::none());
+    world.step(Event::FoundAgain(vec![container(2, 7), container(3, 8)]));
+    assert_eq!(world.step(declared(2)), [""; 0]);
+    assert_eq!(world.step(Event::Completed(vec![status(3, -100, "the node is lost")])), ["ask 0 x1"]);
+    assert_eq!(world.manager.next_timer(), Some(world.now + Duration::from_secs(5)), "the check of the cluster");
+    world.later(Duration::from_secs(5));
+    assert!(world.manager.awaits_former());
+    assert_eq!(world.later(Duration::from_secs(5)), ["release 2", "ask 1 x1"]);
+    assert!(!world.manager.awaits_former() && !world.manager.owns(id(2)));
+}
+
+#[test]
+fn former_containers_that_end_are_no_failed_starts() {
+    let mut world = second_attempt(Reserve::none());
+    let former: Vec<i64> = (2..10).collect();
+    world.step(Event::FoundAgain(former.iter().map(|n| container(*n, *n)).collect()));
+    for n in former {
+        assert_eq!(world.step(Event::Completed(vec![status(n, 1, "killed")])), [""; 0]);
+    }
 }

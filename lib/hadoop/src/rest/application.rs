@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::or_default;
-use crate::yarn::ApplicationId;
+use crate::yarn::{ApplicationAttemptId, ApplicationId};
 
 /// Where an application is in its life (`YarnApplicationState`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +139,41 @@ pub struct ApplicationReport {
     pub running_containers: u32,
 }
 
+/// An attempt of an application: one life of its ApplicationMaster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptReport {
+    /// From 1.
+    pub number: u32,
+    /// YARN's name of its state: `RUNNING`, `FINISHED`, `FAILED` …
+    pub state: String,
+    /// Why it failed; may be empty.
+    pub diagnostics: String,
+}
+
+/// The form on the wire.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct AttemptJson {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) app_attempt_id: String,
+    #[serde(deserialize_with = "or_default")]
+    app_attempt_state: String,
+    #[serde(deserialize_with = "or_default")]
+    diagnostics_info: String,
+}
+
+impl AttemptJson {
+    /// The report, or `None` when the id is none.
+    pub(super) fn into_report(self) -> Option<AttemptReport> {
+        let id: ApplicationAttemptId = self.app_attempt_id.parse().ok()?;
+        Some(AttemptReport {
+            number: u32::try_from(id.attempt).ok()?,
+            state: self.app_attempt_state,
+            diagnostics: self.diagnostics_info,
+        })
+    }
+}
+
 /// Which applications to list. The default is all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApplicationFilter {
@@ -241,6 +276,14 @@ mod tests {
         assert_eq!(report.tags, ["a", "b"]);
         assert_eq!(report.am_rpc_address.as_deref(), Some("host:6123"));
         assert_eq!((report.allocated_mb, report.allocated_vcores, report.diagnostics.as_str()), (0, 2, ""));
+    }
+
+    #[test]
+    fn an_attempt_is_read_from_its_id() {
+        let text = r#"{"appAttemptId":"appattempt_1_0002_000003","appAttemptState":"FAILED","diagnosticsInfo":"killed","x":1}"#;
+        let attempt = serde_json::from_str::<AttemptJson>(text).unwrap().into_report().unwrap();
+        assert_eq!((attempt.number, attempt.state.as_str(), attempt.diagnostics.as_str()), (3, "FAILED", "killed"));
+        assert_eq!(serde_json::from_str::<AttemptJson>("{}").unwrap().into_report(), None);
     }
 
     #[test]

@@ -7,12 +7,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::excerpt;
-use super::application::ApplicationJson;
+use super::application::{ApplicationJson, AttemptJson};
 use super::cluster::{NodeJson, NodeLabelJson, ResourceJson};
 use super::transport::{Request, Transport};
 use super::{
-    ApplicationFilter, ApplicationReport, ApplicationState, ClusterInfo, ClusterMetrics, NewApplication, Node,
-    NodeLabel, Queue, RmError, RmOptions, SubmitApplication, one_or_many, queue,
+    ApplicationFilter, ApplicationReport, ApplicationState, AttemptReport, ClusterInfo, ClusterMetrics, NewApplication,
+    Node, NodeLabel, Queue, RmError, RmOptions, SubmitApplication, one_or_many, queue,
 };
 use crate::yarn::ApplicationId;
 
@@ -100,6 +100,23 @@ impl ResourceManagerClient {
         let json: ApplicationJson = self.read(&request, "/app").await?;
         let id = Value::from(json.id.clone());
         json.into_report().ok_or_else(|| self.malformed(&request, &id, "it has no application id"))
+    }
+
+    /// Reports on the attempts of an application that the ResourceManager remembers, the first one first.
+    ///
+    /// # Errors
+    /// [`RmError::NotFound`]; those of the [client](ResourceManagerClient).
+    pub async fn attempts(&self, id: ApplicationId) -> Result<Vec<AttemptReport>, RmError> {
+        let path = format!("{CLUSTER}/apps/{id}/appattempts");
+        let all: List<AttemptJson> = self.read(&Request::get(path.as_str()), "/appAttempts/appAttempt").await?;
+        let mut attempts = Vec::new();
+        // The list lacks their states.
+        for AttemptJson { app_attempt_id, .. } in all.0 {
+            let one: AttemptJson = self.read(&Request::get(format!("{path}/{app_attempt_id}")), "/appAttempt").await?;
+            attempts.extend(one.into_report());
+        }
+        attempts.sort_by_key(|attempt| attempt.number);
+        Ok(attempts)
     }
 
     /// Reports on the applications that a filter selects.

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer};
 
-pub use application::{ApplicationFilter, ApplicationFinalStatus, ApplicationReport, ApplicationState};
+pub use application::{ApplicationFilter, ApplicationFinalStatus, ApplicationReport, ApplicationState, AttemptReport};
 pub use client::ResourceManagerClient;
 pub use cluster::{ClusterInfo, ClusterMetrics, NewApplication, Node, NodeLabel};
 pub use error::RmError;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::section;
+use crate::config::{BadConfiguration, Configuration};
 
 section! { "YARN";
     APPLICATION_NAME: String = "yarn.application.name", None, [],
@@ -27,8 +28,8 @@ section! { "YARN";
         "Users and groups that may see the application: `user1,user2 group1,group2`, or `*`.";
     MODIFY_ACLS: String = "yarn.modify.acls", None, [],
         "Users and groups that may change the application, in the same form.";
-    APPLICATION_ATTEMPTS: u32 = "yarn.application-attempts", Some("1"), [],
-        "Attempts of the ApplicationMaster, capped by the cluster's `yarn.resourcemanager.am.max-attempts`. Every attempt starts the job from its beginning.";
+    APPLICATION_ATTEMPTS: u32 = "yarn.application-attempts", None, [],
+        "Attempts of the ApplicationMaster, capped by the cluster's `yarn.resourcemanager.am.max-attempts`. Default: 1, with high availability 2. With high availability a further attempt goes on with what runs; without, it restarts the job from its newest checkpoint, or from its beginning.";
     ATTEMPT_FAILURES_VALIDITY: i32 = "yarn.application-attempt-failures-validity-interval", Some("10000"), [],
         "Window in which attempts are counted, in milliseconds; -1 counts for ever.";
     APPMASTER_VCORES: u32 = "yarn.appmaster.vcores", Some("1"), [],
@@ -51,10 +52,21 @@ section! { "YARN";
         "Containers that may fail within a minute before the jobs that wait for slots fail.";
     REGISTRATION_TIMEOUT: Duration = "resourcemanager.taskmanager-registration.timeout", Some("5 min"), [],
         "Time that a TaskExecutor has from the start of its container to its registration.";
+    PREVIOUS_WORKER_RECOVERY: Duration = "resourcemanager.previous-worker.recovery.timeout", Some("10 s"), [],
+        "With high availability: time that the TaskExecutors of an earlier attempt of the ApplicationMaster have to report to the new one. What ran on those that don't is restarted elsewhere.";
     ALLOCATION_GRACE: Duration = "yarn.resource-check.grace", Some("5 s"), [],
         "Time after which an ask that the cluster could not meet even when empty ends the job with a message that says what would fit.";
     PROVIDED_LIB_DIRS: String = "yarn.provided.lib.dirs", None, [],
         "Remote directory that already holds flumen-appmaster and flumen-taskexecutor: nothing of them is uploaded.";
     CONNECT_TIMEOUT: Duration = "yarn.client.connect-timeout", Some("10 s"), [],
         "Time that the command line tries to reach a ResourceManager or NameNode before it says that none answers.";
+}
+
+/// How often YARN starts the ApplicationMaster at most, as far as the configuration says: at least once. `keeps` is whether
+/// high availability is on.
+///
+/// # Errors
+/// When the option is no number.
+pub fn attempts(conf: &Configuration, keeps: bool) -> Result<u32, BadConfiguration> {
+    Ok(conf.find(&APPLICATION_ATTEMPTS)?.unwrap_or(if keeps { 2 } else { 1 }).max(1))
 }
