@@ -10,6 +10,7 @@
 
 mod assigner;
 mod contents;
+mod continuous;
 mod evictor;
 mod function;
 mod join;
@@ -28,6 +29,7 @@ pub use assigner::{
     WindowAssigner, window_start,
 };
 pub use contents::{Aggregating, Collecting, Evicting, Fold, FoldAll, OpenContents, Reducing, WindowContents};
+pub use continuous::{ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, ContinuousTrigger};
 pub use evictor::{After, CountEvictor, DeltaEvictor, Evictor, EvictorContext, TimeEvictor, TimestampedValue};
 pub use function::{
     Apply, Elements, EmitContents, ProcessWindowFunction, WindowContext, WindowOpenContext, WindowState,
@@ -40,8 +42,5 @@ pub use session::{
 };
 pub use slices::{RegularWindows, SliceOperator, Slicing};
 pub use trigger::{Trigger, TriggerContext, TriggerResult};
-pub use triggers::{
-    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DeltaTrigger, EventTimeTrigger,
-    NeverTrigger, ProcessingTimeTrigger, PurgingTrigger,
-};
+pub use triggers::{CountTrigger, DeltaTrigger, EventTimeTrigger, NeverTrigger, ProcessingTimeTrigger, PurgingTrigger};
 pub use window::{GlobalWindow, TimeWindow, Window};

@@ -6,9 +6,9 @@ use flumen_worker::operator::{Push, TaskError};
 use flumen_worker::operators::Map;
 use flumen_worker::operators::side_output::{OutputTag, SideOutputs};
 use flumen_worker::windows::{
-    Aggregating, Apply, DeltaTrigger, EventTimeSessionWindows, ProcessingTimeSessionWindows, SliceOperator, Slicing,
-    SlidingEventTimeWindows, TumblingEventTimeWindows, TumblingProcessingTimeWindows, WindowOperator, WindowOutputs,
-    Windowing,
+    Aggregating, Apply, ContinuousProcessingTimeTrigger, DeltaTrigger, EventTimeSessionWindows,
+    ProcessingTimeSessionWindows, SliceOperator, Slicing, SlidingEventTimeWindows, TumblingEventTimeWindows,
+    TumblingProcessingTimeWindows, WindowOperator, WindowOutputs, Windowing,
 };
 
 use super::support::{Fired, Record, Values, by_key, fired, folding, listing, ms, slicing, windowing};
@@ -110,6 +110,18 @@ fn a_window_of_processing_time_takes_records_until_its_last_moment_is_over() {
         .keyed_by(|record: &Record| record.0)
         .in_all_modes();
     }
+}
+
+#[test]
+fn a_continuous_trigger_fires_at_the_end_of_a_window_that_is_shorter_than_a_moment_is_long() {
+    harness(|context, operator, output| {
+        let trigger = ContinuousProcessingTimeTrigger::of(ms(5));
+        folding(context, operator, windowing(TumblingProcessingTimeWindows::of(ms(1)), trigger, 0), output)
+    })
+    .input([processing_time(100), rec((1, 1)), processing_time(101), end()])
+    .expect([rec((1, 100, 101, vec![1])).at(100)])
+    .keyed_by(|record: &Record| record.0)
+    .in_all_modes();
 }
 
 #[test]
