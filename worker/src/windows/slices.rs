@@ -4,16 +4,21 @@
 //! accumulator, that of its slice, however many windows it is in. When a window fires, its newest slices join the key's past
 //! ([`past`]), which knows at any time what the slices of the next window come to.
 //!
-//! State by key: the slices that have not been in a window that fired, and the past. In memory ([`places`]) keys are numbered
-//! and gone through in order; a backend that serialises values keeps two of them for each key ([`stored`]). Snapshots look the same.
+//! State by key: the slices that have not been in a window that fired, and the past. In memory ([`places`]) keys are numbered, and
+//! slices are columns by these numbers; a backend that serialises values keeps two of them for each key ([`stored`]). Snapshots
+//! look the same.
 //!
 //! Accumulators of slices are merged in no promised order: folding has to be associative and commutative, as Flink demands of
 //! session windows. Tumbling windows merge nothing.
 
+mod column;
+mod kept_columns;
+mod numbers;
 mod open;
+mod open_columns;
 mod past;
+mod past_columns;
 mod places;
-mod recent;
 mod shape;
 mod stored;
 
@@ -31,7 +36,7 @@ use super::function::ProcessWindowFunction;
 use super::output::{Firing, WindowOutputs};
 use super::window::TimeWindow;
 
-use places::{SlicesInMemory, UNKNOWN};
+use places::{Numbered, SlicesInMemory, UNKNOWN};
 pub use shape::{RegularWindows, Slicing};
 use stored::StoredSlices;
 
@@ -50,8 +55,9 @@ where
     fired_upto: EventTime,
     /// The slice that got the newest record, and the one before it: start, start, end. Mostly the next record is in one of them.
     newest: [EventTime; 3],
-    /// The numbers of the keys of a batch.
+    /// The numbers of the keys of a batch, and the ends of its records' slices.
     numbers: Vec<u32>,
+    ends: Vec<EventTime>,
     firing: Firing<S::Key, TimeWindow, T, C::Item, F, Out>,
 }
 
@@ -86,14 +92,14 @@ where
         operator: OperatorId,
         selector: S,
         slicing: Slicing,
-        fold: C,
+        mut fold: C,
         function: F,
         outputs: WindowOutputs<T>,
         output: Box<dyn Push<Out>>,
     ) -> TaskResult<Self> {
         let mut keyed = context.open_keyed(operator)?;
         let slices = if keyed.is_in_memory() {
-            Slices::InMemory(SlicesInMemory::open(&mut keyed)?)
+            Slices::InMemory(SlicesInMemory::open(&mut keyed, slicing, &mut fold)?)
         } else {
             Slices::Stored(StoredSlices::open(&mut keyed)?)
         };
@@ -105,6 +111,7 @@ where
             fired_upto: NO_TIME,
             newest: [NO_TIME; 3],
             numbers: Vec::new(),
+            ends: Vec::new(),
             firing: Firing::open(context, operator, keyed, function, outputs, output)?,
         };
         if slicing.is_event_time && this.firing.watermark != NO_TIME {
@@ -133,21 +140,44 @@ where
         end
     }
 
-    #[inline]
-    fn element(&mut self, record: T, time: EventTime, number: u32) -> TaskResult {
-        let moment = if self.slicing.is_event_time {
-            InEventTime::moment(time, 0)?
+    /// Finds the ends of the slices of a batch's records.
+    fn find_ends(&mut self, batch: &Batch<T>) -> TaskResult {
+        let mut ends = std::mem::take(&mut self.ends);
+        ends.clear();
+        if self.slicing.is_event_time {
+            let mut first = NO_TIME + 1;
+            ends.extend((0..batch.len()).map(|at| {
+                let time = batch.time(at);
+                first = first.min(time);
+                self.slice_end(time)
+            }));
+            // An error, if some record has no time.
+            InEventTime::moment(first, 0)?;
         } else {
             // A clock that was set back does not bring windows back.
-            self.firing.now.max(self.fired_upto)
-        };
-        let end = self.slice_end(moment);
+            ends.resize(batch.len(), self.slice_end(self.firing.now.max(self.fired_upto)));
+        }
+        self.ends = ends;
+        Ok(())
+    }
+
+    fn push_one_by_one(&mut self, batch: &mut Batch<T>) -> TaskResult {
+        let ends = std::mem::take(&mut self.ends);
+        for ((record, time), slice_end) in batch.drain().zip(&ends) {
+            self.element(Numbered { record, time, number: UNKNOWN, slice_end: *slice_end })?;
+        }
+        self.ends = ends;
+        self.firing.finish()
+    }
+
+    fn element(&mut self, record: Numbered<T>) -> TaskResult {
+        let Numbered { record, time, number, slice_end: end } = record;
         if end <= self.fired_upto {
             return self.element_of_the_past(record, time, end);
         }
         let Self { selector, firing, slices, slicing, fold, .. } = self;
         match slices {
-            Slices::InMemory(slices) => slices.add(number, selector, record, end, slicing, fold),
+            Slices::InMemory(slices) => slices.add(number, selector, record, end, fold),
             Slices::Stored(slices) => slices.add(&mut firing.keyed, selector, record, end, slicing, fold)?,
         }
         Ok(())
@@ -168,7 +198,7 @@ where
         let key = selector.key(&record);
         let slice = (slice_end, fold.first(record));
         match slices {
-            Slices::InMemory(slices) => slices.add_to_past(&key, slice, next, &slicing, fold),
+            Slices::InMemory(slices) => slices.add_to_past(&key, slice, next, fold),
             Slices::Stored(slices) => slices.add_to_past(&mut firing.keyed, &key, slice, next, &slicing, fold)?,
         }
         // Windows that have fired, and are not forgotten, fire again: the newest first.
@@ -176,7 +206,7 @@ where
         let mut end = last.min(self.fired_upto);
         while end >= first && !is_late(end) {
             let acc = match slices {
-                Slices::InMemory(slices) => slices.again(&key, end, &slicing, fold),
+                Slices::InMemory(slices) => slices.again(&key, end, fold),
                 Slices::Stored(slices) => slices.again(&mut firing.keyed, &key, end, &slicing, fold)?,
             };
             if let Some(acc) = acc {
@@ -187,10 +217,10 @@ where
         }
         let due = if last > self.fired_upto { next } else { slicing.forgotten_at(slice_end) };
         match slices {
-            Slices::InMemory(slices) => slices.wake_key_at(&key, due),
-            Slices::Stored(slices) => slices.wake_key_at(&mut firing.keyed, &key, due)?,
+            // It knows.
+            Slices::InMemory(_) => Ok(()),
+            Slices::Stored(slices) => slices.wake_key_at(&mut firing.keyed, &key, due),
         }
-        Ok(())
     }
 
     /// Time has come so far that everything is over that ends by then.
@@ -200,7 +230,7 @@ where
             && at <= upto
         {
             match slices {
-                Slices::InMemory(slices) => slices.wake(at, slicing, fold, firing)?,
+                Slices::InMemory(slices) => slices.wake(at, fold, firing)?,
                 Slices::Stored(slices) => slices.wake(at, slicing, fold, firing)?,
             }
         }
@@ -228,19 +258,31 @@ where
 {
     fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
         self.firing.look_at_clock();
-        let mut numbers = std::mem::take(&mut self.numbers);
+        self.find_ends(batch)?;
+        if let Slices::Stored(_) = self.slices {
+            return self.push_one_by_one(batch);
+        }
+        let (ends, mut numbers) = (std::mem::take(&mut self.ends), std::mem::take(&mut self.numbers));
         if let Slices::InMemory(slices) = &self.slices {
             slices.find(&self.selector, batch.records(), &mut numbers);
         }
-        for (at, (record, time)) in batch.drain().enumerate() {
-            if at % TOUCHED == 0
-                && let Slices::InMemory(slices) = &self.slices
-            {
-                slices.touch(&numbers[at..numbers.len().min(at + TOUCHED)]);
+        let records = batch.drain().zip(numbers.iter().zip(&ends)).map(|((record, time), (number, slice_end))| {
+            Numbered { record, time, number: *number, slice_end: *slice_end }
+        });
+        let mut records = records.fuse();
+        for (numbers, ends) in numbers.chunks(TOUCHED).zip(ends.chunks(TOUCHED)) {
+            let mut records = records.by_ref().take(numbers.len());
+            if let Slices::InMemory(slices) = &self.slices {
+                slices.touch(numbers, ends);
             }
-            self.element(record, time, numbers.get(at).copied().unwrap_or(UNKNOWN))?;
+            while let Slices::InMemory(slices) = &mut self.slices
+                && let Some(record) = slices.add_all(&mut records, &mut self.fold)
+            {
+                self.element(record)?;
+            }
         }
-        self.numbers = numbers;
+        drop(records);
+        (self.ends, self.numbers) = (ends, numbers);
         self.firing.finish()
     }
 

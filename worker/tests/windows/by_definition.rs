@@ -19,9 +19,14 @@ pub enum Step {
 }
 
 pub fn steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
+    steps_of(3, 4, count)
+}
+
+/// With so many keys, and so many records each time that time goes on.
+pub fn steps_of(keys: u8, records: u32, count: usize) -> impl Strategy<Value = Vec<Step>> {
     // Records are around the present: some before it, some after.
     let step = prop_oneof![
-        4 => (0..3u8, -25..15i64).prop_map(|(key, time)| Step::Record(key, time)),
+        records => (0..keys, -25..15i64).prop_map(|(key, time)| Step::Record(key, time)),
         1 => (1..20i64).prop_map(Step::Advance),
     ];
     prop::collection::vec(step, 1..count)
@@ -179,6 +184,23 @@ proptest! {
     #[test]
     fn the_operator_for_slices_begins_where_it_was(spec in spec(), steps in steps(25)) {
         let spec = Spec { fires: Fires::AtEnd, purging: false, ..spec };
+        if let Some(harness) = sliced(spec) {
+            check(spec, &steps, harness, &HARD);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4) })]
+
+    #[test]
+    fn the_operator_for_slices_begins_where_it_was_with_all_of_many_keys(
+        spec in spec(),
+        (size, slide) in (1..8i64, 1..15i64),
+        steps in steps_of(100, 30, 150),
+    ) {
+        let windows = Windows::Regular(size * slide, slide, 0);
+        let spec = Spec { windows, fires: Fires::AtEnd, purging: false, ..spec };
         if let Some(harness) = sliced(spec) {
             check(spec, &steps, harness, &HARD);
         }

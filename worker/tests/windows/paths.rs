@@ -9,7 +9,7 @@ use flumen_worker::operator::{Push, Signal, TaskResult};
 use flumen_worker::windows::{SlidingEventTimeWindows, Windowing};
 use proptest::prelude::*;
 
-use super::by_definition::{input, steps};
+use super::by_definition::{input, steps, steps_of};
 use super::support::{Fired, Record, folding, ms, slicing};
 
 type Emitted = Rc<RefCell<Vec<(Fired, i64)>>>;
@@ -94,5 +94,20 @@ proptest! {
         steps in steps(100),
     ) {
         both(slide * times + rest % slide, slide, offset % slide, lateness).input(input(&steps, true)).in_all_modes();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(30) })]
+
+    #[test]
+    fn slices_and_the_general_operator_emit_the_same_of_many_keys(
+        slide in 1..15i64,
+        times in 1..8i64,
+        rest in 0..15i64,
+        lateness in prop_oneof![Just(0), 0..30i64],
+        steps in steps_of(200, 40, 1500),
+    ) {
+        both(slide * times + rest % slide, slide, 0, lateness).input(input(&steps, true)).in_all_modes();
     }
 }

@@ -19,12 +19,12 @@ use super::shape::Slicing;
 pub(super) struct PastSlices<A> {
     /// Ends of slices, the oldest first. Of the first [`Self::summed`], each has what it and those up to there come to; the
     /// newer ones have their own accumulators.
-    slices: VecDeque<(EventTime, A)>,
-    summed: usize,
+    pub(super) slices: VecDeque<(EventTime, A)>,
+    pub(super) summed: usize,
     /// What the newer ones come to.
-    newer_sum: Option<A>,
+    pub(super) newer_sum: Option<A>,
     /// With allowed lateness: every slice of which a window may fire again, the oldest first.
-    kept: Vec<(EventTime, A)>,
+    pub(super) kept: Vec<(EventTime, A)>,
 }
 
 impl<A> Default for PastSlices<A> {
@@ -78,13 +78,6 @@ impl<A: Clone> PastSlices<A> {
     /// Whether there is nothing in it.
     pub(super) fn is_empty(&self) -> bool {
         self.slices.is_empty() && self.kept.is_empty()
-    }
-
-    /// The ends of the oldest and the newest slice of the next window; 0 when there is none.
-    #[inline]
-    pub(super) fn ends(&self) -> (EventTime, EventTime) {
-        let end = |slice: Option<&(EventTime, A)>| slice.map_or(0, |(end, _)| *end);
-        (end(self.slices.front()), end(self.slices.back()))
     }
 
     /// The end of the newest slice of the next window.

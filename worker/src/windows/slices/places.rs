@@ -1,22 +1,21 @@
-//! Slices in memory: keys have numbers, and what belongs to them stands in the order of these.
+//! Slices in memory: keys have numbers, and a slice is a column with a place for each of them.
 //!
-//! When a window fires, keys are gone through in the order of their numbers, so what belongs to them is read in the order in
-//! which it stands in memory, and none is looked up. A record looks up its key's number in a table that is small.
+//! A record looks up its key's number, and changes one place of one column. When a window fires, all columns are gone through in the
+//! order of the numbers, so what belongs to keys is read in the order in which it stands in memory, and none is looked up. That
+//! costs a key that has nothing new as much as one that has: its windows fire all the same, as long as there is anything in them.
+//!
+//! All keys are at the same time, so nothing has to be known of each about when its next window fires.
 //!
 //! To other backends and in snapshots it looks like what [`StoredSlices`](super::stored::StoredSlices) keeps.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::hash::BuildHasher as _;
 use std::hint::black_box;
 use std::rc::Rc;
 
 use flumen_state::{Keyed, LaidOut, Layout, StateValue, ValueStateDescriptor};
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 
-use crate::batch::{EventTime, NO_TIME};
+use crate::batch::{END_OF_TIME, EventTime};
 use crate::keyed::{Key, KeySelector};
 use crate::operator::{Data, TaskResult};
 
@@ -24,131 +23,154 @@ use super::super::contents::Fold;
 use super::super::function::ProcessWindowFunction;
 use super::super::output::Firing;
 use super::super::window::TimeWindow;
+use super::column::{Cell, Column, Spare};
+use super::kept_columns::KeptColumns;
+use super::numbers::Numbers;
+use super::open::OpenSlices;
+use super::open_columns::OpenColumns;
 use super::past::PastSlices;
-use super::recent::{More, Recent, Wake};
+use super::past_columns::{Leaving, PastColumns};
 use super::shape::Slicing;
-use super::{KEYS, OPEN, PAST};
-
-/// Keys whose memory is asked for at once when a window fires: what belongs to a key stands in a place of its own, and the
-/// processor can wait for several at a time.
-const AHEAD: usize = 16;
+use super::{KEYS, OPEN, PAST, TOUCHED};
 
 /// The number of a key that has none.
 pub(super) const UNKNOWN: u32 = u32::MAX;
 
-/// What belongs to keys, by number.
+/// A record, its time, the number of its key, and the end of its slice.
+pub(super) struct Numbered<T> {
+    pub(super) record: T,
+    pub(super) time: EventTime,
+    pub(super) number: u32,
+    pub(super) slice_end: EventTime,
+}
+
+/// What belongs to keys.
 pub(super) struct Places<K, A> {
-    hasher: RandomState,
-    numbers: HashTable<u32>,
-    /// Of a number that is free: the last key that had it.
-    keys: Vec<K>,
-    recent: Vec<Recent<A>>,
-    wake: Vec<Wake>,
-    /// Empty until some key has more open slices than two, and from then on at most as long as the others.
-    more: Vec<More<A>>,
-    /// Shorter than the others where a key has no past.
-    past: Vec<PastSlices<A>>,
-    free: Vec<u32>,
+    slicing: Slicing,
+    numbers: Numbers<K>,
+    open: OpenColumns<A>,
+    past: PastColumns<A>,
+    kept: KeptColumns<A>,
+    /// When the next window fires that past slices are in, if there are any.
+    past_due: Option<EventTime>,
+    /// Keys whose next window is a later one. Only after a restore where subtasks were at different watermarks.
+    ahead: BTreeMap<u32, EventTime>,
+    spare: Spare<A>,
+    /// Keys that may have nothing any more.
+    gone: Vec<u32>,
+    restored: Restored<A>,
+}
+
+/// What was read of a snapshot, as long as it has not found its place.
+struct Restored<A> {
+    past: Vec<(u32, PastSlices<A>)>,
+    due: BTreeMap<u32, EventTime>,
 }
 
 impl<K: Key, A: StateValue> Layout<K> for Places<K, A> {
     fn numbers(&self) -> usize {
-        self.keys.len()
+        self.numbers.len()
     }
 
     fn key(&self, number: usize) -> Option<&K> {
-        self.is_taken(number).then(|| &self.keys[number])
+        self.numbers.key(number)
     }
 
     fn number(&mut self, key: K) -> usize {
-        let found = self.find(&key);
-        match found {
-            Some(number) => number as usize,
-            None => self.add(key) as usize,
-        }
+        let found = self.numbers.find(&key);
+        found.unwrap_or_else(|| self.numbers.add(key, END_OF_TIME)) as usize
     }
 }
 
 impl<K: Key, A: StateValue> Places<K, A> {
-    fn new() -> Self {
+    fn new(slicing: Slicing) -> Self {
         Self {
-            hasher: RandomState::default(),
-            numbers: HashTable::new(),
-            keys: Vec::new(),
-            recent: Vec::new(),
-            wake: Vec::new(),
-            more: Vec::new(),
-            past: Vec::new(),
-            free: Vec::new(),
+            slicing,
+            numbers: Numbers::new(),
+            open: OpenColumns::new(),
+            past: PastColumns::new(),
+            kept: KeptColumns::new(),
+            past_due: None,
+            ahead: BTreeMap::new(),
+            spare: Spare::new(),
+            gone: Vec::new(),
+            restored: Restored { past: Vec::new(), due: BTreeMap::new() },
         }
     }
 
-    /// Whether the key of a number has state.
-    fn is_taken(&self, number: usize) -> bool {
-        self.wake[number].registered != NO_TIME
-    }
-
-    #[inline]
-    fn find(&self, key: &K) -> Option<u32> {
-        let hash = self.hasher.hash_one(key);
-        self.numbers.find(hash, |number| self.keys[*number as usize] == *key).copied()
-    }
-
-    /// Gives a key that has no number one.
-    #[cold]
-    fn add(&mut self, key: K) -> u32 {
-        let Self { hasher, numbers, keys, recent, wake, free, .. } = self;
-        let number = match free.pop() {
-            Some(number) => {
-                keys[number as usize] = key;
-                number
-            }
-            None => {
-                keys.push(key);
-                recent.push(Recent::default());
-                wake.push(Wake::default());
-                (keys.len() - 1) as u32
-            }
+    /// A key's open slices, as other backends keep them.
+    fn open_of(&self, number: usize) -> OpenSlices<A> {
+        let mut slices = self.open.of(number as u32).map(|(end, acc)| (end, acc.clone()));
+        let (one, other) = (slices.next(), slices.next());
+        let more: Vec<_> = slices.collect();
+        let due = match self.ahead.get(&(number as u32)) {
+            Some(due) => *due,
+            None => self.due_of(number as u32, one.as_ref().map(|(end, _)| *end)),
         };
-        let hash = hasher.hash_one(&keys[number as usize]);
-        // Keys are compared so that equal ones are found; this one is none of those that are there.
-        if let Entry::Vacant(slot) = numbers.entry(hash, |_| false, |at| hasher.hash_one(&keys[*at as usize])) {
-            slot.insert(number);
-        }
-        number
+        OpenSlices { due, registered: self.numbers.registered(number), one, other, more }
     }
 
-    /// Takes a key's number away.
-    fn remove(&mut self, number: u32) {
-        let hash = self.hasher.hash_one(&self.keys[number as usize]);
-        if let Ok(found) = self.numbers.find_entry(hash, |at| *at == number) {
-            found.remove();
-        }
-        self.recent[number as usize] = Recent::default();
-        self.wake[number as usize] = Wake::default();
-        if let Some(more) = self.more.get_mut(number as usize) {
-            *more = More::new();
-        }
-        if let Some(past) = self.past.get_mut(number as usize) {
-            *past = PastSlices::default();
-        }
-        self.free.push(number);
+    /// When something has to be done for a key, whose oldest open slice that is.
+    fn due_of(&self, number: u32, oldest: Option<EventTime>) -> EventTime {
+        let open = oldest.map(|end| self.slicing.first_window_end(end));
+        let past = self.past_due.filter(|_| self.past.has(number));
+        let due = open.into_iter().chain(past).min();
+        let forgotten = || self.kept.of(number).last().map(|(end, _)| self.slicing.forgotten_at(*end));
+        due.or_else(forgotten).unwrap_or(END_OF_TIME)
     }
 
-    fn more_of(&mut self, number: u32) -> &mut More<A> {
-        let number = number as usize;
-        if self.more.len() <= number {
-            self.more.resize_with(self.keys.len().max(number + 1), More::new);
+    fn restore_open(&mut self, number: usize, open: OpenSlices<A>) {
+        let Self { numbers, open: columns, spare, restored, .. } = self;
+        numbers.register(number, open.registered);
+        restored.due.insert(number as u32, open.due);
+        for (end, acc) in [open.one, open.other].into_iter().flatten().chain(open.more) {
+            columns.column(end, numbers.len(), spare).fill(number as u32, Cell::Sum(acc), numbers.len());
+            numbers.fill(number as u32, 1);
         }
-        &mut self.more[number]
     }
 
-    fn past_of(&mut self, number: u32) -> &mut PastSlices<A> {
-        let number = number as usize;
-        if self.past.len() <= number {
-            self.past.resize_with(self.keys.len().max(number + 1), PastSlices::default);
+    /// What other backends keep of a key's past slices.
+    fn past_of(&self, number: usize) -> Option<PastSlices<A>> {
+        let mut past = self.past.of(number as u32);
+        past.kept = self.kept.of(number as u32);
+        (!past.is_empty()).then_some(past)
+    }
+
+    /// Puts what was restored where it belongs.
+    fn settle<T, F: Fold<T, Acc = A>>(&mut self, fold: &mut F) {
+        let Self { slicing, numbers, past, kept, past_due, ahead, restored, .. } = self;
+        let Restored { past: mut pasts, due } = std::mem::replace(restored, Restored { past: vec![], due: [].into() });
+        for (number, past) in &mut pasts {
+            let slices = std::mem::take(&mut past.kept);
+            numbers.fill(*number, slices.len());
+            kept.restore(*number, slices, numbers.len());
         }
-        &mut self.past[number]
+        pasts.retain(|(_, past)| !slicing.is_tumbling() && !past.slices.is_empty());
+        let due = |number: u32| due.get(&number).copied().unwrap_or(END_OF_TIME);
+        *past_due = pasts.iter().map(|(number, _)| due(*number)).min();
+        let later = pasts.iter().map(|(number, _)| (*number, due(*number))).filter(|(_, due)| Some(*due) > *past_due);
+        ahead.extend(later);
+        let restored = past.restore(pasts, numbers.len(), fold);
+        restored.into_iter().for_each(|(number, slices)| numbers.fill(number, slices));
+        for number in 0..numbers.len() as u32 {
+            if numbers.filled()[number as usize] == 0 {
+                numbers.remove(number);
+            }
+        }
+    }
+
+    /// Forgets keys that have nothing any more.
+    fn remove_gone(&mut self) {
+        for number in self.gone.drain(..) {
+            if self.numbers.filled()[number as usize] == 0 && self.numbers.key(number as usize).is_some() {
+                self.numbers.remove(number);
+                self.ahead.remove(&number);
+            }
+        }
+        if self.numbers.shrink() {
+            self.past.shrink(self.numbers.len());
+            self.spare = Spare::new();
+        }
     }
 }
 
@@ -156,7 +178,6 @@ impl<K: Key, A: StateValue> Places<K, A> {
 pub(super) struct SlicesInMemory<K, A> {
     places: Rc<RefCell<Places<K, A>>>,
     state: States<K, A>,
-    lists: Lists,
 }
 
 /// The places, as states.
@@ -166,103 +187,123 @@ struct States<K, A> {
     keys: LaidOut<K, Places<K, A>>,
 }
 
-/// Numbers by when something has to be done for their keys. A number may stand in several lists: its entry says which counts.
-#[derive(Default)]
-pub(super) struct Lists(BTreeMap<EventTime, Vec<u32>>);
-
 impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
     /// Opens the state, empty or restored.
-    pub(super) fn open(keyed: &mut Keyed<K>) -> TaskResult<Self> {
-        let places = Rc::new(RefCell::new(Places::new()));
+    pub(super) fn open<T, F: Fold<T, Acc = A>>(
+        keyed: &mut Keyed<K>,
+        slicing: Slicing,
+        fold: &mut F,
+    ) -> TaskResult<Self> {
+        let places = Rc::new(RefCell::new(Places::new(slicing)));
         let state = States {
             open: keyed.value_of_layout(
                 ValueStateDescriptor::new(OPEN),
                 &places,
-                |places, number| Some(places.recent[number].to_open(&places.wake[number], places.more.get(number))),
-                |places, number, open| {
-                    let more;
-                    (places.recent[number], places.wake[number], more) = Recent::from_open(open);
-                    if !more.is_empty() {
-                        *places.more_of(number as u32) = more;
-                    }
-                },
+                |places, number| Some(places.open_of(number)),
+                Places::restore_open,
             )?,
-            past: keyed.value_of_layout(
-                ValueStateDescriptor::new(PAST),
-                &places,
-                |places, number| places.past.get(number).filter(|past| !past.is_empty()).cloned(),
-                |places, number, past| *places.past_of(number as u32) = past,
-            )?,
+            past: keyed.value_of_layout(ValueStateDescriptor::new(PAST), &places, Places::past_of, {
+                |places, number, past| places.restored.past.push((number as u32, past))
+            })?,
             keys: keyed.timers_of_layout(
                 KEYS,
                 &places,
-                |places, number| Some(places.wake[number].registered),
+                |places, number| Some(places.numbers.registered(number)),
                 |_, _, _| {},
             )?,
         };
-        let mut this = Self { places, state, lists: Lists::default() };
-        this.list_keys();
-        Ok(this)
-    }
-
-    /// Makes the lists after a restore.
-    fn list_keys(&mut self) {
-        let mut places = self.places.borrow_mut();
-        for number in 0..places.keys.len() {
-            if places.is_taken(number) {
-                self.lists.0.entry(places.wake[number].due).or_default().push(number as u32);
-            } else {
-                places.remove(number as u32);
-            }
-        }
+        places.borrow_mut().settle(fold);
+        Ok(Self { places, state })
     }
 
     /// The first time at which something has to be done.
     pub(super) fn first_due(&self) -> Option<EventTime> {
-        self.lists.0.first_key_value().map(|(time, _)| *time)
+        let Places { slicing, open, kept, past_due, .. } = &*self.places.borrow();
+        let open = open.oldest().map(|end| slicing.first_window_end(end));
+        let kept = kept.oldest().map(|end| slicing.forgotten_at(end));
+        [open, kept, *past_due].into_iter().flatten().min()
     }
 
     /// The numbers of the records' keys; [`UNKNOWN`] for keys that have none.
     ///
     /// For all records of a batch at once: the processor then waits for the memory of several keys at a time.
-    pub(super) fn find<T, S: KeySelector<T, Key = K>>(&self, selector: &S, records: &[T], numbers: &mut Vec<u32>) {
-        let places = &*self.places.borrow();
-        let number = |record| selector.with_key(record, |key| places.find(key)).unwrap_or(UNKNOWN);
-        numbers.clear();
-        numbers.extend(records.iter().map(number));
+    pub(super) fn find<T, S: KeySelector<T, Key = K>>(&self, selector: &S, records: &[T], found: &mut Vec<u32>) {
+        let numbers = &self.places.borrow().numbers;
+        found.clear();
+        if S::MAKES_KEYS && std::mem::needs_drop::<K>() {
+            let find = |record| selector.with_key(record, |key| numbers.find(key)).unwrap_or(UNKNOWN);
+            found.extend(records.iter().map(find));
+            return;
+        }
+        // In two steps, so that no memory is waited for only to learn which memory to ask for next.
+        for records in records.chunks(TOUCHED) {
+            let begin = found.len();
+            let guess = |record| selector.with_key(record, |key| numbers.guess(key)).unwrap_or(UNKNOWN);
+            found.extend(records.iter().map(guess));
+            for (record, number) in records.iter().zip(&mut found[begin..]) {
+                selector.with_key(record, |key| {
+                    if !numbers.is_of(*number, key) {
+                        *number = numbers.find(key).unwrap_or(UNKNOWN);
+                    }
+                });
+            }
+        }
     }
 
-    /// Asks for the memory that records of keys with these numbers are added to, for several at a time.
-    pub(super) fn touch(&self, numbers: &[u32]) {
-        let places = &*self.places.borrow();
-        let recent = numbers.iter().filter_map(|number| places.recent.get(*number as usize));
-        black_box(recent.fold(0, |all, recent| all ^ recent.touch()));
+    /// Asks for the memory that records of keys with these numbers, in slices with these ends, are added to, for several at a time.
+    pub(super) fn touch(&self, numbers: &[u32], ends: &[EventTime]) {
+        let places = self.places.borrow();
+        let newest = places.open.newest();
+        let empty = numbers.iter().zip(ends).map(|(number, end)| {
+            let cell = newest.cell(*end, *number);
+            usize::from(matches!(cell, Some(Cell::Empty)))
+        });
+        black_box(empty.sum::<usize>());
     }
 
-    /// Adds a record of the key with that number to the slice with that end.
+    /// Adds records as long as each is of a key that has a number, and its slice is one of the newest, as almost all are. Returns the
+    /// first one that is not.
     #[inline]
+    pub(super) fn add_all<T, F: Fold<T, Acc = A>>(
+        &mut self,
+        records: &mut impl Iterator<Item = Numbered<T>>,
+        fold: &mut F,
+    ) -> Option<Numbered<T>> {
+        if self.state.open.is_snapshot_running() {
+            return records.next();
+        }
+        let Places { numbers, open, .. } = &mut *self.places.borrow_mut();
+        let (_, filled) = numbers.keys_and_filled();
+        let mut newest = open.newest_mut();
+        let mut other = None;
+        for Numbered { record, time, number, slice_end } in records {
+            if let Err(record) = newest.add(slice_end, number, filled, record, fold) {
+                other = Some(Numbered { record, time, number, slice_end });
+                break;
+            }
+        }
+        let filled = newest.into_filled();
+        open.filled(filled);
+        other
+    }
+
+    /// Adds a record of the key with that number to the slice with that end, whatever is there.
     pub(super) fn add<T, S: KeySelector<T, Key = K>, F: Fold<T, Acc = A>>(
         &mut self,
         number: u32,
         selector: &S,
         record: T,
         end: EventTime,
-        slicing: &Slicing,
         fold: &mut F,
     ) {
-        let Self { places, state, lists } = self;
+        let Self { places, state } = self;
         let places = &mut *places.borrow_mut();
-        if state.open.is_snapshot_running() && number != UNKNOWN {
-            state.open.before_change(places, number as usize);
+        let number = if number == UNKNOWN { state.number(places, &selector.key(&record), end) } else { number };
+        state.open.before_change(places, number as usize);
+        let Places { numbers, open, spare, .. } = places;
+        if open.add(end, number, numbers.len(), spare, record, fold) {
+            numbers.fill(number, 1);
         }
-        let (number, record) = match places.recent.get_mut(number as usize) {
-            Some(recent) => match recent.add(end, record, fold) {
-                Ok(()) => return,
-                Err(record) => (number, record),
-            },
-            None => (state.number(places, selector.key(&record)), record),
-        };
-        state.add_elsewhere(places, lists, number, record, end, slicing, fold);
     }
 
     /// Adds to a slice that was in a window which has fired.
@@ -271,41 +312,35 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
         key: &K,
         (slice_end, acc): (EventTime, A),
         next_window_end: EventTime,
-        slicing: &Slicing,
         fold: &mut F,
     ) {
         let places = &mut *self.places.borrow_mut();
-        let number = self.state.number(places, key.clone());
-        self.state.past.before_change(places, number as usize);
-        places.past_of(number).add(slice_end, acc, next_window_end, slicing, fold);
+        let slicing = places.slicing;
+        let number = self.state.number(places, key, slice_end);
+        self.state.before_change(places, number as usize);
+        let Places { numbers, past, kept, past_due, .. } = places;
+        let count = numbers.len();
+        if slicing.lateness > 0 && kept.insert(slice_end, number, acc.clone(), count, fold) {
+            numbers.fill(number, 1);
+        }
+        if slice_end > next_window_end.saturating_sub(slicing.size) && !slicing.is_tumbling() {
+            if past.insert(slice_end, number, acc, count, fold) {
+                numbers.fill(number, 1);
+            }
+            *past_due = Some(past_due.map_or(next_window_end, |due| due.min(next_window_end)));
+        }
     }
 
     /// What a window that has fired before comes to now.
-    pub(super) fn again<T, F: Fold<T, Acc = A>>(
-        &self,
-        key: &K,
-        end: EventTime,
-        slicing: &Slicing,
-        fold: &mut F,
-    ) -> Option<A> {
+    pub(super) fn again<T, F: Fold<T, Acc = A>>(&self, key: &K, end: EventTime, fold: &mut F) -> Option<A> {
         let places = self.places.borrow();
-        let past = places.past.get(places.find(key)? as usize)?;
-        past.again(end, slicing, fold)
-    }
-
-    /// Something has to be done for a key at that time at the latest.
-    pub(super) fn wake_key_at(&mut self, key: &K, time: EventTime) {
-        let places = &mut *self.places.borrow_mut();
-        if let Some(number) = places.find(key) {
-            self.state.wake_at(places, &mut self.lists, number, time);
-        }
+        places.kept.again(places.numbers.find(key)?, end, &places.slicing, fold)
     }
 
     /// Does what is due at a time, the first one at which something is.
     pub(super) fn wake<T, F, P, Out>(
         &mut self,
         at: EventTime,
-        slicing: &Slicing,
         fold: &mut F,
         firing: &mut Firing<K, TimeWindow, T, F::Item, P, Out>,
     ) -> TaskResult
@@ -314,144 +349,126 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
         F: Fold<T, Acc = A>,
         P: ProcessWindowFunction<K, TimeWindow, F::Item, Out>,
     {
-        let Self { places, state, lists } = self;
-        let places = &mut *places.borrow_mut();
-        let window = TimeWindow::new(at.saturating_sub(slicing.size), at);
-        let fires = slicing.is_window_end(at);
-        let soon = at.saturating_add(slicing.slide);
-        let mut numbers = lists.0.remove(&at).unwrap_or_default();
-        let mut numbers_of_soon = lists.0.remove(&soon).unwrap_or_default();
-        // Mostly runs of ascending numbers.
-        numbers.sort();
-        let mut taken = Vec::new();
-        for numbers in numbers.chunks(AHEAD) {
-            if slicing.has_past() {
-                numbers.iter().filter_map(|number| places.past.get(*number as usize)).for_each(PastSlices::touch);
-            }
-            for number in numbers {
-                let index = *number as usize;
-                if places.wake[index].due != at || !places.is_taken(index) {
-                    continue;
-                }
-                state.open.before_change(places, index);
-                taken.clear();
-                if fires {
-                    places.recent[index].take_upto(places.more.get_mut(index), at, &mut taken);
-                }
-                let (acc, past_due) = if slicing.has_past() {
-                    state.past.before_change(places, index);
-                    let past = places.past_of(*number);
-                    let acc = if fires { past.fire(at, &mut taken, slicing, fold) } else { None };
-                    let next = past.next_due(at, slicing);
-                    if next.is_none() {
-                        // Its memory, too, is given back.
-                        *past = PastSlices::default();
-                    }
-                    (acc, next)
-                } else {
-                    (taken.drain(..).map(|(_, acc)| acc).reduce(|a, b| fold.merge(a, b)), None)
-                };
-                if let Some(acc) = acc {
-                    let key = &places.keys[index];
-                    firing.items.push(fold.item(&acc));
-                    firing.fire(key, &window)?;
-                    if slicing.lateness == 0 {
-                        firing.clear(key, &window)?;
+        let places = &mut *self.places.borrow_mut();
+        if self.state.open.is_snapshot_running() {
+            (0..places.numbers.len()).for_each(|number| self.state.before_change(places, number));
+        }
+        let Places { slicing, numbers, open, past, kept, past_due, ahead, spare, gone, .. } = places;
+        let (count, lateness) = (numbers.len(), slicing.lateness);
+        let (keys, filled) = numbers.keys_and_filled();
+        let mut leaving = Leaving { filled, gone };
+        if slicing.is_window_end(at) {
+            let window = TimeWindow::new(at.saturating_sub(slicing.size), at);
+            let mut fire = |number: u32, item: F::Item| {
+                let key = &keys[number as usize];
+                firing.items.push(item);
+                firing.fire(key, &window)?;
+                if lateness == 0 { firing.clear(key, &window) } else { Ok(()) }
+            };
+            let mut taken = open.take_upto(at).into_iter();
+            if slicing.is_tumbling() {
+                if let Some(mut column) = taken.next() {
+                    // Several only when windows were shorter before a restore.
+                    taken.for_each(|other| spare.give(merge(&mut column, other, count, &mut leaving, fold)));
+                    column.try_each(0..count, |number, cell| {
+                        cell.sum().map_or(Ok(()), |acc| fire(number, fold.item(acc)))
+                    })?;
+                    if lateness > 0 {
+                        kept.keep(column, count, spare, &mut leaving, fold);
+                    } else {
+                        spare.give(column.take(|number, _| leaving.leave(number)));
                     }
                 }
-                let open_due = places.recent[index].next_due(places.more.get(index), slicing);
-                match [past_due, open_due].into_iter().flatten().min() {
-                    Some(next) => {
-                        places.wake[index].due = next;
-                        if next == soon {
-                            numbers_of_soon.push(*number);
-                        } else {
-                            lists.0.entry(next).or_default().push(*number);
-                        }
+            } else {
+                // What a key has that another backend kept may still have these.
+                past.drop_upto(at.saturating_sub(slicing.size), spare, &mut leaving, fold);
+                for mut column in taken {
+                    if lateness > 0 {
+                        column.each(0..count, |number, _| leaving.filled[number as usize] += 1);
+                        kept.keep(column.clone(), count, spare, &mut leaving, fold);
                     }
-                    None => {
-                        state.before_change(places, index);
-                        places.remove(*number);
+                    past.append(column, count, spare, &mut leaving, fold);
+                }
+                for number in 0..count {
+                    let Some(acc) = past.window(number, fold) else { continue };
+                    if ahead.get(&(number as u32)).is_none_or(|due| *due <= at) {
+                        fire(number as u32, fold.item(&acc))?;
                     }
                 }
+                ahead.retain(|_, due| *due > at);
+                let next = at.saturating_add(slicing.slide);
+                past.drop_upto(next.saturating_sub(slicing.size), spare, &mut leaving, fold);
             }
         }
-        if !numbers_of_soon.is_empty() {
-            lists.0.insert(soon, numbers_of_soon);
-        }
+        kept.forget(at, slicing, spare, &mut leaving);
+        let next = slicing.window_end_upto(at).saturating_add(slicing.slide);
+        *past_due = (!past.is_empty()).then_some(next);
+        places.remove_gone();
         Ok(())
     }
 }
 
-impl<K: Key, A: StateValue> States<K, A> {
-    fn before_change(&self, places: &Places<K, A>, index: usize) {
-        [&self.open, &self.past, &self.keys].into_iter().for_each(|state| state.before_change(places, index));
-    }
+/// Adds a column to another one. Returns its places.
+fn merge<T, A, F: Fold<T, Acc = A>>(
+    column: &mut Column<A>,
+    other: Column<A>,
+    numbers: usize,
+    leaving: &mut Leaving<'_>,
+    fold: &mut F,
+) -> Option<Vec<Cell<A>>> {
+    other.take(|number, cell| match (column.get_mut(number), cell) {
+        (Some(into @ Cell::Sum(_)), Cell::Sum(acc)) => {
+            into.add(acc, fold);
+            leaving.leave(number);
+        }
+        (_, cell) => column.fill(number, cell, numbers),
+    })
+}
 
-    /// Adds a record to a slice that is not one of the recent ones, or new.
-    #[inline(never)]
-    #[allow(clippy::too_many_arguments, reason = "the parts of what it works on, which are borrowed apart")]
-    fn add_elsewhere<T, F: Fold<T, Acc = A>>(
-        &self,
-        places: &mut Places<K, A>,
-        lists: &mut Lists,
-        number: u32,
-        record: T,
-        end: EventTime,
-        slicing: &Slicing,
-        fold: &mut F,
-    ) {
-        let recent = &mut places.recent[number as usize];
-        let Err(record) = recent.add(end, record, fold) else { return };
-        if !places.more.is_empty() {
-            let more = places.more_of(number);
-            if let Ok(at) = more.binary_search_by_key(&end, |(known, _)| *known) {
-                return fold.add(&mut more[at].1, record);
-            }
-        }
-        let acc = fold.first(record);
-        match places.recent[number as usize].begin(end, acc) {
-            // Something has to be done for that one before.
-            Ok(true) => return,
-            Ok(false) => {}
-            Err(acc) => {
-                let more = places.more_of(number);
-                let at = more.partition_point(|(known, _)| *known < end);
-                more.insert(at, (end, acc));
-            }
-        }
-        self.wake_at(places, lists, number, slicing.first_window_end(end));
+impl<K: Key, A: StateValue> States<K, A> {
+    fn before_change(&self, places: &Places<K, A>, number: usize) {
+        [&self.open, &self.past, &self.keys].into_iter().for_each(|state| state.before_change(places, number));
     }
 
     /// The number of a key, which gets one if it has none: it may have got one from another record of the same batch.
     #[cold]
     #[inline(never)]
-    fn number(&self, places: &mut Places<K, A>, key: K) -> u32 {
-        if let Some(number) = places.find(&key) {
-            self.open.before_change(places, number as usize);
+    fn number(&self, places: &mut Places<K, A>, key: &K, end: EventTime) -> u32 {
+        if let Some(number) = places.numbers.find(key) {
             return number;
         }
-        let number = places.add(key);
+        // Descending: to delete a timer that is not the first one is cheap, and keys go in the order in which they came.
+        let registered = places.slicing.first_window_end(end).saturating_neg();
+        let number = places.numbers.add(key.clone(), registered);
         [&self.open, &self.past, &self.keys].into_iter().for_each(|state| state.added(number as usize));
         number
     }
-
-    /// Something has to be done for a key at that time at the latest.
-    #[inline(never)]
-    fn wake_at(&self, places: &mut Places<K, A>, lists: &mut Lists, number: u32, time: EventTime) {
-        self.open.before_change(places, number as usize);
-        let earlier = places.wake[number as usize].at(time);
-        if earlier {
-            lists.0.entry(time).or_default().push(number);
-        }
-    }
 }
 
-impl<A: Clone> PastSlices<A> {
-    /// Asks for the memory that firing uses.
-    #[inline]
-    fn touch(&self) {
-        let (oldest, newest) = self.ends();
-        black_box(oldest ^ newest);
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::super::assigner::SlidingEventTimeWindows;
+    use super::super::super::contents::Reducing;
+    use super::*;
+
+    #[test]
+    fn a_key_whose_windows_have_fired_further_than_those_of_others_does_not_fire_them_again() {
+        let windows = SlidingEventTimeWindows::of(Duration::from_millis(30), Duration::from_millis(10));
+        let mut places = Places::<String, i64>::new(Slicing::of(&windows, Duration::ZERO, false).unwrap());
+        for (key, end, due) in [("behind", 50, 60), ("ahead", 80, 90)] {
+            let number = places.number(key.to_owned());
+            let open = OpenSlices { due, registered: -due, one: Some((end + 10, 7)), ..OpenSlices::default() };
+            places.restore_open(number, open);
+            let past = PastSlices { slices: [(end, 5)].into(), newer_sum: Some(5), ..PastSlices::default() };
+            places.restored.past.push((number as u32, past));
+        }
+        places.settle(&mut Reducing(|sum: &mut i64, number: i64| *sum += number));
+        assert_eq!((places.past_due, places.ahead.clone()), (Some(60), [(1, 90)].into()));
+        assert_eq!(places.open_of(0).due, 60);
+        assert_eq!(places.open_of(1).due, 90, "it is told to the next snapshot");
+        let past = places.past_of(1).unwrap();
+        assert_eq!((past.slices, past.summed, past.newer_sum), ([(80, 5)].into(), 0, Some(5)));
     }
 }

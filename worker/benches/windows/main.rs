@@ -1,0 +1,237 @@
+//! What a record costs in windows: tumbling 10 s, and sliding 60 s by 1 s, of the same records.
+//!
+//! 100,000 keys, a million records per second of event time, up to a second out of order: a sum per key and window. Beside it, the
+//! same windows by hand. All are measured in turns, in rounds of 10 s of event time: on a machine that others use, too, the best round of
+//! each is nearest to the truth.
+//! `cargo bench -p flumen-worker --bench windows [rounds] [general]`. Prints nanoseconds of CPU per record, and ratios.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark speaks to a terminal")]
+
+mod by_hand;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use flumen_fs::{FileSystems, FsOptions};
+use flumen_model::config::Configuration;
+use flumen_model::ids::{ExecutionAttempt, OperatorId, SubtaskId, VertexId};
+use flumen_worker::batch::Batch;
+use flumen_worker::keyed::OwnedKey;
+use flumen_worker::keyed_state::StateSettings;
+use flumen_worker::operator::{BATCH_RECORDS, Push, Signal, TaskResult};
+use flumen_worker::operators::Collector;
+use flumen_worker::subtask::{SubtaskContext, TimeSource, WorkerContext};
+use flumen_worker::windows::{
+    Apply, Elements, Reducing, SliceOperator, Slicing, SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows,
+    WindowOperator, WindowOutputs, Windowing,
+};
+
+const KEYS: u64 = 100_000;
+const PER_MS: i64 = 1000;
+
+/// Seconds of event time of a round: each operator fires as often in one as in another.
+const ROUND: i64 = 10;
+/// Seconds until sliding windows have all their slices, and a queue of these has turned over.
+const WARM_UP: i64 = 65;
+
+type Record = (u64, u64);
+type Out = (u64, i64, u64);
+
+struct Count(Arc<AtomicI64>);
+
+impl Push<Out> for Count {
+    fn push(&mut self, batch: &mut Batch<Out>) -> TaskResult {
+        self.0.fetch_add(batch.len() as i64, Ordering::Relaxed);
+        batch.clear();
+        Ok(())
+    }
+
+    fn signal(&mut self, _: Signal<'_>) -> TaskResult {
+        Ok(())
+    }
+}
+
+fn splitmix(number: u64) -> u64 {
+    let z = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+fn context(runtime: &tokio::runtime::Runtime) -> SubtaskContext {
+    let configuration = Configuration::default();
+    let tmp_dirs: Arc<[PathBuf]> = Arc::new([std::env::temp_dir()]);
+    let (reports, _) = tokio::sync::mpsc::channel(1);
+    let id = SubtaskId { vertex: VertexId(1), index: 0 };
+    let worker = WorkerContext {
+        state: StateSettings::read(&configuration, &tmp_dirs, 64 << 20, 1).unwrap(),
+        configuration: Arc::new(configuration),
+        files: FileSystems::new(FsOptions::default()).unwrap(),
+        runtime: runtime.handle().clone(),
+        operator_memory: 1 << 20,
+        tmp_dirs,
+        buffer_timeout: Duration::from_millis(100),
+        segment_bytes: 32 << 10,
+        checkpointing: false,
+        time: TimeSource::System,
+    };
+    SubtaskContext {
+        vertex_name: "windows".into(),
+        max_parallelism: 128,
+        ..SubtaskContext::new(id, ExecutionAttempt(0), 1, reports, worker)
+    }
+}
+
+/// CPU seconds of this thread.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
+}
+
+/// An operator, and how far it is.
+struct Run {
+    name: &'static str,
+    /// Without one, records are made and thrown away.
+    head: Option<Box<dyn Push<Record>>>,
+    out: Arc<AtomicI64>,
+    batch: Batch<Record>,
+    checked: u64,
+    ms: i64,
+    /// CPU seconds of each round, and how many of them it was firing.
+    rounds: Vec<(f64, f64)>,
+    results: i64,
+}
+
+impl Run {
+    fn new(name: &'static str, out: &Arc<AtomicI64>, head: Option<Box<dyn Push<Record>>>) -> Self {
+        let batch = Batch::with_capacity(BATCH_RECORDS);
+        let out = Arc::clone(out);
+        Self { name, head, out, batch, checked: 0, ms: 0, rounds: Vec::new(), results: 0 }
+    }
+
+    /// Goes on for so many seconds of event time.
+    fn go_on(&mut self, seconds: i64) {
+        let Self { head, batch, checked, .. } = self;
+        let begun = cpu();
+        let mut firing = 0.0;
+        let results = self.out.load(Ordering::Relaxed);
+        for ms in self.ms..self.ms + seconds * 1000 {
+            for number in ms * PER_MS..(ms + 1) * PER_MS {
+                let random = splitmix(number as u64);
+                batch.push((random % KEYS, 1), (ms - ((random >> 40) % 1000) as i64).max(0));
+                if batch.len() == BATCH_RECORDS {
+                    match head {
+                        Some(head) => head.push(batch).unwrap(),
+                        None => {
+                            *checked += batch.drain().map(|(record, time)| record.0 ^ time as u64).sum::<u64>();
+                        }
+                    }
+                }
+            }
+            // As a generator of watermarks does it: every 200 ms of processing time; here of event time.
+            if ms % 200 == 199
+                && let Some(head) = head
+            {
+                head.push(batch).unwrap();
+                let before = cpu();
+                head.signal(Signal::Watermark(ms - 1001)).unwrap();
+                firing += cpu() - before;
+            }
+        }
+        self.ms += seconds * 1000;
+        self.rounds.push((cpu() - begun, firing));
+        self.results += self.out.load(Ordering::Relaxed) - results;
+    }
+
+    /// Forgets what was measured.
+    fn warmed_up(&mut self) {
+        std::hint::black_box(self.checked);
+        self.rounds.clear();
+        self.results = 0;
+    }
+
+    /// Nanoseconds of CPU per record in the best round, and how many of them it was firing.
+    fn best(&self) -> (f64, f64) {
+        let ns = 1e9 / (ROUND * 1000 * PER_MS) as f64;
+        let (all, firing) = self.rounds.iter().copied().min_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+        (all * ns, firing * ns)
+    }
+
+    fn report(&self, source: f64) {
+        let ns = |round: &(f64, f64)| round.0 * 1e9 / (ROUND * 1000 * PER_MS) as f64;
+        let (all, firing) = self.best();
+        let rounds: Vec<String> = self.rounds.iter().map(|round| format!("{:.1}", ns(round))).collect();
+        println!(
+            "{}: {all:.1} ns per record, {:.1} without making it, {firing:.1} for firing; rounds {}; {} results",
+            self.name,
+            all - source,
+            rounds.join(" "),
+            self.results
+        );
+    }
+}
+
+fn emit(key: &u64, window: &TimeWindow, sums: Elements<'_, Record>, out: &mut Collector<Out>) {
+    sums.for_each(|sum| out.collect((*key, window.start, sum.1)));
+}
+
+fn main() {
+    let rounds: usize = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(5);
+    let with_general = std::env::args().any(|argument| argument == "general");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let context = context(&runtime);
+    let selector = || OwnedKey::<_, u64>::new(|record: &Record| record.0);
+    let sum = || Reducing(|sum: &mut Record, record: Record| sum.1 += record.1);
+    let tumbling = TumblingEventTimeWindows::of(Duration::from_secs(10));
+    let sliding = SlidingEventTimeWindows::of(Duration::from_secs(60), Duration::from_secs(1));
+    let sliced = |slicing: Slicing, out: &Arc<AtomicI64>| -> Box<dyn Push<Record>> {
+        let output = Box::new(Count(Arc::clone(out)));
+        let outputs = WindowOutputs::default();
+        let operator = OperatorId(1);
+        let opened = SliceOperator::open(&context, operator, selector(), slicing, sum(), Apply(emit), outputs, output);
+        Box::new(opened.unwrap())
+    };
+    let out = Arc::new(AtomicI64::new(0));
+    let count = || Box::new(Count(Arc::clone(&out)));
+    let windowing = Windowing::of::<Record>(tumbling.clone());
+    let (operator, outputs) = (OperatorId(1), WindowOutputs::default());
+    let general =
+        WindowOperator::open(&context, operator, selector(), windowing, sum(), Apply(emit), outputs, count()).unwrap();
+    let mut runs = [
+        ("records alone", None),
+        ("tumbling 10 s by hand", Some(Box::new(by_hand::Tumbling::new(10_000, count())) as Box<dyn Push<Record>>)),
+        ("tumbling 10 s", Some(sliced(Slicing::of(&tumbling, Duration::ZERO, false).unwrap(), &out))),
+        ("sliding 60 s by 1 s by hand", Some(Box::new(by_hand::Sliding::new(60_000, 1000, count())))),
+        ("sliding 60 s by 1 s", Some(sliced(Slicing::of(&sliding, Duration::ZERO, false).unwrap(), &out))),
+    ]
+    .map(|(name, head)| Run::new(name, &out, head));
+    for run in &mut runs {
+        run.go_on(WARM_UP);
+        run.warmed_up();
+    }
+    for _ in 0..rounds {
+        runs.iter_mut().for_each(|run| run.go_on(ROUND));
+    }
+    let (source, _) = runs[0].best();
+    runs.iter().for_each(|run| run.report(source));
+    let costs = runs.each_ref().map(|run| run.best().0);
+    for (name, sliding, tumbling) in [("by hand", costs[3], costs[1]), ("Flumen", costs[4], costs[2])] {
+        println!(
+            "{name}: sliding / tumbling: {:.2}; without making the records: {:.2}",
+            sliding / tumbling,
+            (sliding - source) / (tumbling - source)
+        );
+    }
+    for (name, flumen, by_hand) in [("tumbling", costs[2], costs[1]), ("sliding", costs[4], costs[3])] {
+        println!("{name}: Flumen / by hand: {:.2}", flumen / by_hand);
+    }
+    if with_general {
+        let mut run = Run::new("tumbling 10 s, general operator", &out, Some(Box::new(general)));
+        run.go_on(ROUND);
+        run.warmed_up();
+        (0..2).for_each(|_| run.go_on(ROUND));
+        run.report(source);
+    }
+}

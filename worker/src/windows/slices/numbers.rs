@@ -1,0 +1,170 @@
+//! The numbers of keys.
+
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use crate::batch::{EventTime, NO_TIME};
+use crate::keyed::Key;
+
+/// Keys have numbers, and numbers have keys. Numbers are given again when nothing belongs to them any more.
+pub(super) struct Numbers<K> {
+    hasher: RandomState,
+    table: HashTable<u32>,
+    /// Of a number that is free: the last key that had it.
+    keys: Vec<K>,
+    /// What keys are registered with; [`NO_TIME`] for a number that is free.
+    registered: Vec<EventTime>,
+    /// In how many slices a key has something.
+    filled: Vec<u32>,
+    free: Vec<u32>,
+    /// Whether the smallest one of those is the last.
+    is_sorted: bool,
+}
+
+impl<K: Key> Numbers<K> {
+    pub(super) fn new() -> Self {
+        Self {
+            hasher: RandomState::default(),
+            table: HashTable::new(),
+            keys: Vec::new(),
+            registered: Vec::new(),
+            filled: Vec::new(),
+            free: Vec::new(),
+            is_sorted: true,
+        }
+    }
+
+    /// All numbers are below this one.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The key that has a number, if there is one.
+    pub(super) fn key(&self, number: usize) -> Option<&K> {
+        (self.registered[number] != NO_TIME).then(|| &self.keys[number])
+    }
+
+    /// What the key is registered with.
+    pub(super) fn registered(&self, number: usize) -> EventTime {
+        self.registered[number]
+    }
+
+    pub(super) fn register(&mut self, number: usize, at: EventTime) {
+        self.registered[number] = at;
+    }
+
+    /// In how many slices each key has something.
+    pub(super) fn filled(&self) -> &[u32] {
+        &self.filled
+    }
+
+    /// The keys by number, and in how many slices each one has something.
+    pub(super) fn keys_and_filled(&mut self) -> (&[K], &mut [u32]) {
+        (&self.keys, &mut self.filled)
+    }
+
+    /// A key has something in so many slices more.
+    pub(super) fn fill(&mut self, number: u32, slices: usize) {
+        self.filled[number as usize] += slices as u32;
+    }
+
+    #[inline]
+    pub(super) fn find(&self, key: &K) -> Option<u32> {
+        let hash = self.hasher.hash_one(key);
+        self.table.find(hash, |number| self.keys[*number as usize] == *key).copied()
+    }
+
+    /// The number of a key, or, seldom, that of another one: the key itself isn't looked at.
+    #[inline]
+    pub(super) fn guess(&self, key: &K) -> Option<u32> {
+        self.table.find(self.hasher.hash_one(key), |_| true).copied()
+    }
+
+    /// Whether that is the number of that key.
+    #[inline]
+    pub(super) fn is_of(&self, number: u32, key: &K) -> bool {
+        self.keys.get(number as usize).is_some_and(|known| known == key)
+    }
+
+    /// Gives a key that has no number one.
+    #[cold]
+    pub(super) fn add(&mut self, key: K, registered: EventTime) -> u32 {
+        let Self { hasher, table, keys, free, .. } = self;
+        let number = match free.pop() {
+            Some(number) => {
+                keys[number as usize] = key;
+                self.registered[number as usize] = registered;
+                number
+            }
+            None => {
+                keys.push(key);
+                self.registered.push(registered);
+                self.filled.push(0);
+                (keys.len() - 1) as u32
+            }
+        };
+        let hash = hasher.hash_one(&keys[number as usize]);
+        // Keys are compared so that equal ones are found; this one is none of those that are there.
+        if let Entry::Vacant(slot) = table.entry(hash, |_| false, |at| hasher.hash_one(&keys[*at as usize])) {
+            slot.insert(number);
+        }
+        number
+    }
+
+    /// Takes the number of a key away that has nothing any more.
+    pub(super) fn remove(&mut self, number: u32) {
+        let hash = self.hasher.hash_one(&self.keys[number as usize]);
+        if let Ok(found) = self.table.find_entry(hash, |at| *at == number) {
+            found.remove();
+        }
+        self.registered[number as usize] = NO_TIME;
+        self.free.push(number);
+        self.is_sorted = false;
+    }
+
+    /// When most numbers are free, gives up those at the end, and gives the small ones first from then on. Returns whether there
+    /// are less now.
+    pub(super) fn shrink(&mut self) -> bool {
+        let before = self.keys.len();
+        if self.free.len() <= before / 2 || self.is_sorted {
+            return false;
+        }
+        // Mostly two runs: what was sorted before, and what is new.
+        self.free.sort_by(|a, b| b.cmp(a));
+        self.is_sorted = true;
+        let at_end = self.free.iter().zip((0..before as u32).rev()).take_while(|(free, last)| **free == *last).count();
+        self.free.drain(..at_end);
+        let rest = before - at_end;
+        self.keys.truncate(rest);
+        self.registered.truncate(rest);
+        self.filled.truncate(rest);
+        at_end > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_given_again_and_given_up_at_the_end() {
+        let mut numbers = Numbers::new();
+        for key in 0..100u64 {
+            assert_eq!(numbers.add(key, 1), key as u32);
+        }
+        (0..40).chain(90..100).for_each(|number| numbers.remove(number));
+        assert!(!numbers.shrink(), "half of them are in use");
+        assert_eq!((numbers.find(&95), numbers.find(&50)), (None, Some(50)));
+        (70..90).for_each(|number| numbers.remove(number));
+        assert!(numbers.shrink());
+        assert_eq!((numbers.len(), numbers.find(&69)), (70, Some(69)));
+        // The smallest ones first.
+        assert_eq!((numbers.add(1000, 1), numbers.add(1001, 1), numbers.find(&1000)), (0, 1, Some(0)));
+        (0..2).chain(40..70).for_each(|number| numbers.remove(number));
+        assert!(numbers.shrink());
+        assert_eq!((numbers.len(), numbers.add(7, 1)), (0, 0));
+    }
+}

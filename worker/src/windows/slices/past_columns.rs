@@ -1,0 +1,469 @@
+//! The slices of all keys that a window which has fired had in it, and which later windows have in them, too.
+//!
+//! This is [`PastSlices`] for all keys at once, and the same queue out of two stacks. Each key has what its older slices come to,
+//! and what the newer ones come to; a window of it is both together. An older slice has what the key's newer slices among the older
+//! come to: it takes the place of the sum when the slice is dropped. So all that firing does goes through memory from end to end.
+
+use std::collections::VecDeque;
+
+use crate::batch::{EventTime, NO_TIME};
+
+use super::super::contents::Fold;
+use super::column::{Cell, Column, Spare};
+use super::past::PastSlices;
+
+/// See the module.
+pub(super) struct PastColumns<A> {
+    /// The oldest first.
+    columns: VecDeque<Column<A>>,
+    /// How many of them are older ones.
+    summed: usize,
+    /// What older ones come to, by number, as far as there are any.
+    older: Vec<Option<A>>,
+    /// What the newer ones come to, as long.
+    newer: Vec<Option<A>>,
+}
+
+/// Numbers that are gone through together: what belongs to them stays in the processor's caches.
+const BLOCK: usize = 1024;
+
+/// How many slices each key is in, and the keys that left one.
+pub(super) struct Leaving<'a> {
+    pub(super) filled: &'a mut [u32],
+    /// Those that are in none any more.
+    pub(super) gone: &'a mut Vec<u32>,
+}
+
+impl Leaving<'_> {
+    /// A key has one slice less.
+    #[inline]
+    pub(super) fn leave(&mut self, number: u32) {
+        let filled = &mut self.filled[number as usize];
+        *filled -= 1;
+        if *filled == 0 {
+            self.gone.push(number);
+        }
+    }
+}
+
+impl<A: Clone> PastColumns<A> {
+    pub(super) fn new() -> Self {
+        Self { columns: VecDeque::new(), summed: 0, older: Vec::new(), newer: Vec::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    fn newest(&self) -> Option<EventTime> {
+        self.columns.back().map(|column| column.end)
+    }
+
+    fn cover(&mut self, numbers: usize) {
+        if self.older.len() < numbers {
+            self.older.resize_with(numbers, || None);
+            self.newer.resize_with(numbers, || None);
+        }
+    }
+
+    /// Whether a key has anything in them.
+    pub(super) fn has(&self, number: u32) -> bool {
+        let any = |sums: &[Option<A>]| sums.get(number as usize).is_some_and(Option::is_some);
+        any(&self.older) || any(&self.newer)
+    }
+
+    /// There are so many numbers only.
+    pub(super) fn shrink(&mut self, numbers: usize) {
+        for sums in [&mut self.older, &mut self.newer] {
+            sums.truncate(numbers);
+            sums.shrink_to(numbers);
+        }
+    }
+
+    /// A slice has come to its end.
+    pub(super) fn append<T, F: Fold<T, Acc = A>>(
+        &mut self,
+        mut column: Column<A>,
+        numbers: usize,
+        spare: &mut Spare<A>,
+        leaving: &mut Leaving<'_>,
+        fold: &mut F,
+    ) {
+        self.cover(numbers);
+        if self.newest().is_some_and(|newest| newest >= column.end) {
+            // Only after a restore where subtasks were at different watermarks.
+            let end = column.end;
+            spare.give(column.take(|number, cell| {
+                if let Cell::Sum(acc) = cell
+                    && !self.insert(end, number, acc, numbers, fold)
+                {
+                    leaving.leave(number);
+                }
+            }));
+            return;
+        }
+        let newer = &mut self.newer;
+        column.each(0..numbers, |number, cell| {
+            if let Cell::Sum(acc) = cell {
+                let sum = &mut newer[number as usize];
+                *sum = Some(match sum.take() {
+                    Some(sum) => fold.merge(sum, acc.clone()),
+                    None => acc.clone(),
+                });
+            }
+        });
+        spare.give(column.thin(numbers));
+        self.columns.push_back(column);
+    }
+
+    /// What the window that fires comes to for a key.
+    #[inline]
+    pub(super) fn window<T, F: Fold<T, Acc = A>>(&self, number: usize, fold: &mut F) -> Option<A> {
+        match (self.older.get(number)?, self.newer.get(number)?) {
+            (Some(older), Some(newer)) => Some(fold.merge(older.clone(), newer.clone())),
+            (Some(sum), None) | (None, Some(sum)) => Some(sum.clone()),
+            (None, None) => None,
+        }
+    }
+
+    /// Drops the slices that end by then.
+    pub(super) fn drop_upto<T, F: Fold<T, Acc = A>>(
+        &mut self,
+        upto: EventTime,
+        spare: &mut Spare<A>,
+        leaving: &mut Leaving<'_>,
+        fold: &mut F,
+    ) {
+        while self.columns.front().is_some_and(|column| column.end <= upto) {
+            if self.summed == 0 {
+                self.sum_all(fold);
+            }
+            let Some(column) = self.columns.pop_front() else { return };
+            self.summed -= 1;
+            let older = &mut self.older;
+            spare.give(column.take(|number, cell| {
+                older[number as usize] = match cell {
+                    Cell::Sum(newer) => Some(newer),
+                    Cell::Empty | Cell::Last => None,
+                };
+                leaving.leave(number);
+            }));
+        }
+    }
+
+    /// Makes older ones of the newer ones, when there are no others.
+    fn sum_all<T, F: Fold<T, Acc = A>>(&mut self, fold: &mut F) {
+        let Self { columns, older, newer, summed } = self;
+        for begin in (0..older.len()).step_by(BLOCK) {
+            let block = begin..(begin + BLOCK).min(older.len());
+            for column in columns.iter_mut().rev() {
+                column.each(block.clone(), |number, cell| sum_up(cell, &mut older[number as usize], fold));
+            }
+            newer[block].fill(None);
+        }
+        *summed = columns.len();
+    }
+
+    /// A record came after windows that its slice is in had fired. True when it is the first one of its key there.
+    pub(super) fn insert<T, F: Fold<T, Acc = A>>(
+        &mut self,
+        end: EventTime,
+        number: u32,
+        acc: A,
+        numbers: usize,
+        fold: &mut F,
+    ) -> bool {
+        self.cover(numbers);
+        let at = self.column(end);
+        if at >= self.summed {
+            add(&mut self.newer[number as usize], acc.clone(), fold);
+            if let Some(cell @ Cell::Sum(_)) = self.columns[at].get_mut(number) {
+                cell.add(acc, fold);
+                return false;
+            }
+            self.columns[at].fill(number, Cell::Sum(acc), numbers);
+            return true;
+        }
+        let sum = &mut self.older[number as usize];
+        let mut newer = sum.clone();
+        add(sum, acc.clone(), fold);
+        for column in self.columns.range_mut(..at) {
+            if let Some(cell @ (Cell::Sum(_) | Cell::Last)) = column.get_mut(number) {
+                newer = cell.sum().cloned();
+                cell.add(acc.clone(), fold);
+            }
+        }
+        let column = &mut self.columns[at];
+        let is_first = !matches!(column.get(number), Some(Cell::Sum(_) | Cell::Last));
+        if is_first {
+            column.fill(number, newer.map_or(Cell::Last, Cell::Sum), numbers);
+        }
+        is_first
+    }
+
+    /// Where the slice with that end stands, which is begun if it is not there.
+    fn column(&mut self, end: EventTime) -> usize {
+        match self.columns.binary_search_by_key(&end, |column| column.end) {
+            Ok(at) => at,
+            Err(at) => {
+                self.columns.insert(at, Column::sparse(end));
+                self.summed += usize::from(at < self.summed);
+                at
+            }
+        }
+    }
+
+    /// As other backends keep it: what a key has.
+    pub(super) fn of(&self, number: u32) -> PastSlices<A> {
+        let mut past = PastSlices::default();
+        let index = number as usize;
+        // Each one has what those after it come to; there, what it and those after it come to.
+        let mut sum = self.older.get(index).cloned().flatten();
+        for (at, column) in self.columns.iter().enumerate() {
+            let Some(cell @ (Cell::Sum(_) | Cell::Last)) = column.get(number) else { continue };
+            if at >= self.summed {
+                past.slices.extend(cell.sum().map(|acc| (column.end, acc.clone())));
+            } else if let Some(sum) = std::mem::replace(&mut sum, cell.sum().cloned()) {
+                past.slices.push_back((column.end, sum));
+                past.summed += 1;
+            }
+        }
+        past.newer_sum = self.newer.get(index).cloned().flatten();
+        past
+    }
+
+    /// From what other backends keep: what keys have. Each is in its place once; returns in how many slices each one is.
+    ///
+    /// Which slices are older ones differs from key to key there, and here it doesn't: all are that are it for any key.
+    pub(super) fn restore<T, F: Fold<T, Acc = A>>(
+        &mut self,
+        keys: Vec<(u32, PastSlices<A>)>,
+        numbers: usize,
+        fold: &mut F,
+    ) -> Vec<(u32, usize)> {
+        self.cover(numbers);
+        let last_older = |past: &PastSlices<A>| past.slices.range(..past.summed).next_back().map(|(end, _)| *end);
+        let summed_upto = keys.iter().filter_map(|(_, past)| last_older(past)).max().unwrap_or(NO_TIME);
+        let filled = keys.iter().map(|(number, past)| (*number, past.slices.len())).collect();
+        for (number, past) in keys {
+            let index = number as usize;
+            let mut slices: Vec<(EventTime, Cell<A>)> =
+                past.slices.into_iter().map(|(end, acc)| (end, Cell::Sum(acc))).collect();
+            let (older, newer) = slices.split_at_mut(past.summed);
+            for (end, cell) in newer.iter_mut().rev() {
+                if *end > summed_upto {
+                    cell.sum().into_iter().for_each(|acc| add(&mut self.newer[index], acc.clone(), fold));
+                } else {
+                    sum_up(cell, &mut self.older[index], fold);
+                }
+            }
+            // What the newer ones of these come to has to be in all of the older ones.
+            let rest = self.older[index].clone();
+            let mut after = rest.clone().map_or(Cell::Last, Cell::Sum);
+            for (_, cell) in older.iter_mut().rev() {
+                rest.iter().for_each(|rest| cell.add(rest.clone(), fold));
+                std::mem::swap(cell, &mut after);
+            }
+            if let (false, Cell::Sum(sum)) = (older.is_empty(), after) {
+                self.older[index] = Some(sum);
+            }
+            for (end, cell) in slices {
+                let at = self.column(end);
+                self.columns[at].fill(number, cell, numbers);
+            }
+        }
+        self.summed = self.columns.partition_point(|column| column.end <= summed_upto);
+        filled
+    }
+}
+
+/// A slice becomes an older one: `sum` is what those after it come to, and then what it and they do.
+#[inline]
+fn sum_up<T, A: Clone, F: Fold<T, Acc = A>>(cell: &mut Cell<A>, sum: &mut Option<A>, fold: &mut F) {
+    let newer = sum.take();
+    let own = std::mem::replace(cell, newer.clone().map_or(Cell::Last, Cell::Sum));
+    if let Cell::Sum(acc) = own {
+        *sum = Some(match newer {
+            Some(newer) => fold.merge(acc, newer),
+            None => acc,
+        });
+    }
+}
+
+fn add<T, A, F: Fold<T, Acc = A>>(sum: &mut Option<A>, acc: A, fold: &mut F) {
+    *sum = Some(match sum.take() {
+        Some(sum) => fold.merge(sum, acc),
+        None => acc,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::super::assigner::SlidingEventTimeWindows;
+    use super::super::shape::Slicing;
+    use super::*;
+
+    /// The records themselves.
+    struct All;
+
+    impl Fold<u32> for All {
+        type Acc = Vec<u32>;
+        type Item = Vec<u32>;
+
+        fn first(&mut self, record: u32) -> Vec<u32> {
+            vec![record]
+        }
+
+        fn add(&mut self, acc: &mut Vec<u32>, record: u32) {
+            acc.push(record);
+        }
+
+        fn merge(&mut self, a: Vec<u32>, b: Vec<u32>) -> Vec<u32> {
+            [a, b].concat()
+        }
+
+        fn item(&mut self, acc: &Vec<u32>) -> Vec<u32> {
+            let mut records = acc.clone();
+            records.sort_unstable();
+            records
+        }
+    }
+
+    const NUMBERS: usize = 70;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// A window ends; these keys have records in slices that are so much older.
+        Fire(Vec<(u32, i64)>),
+        /// A key has a record that is so late.
+        Late(u32, i64),
+        /// Restored from what is here, or from what each key has by itself.
+        Restore(bool),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let number = || prop_oneof![0..4u32, 0..NUMBERS as u32];
+        prop_oneof![
+            8 => prop::collection::vec((number(), 0..10i64), 0..150).prop_map(Step::Fire),
+            4 => (number(), 0..60i64).prop_map(|(number, by)| Step::Late(number, by)),
+            1 => any::<bool>().prop_map(Step::Restore),
+        ]
+    }
+
+    /// Columns, and beside them what each key has by itself.
+    struct World {
+        slicing: Slicing,
+        columns: PastColumns<Vec<u32>>,
+        keys: Vec<PastSlices<Vec<u32>>>,
+        filled: Vec<u32>,
+        at: EventTime,
+        records: u32,
+    }
+
+    impl World {
+        fn record(&mut self) -> u32 {
+            self.records += 1;
+            self.records
+        }
+
+        fn fire(&mut self, records: &[(u32, i64)], dense: bool) {
+            self.at += self.slicing.slide;
+            let at = self.at;
+            let mut slices = std::collections::BTreeMap::<_, std::collections::BTreeMap<u32, Vec<u32>>>::new();
+            for (number, by) in records {
+                let (_, end) = self.slicing.slice(at - 1 - by % self.slicing.slide);
+                let record = self.record();
+                slices.entry(end).or_default().entry(*number).or_default().push(record);
+            }
+            let mut spare = Spare::new();
+            let mut gone = Vec::new();
+            let mut leaving = Leaving { filled: &mut self.filled, gone: &mut gone };
+            self.columns.drop_upto(at - self.slicing.size, &mut spare, &mut leaving, &mut All);
+            for (end, keys) in &slices {
+                let mut column = if dense { Column::dense(*end, spare.take()) } else { Column::sparse(*end) };
+                for (number, acc) in keys {
+                    column.fill(*number, Cell::Sum(acc.clone()), NUMBERS);
+                    leaving.filled[*number as usize] += 1;
+                }
+                self.columns.append(column, NUMBERS, &mut spare, &mut leaving, &mut All);
+            }
+            for (number, past) in self.keys.iter_mut().enumerate() {
+                let own = slices.iter().filter_map(|(end, keys)| Some((*end, keys.get(&(number as u32))?.clone())));
+                let expected = past.fire(at, &mut own.collect(), &self.slicing, &mut All);
+                let window = self.columns.window(number, &mut All);
+                assert_eq!(window.map(|acc| All.item(&acc)), expected.map(|acc| All.item(&acc)), "{number} at {at}");
+            }
+            let next = at + self.slicing.slide;
+            self.columns.drop_upto(next - self.slicing.size, &mut spare, &mut leaving, &mut All);
+            for (number, past) in self.keys.iter_mut().enumerate() {
+                let is_there = past.next_due(at, &self.slicing).is_some();
+                assert_eq!(self.columns.has(number as u32), is_there, "{number} at {at}");
+                assert_eq!(self.filled[number] as usize, self.columns.of(number as u32).slices.len());
+                assert_eq!(is_there, self.filled[number] > 0);
+                gone.retain(|gone| *gone as usize != number || is_there);
+            }
+            // Those may have got something again meanwhile.
+            gone.retain(|number| self.filled[*number as usize] == 0);
+            assert_eq!(gone, [0u32; 0]);
+        }
+
+        fn late(&mut self, number: u32, by: i64) {
+            let record = self.record();
+            let next = self.at + self.slicing.slide;
+            let (_, end) = self.slicing.slice(self.at - 1 - by);
+            if end > next - self.slicing.size {
+                self.keys[number as usize].add(end, vec![record], next, &self.slicing, &mut All);
+                if self.columns.insert(end, number, vec![record], NUMBERS, &mut All) {
+                    self.filled[number as usize] += 1;
+                }
+            }
+        }
+
+        fn restore(&mut self, from_keys: bool) {
+            let of = |number: u32| {
+                if from_keys { self.keys[number as usize].clone() } else { self.columns.of(number) }
+            };
+            let keys = (0..NUMBERS as u32).map(|number| (number, of(number))).filter(|(_, past)| !past.is_empty());
+            let keys = keys.collect();
+            self.columns = PastColumns::new();
+            self.filled.fill(0);
+            for (number, slices) in self.columns.restore(keys, NUMBERS, &mut All) {
+                self.filled[number as usize] = slices as u32;
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+        #[test]
+        fn columns_come_to_what_the_slices_of_each_key_come_to(
+            times in 2..6i64,
+            rest in 0..10i64,
+            steps in prop::collection::vec((step(), any::<bool>()), 1..40),
+        ) {
+            let ms = |ms: i64| Duration::from_millis(ms as u64);
+            let windows = SlidingEventTimeWindows::of(ms(10 * times + rest), ms(10));
+            let slicing = Slicing::of(&windows, Duration::ZERO, false).unwrap();
+            let mut world = World {
+                slicing,
+                columns: PastColumns::new(),
+                keys: vec![PastSlices::default(); NUMBERS],
+                filled: vec![0; NUMBERS],
+                at: slicing.window_end_upto(1000),
+                records: 0,
+            };
+            for (step, dense) in steps {
+                match step {
+                    Step::Fire(records) => world.fire(&records, dense),
+                    Step::Late(number, by) => world.late(number, by),
+                    Step::Restore(from_keys) => world.restore(from_keys),
+                }
+            }
+        }
+    }
+}
