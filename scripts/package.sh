@@ -18,7 +18,7 @@ BIN=${CARGO_TARGET_DIR:-target}/release
 DIST=dist/flumen-$VERSION
 PROGRAMS='flink flumen-appmaster flumen-taskexecutor'
 
-build() { cargo build --release --workspace --bins ${ROCKSDB:+--features rocksdb}; }
+build() { cargo build --release --workspace --bins --features "zookeeper${ROCKSDB:+,rocksdb}"; }
 
 collect() {
   local program example new

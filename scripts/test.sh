@@ -10,7 +10,7 @@ cd "$ROOT"
 usage() { sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 2; }
 
 # One set of packages and features for all steps, and a test in each: else cargo would build everything again.
-WORKSPACE=(--workspace --features rocksdb)
+WORKSPACE=(--workspace --features rocksdb,zookeeper)
 fmt() { step "formatting" cargo fmt --all --check; }
 clippy() { step "lints" cargo clippy "${WORKSPACE[@]}" --all-targets --quiet -- -D warnings; }
 unit() { step "unit tests" cargo test "${WORKSPACE[@]}" --lib --bins --quiet; }

@@ -125,8 +125,6 @@ impl HaStore for FileSystemStore {
                 }
             };
             let next = match found.standing(candidate, &token) {
-                // The answer of an earlier try was lost.
-                _ if found.token == token => found.clone(),
                 Standing::May(next) => next,
                 Standing::Occupied => return Err(self.occupied(&found)),
                 Standing::Superseded => {
@@ -134,7 +132,7 @@ impl HaStore for FileSystemStore {
                     return Err(HaError::Superseded { cluster, epoch, by: Some(found.epoch) });
                 }
             };
-            if found != next && !self.steps.claim(&found, &next).await? {
+            if !self.steps.claim(&found, &next).await? {
                 continue;
             }
             let leadership = Leadership { claim: next };

@@ -147,7 +147,7 @@ impl Steps {
     }
 
     /// Renames the one directory from a claim to the next. False when it had another name: the next one, perhaps, if only
-    /// an answer was lost.
+    /// an answer was lost, which is then claimed from once more.
     pub(super) async fn claim(&self, from: &Claim, to: &Claim) -> Result<bool, HaError> {
         let (from, to) = (self.claim_path(from), self.claim_path(to));
         let mut tries = 1;

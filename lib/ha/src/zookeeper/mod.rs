@@ -274,10 +274,6 @@ impl HaStore for ZooKeeperStore {
                     (Claim::nobody(), None)
                 }
             };
-            if found.token == token {
-                // The answer of an earlier try was lost.
-                return Ok(Leadership { claim: found });
-            }
             let next = match found.standing(candidate, &token) {
                 Standing::May(next) => next,
                 Standing::Occupied => {
