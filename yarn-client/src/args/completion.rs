@@ -42,6 +42,15 @@ fn cases(actions: &[Completed]) -> String {
     actions.iter().map(case).collect()
 }
 
+/// Actions that are given a job's id.
+const OF_JOBS: [&str; 4] = ["cancel", "stop", "savepoint", "checkpoint"];
+
+/// Prints the ids of running jobs, in any shell: of the session that the command finds without an address. A shell waits for
+/// that with each Tab, so not for long.
+fn running_jobs(command: &str) -> String {
+    format!("timeout 3 {command} list -r 2>/dev/null | sed -n 's/.* : \\([0-9a-f]\\{{32\\}}\\) : .*/\\1/p'")
+}
+
 fn bash(actions: &[Completed], session: &Completed) -> String {
     format!(
         "# flink completion bash >> ~/.bashrc\n\
@@ -49,14 +58,18 @@ fn bash(actions: &[Completed], session: &Completed) -> String {
          if [ \"$COMP_CWORD\" -eq 1 ]; then\n    COMPREPLY=($(compgen -W '{}' -- \"$word\"))\n    return\n  fi\n  \
          case ${{COMP_WORDS[1]}} in\n{}    completion) options='bash zsh fish' ;;\n  esac\n  \
          case $word in\n    -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")) ;;\n    \
-         *) if [ \"${{COMP_WORDS[1]}}\" = completion ]; then COMPREPLY=($(compgen -W \"$options\" -- \"$word\"));\n       \
-         else COMPREPLY=($(compgen -f -- \"$word\")); fi ;;\n  esac\n}}\n\
+         *) case ${{COMP_WORDS[1]}} in\n      \
+         completion) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")) ;;\n      \
+         {}) COMPREPLY=($(compgen -W \"$({})\" -- \"$word\") $(compgen -f -- \"$word\")) ;;\n      \
+         *) COMPREPLY=($(compgen -f -- \"$word\")) ;;\n    esac ;;\n  esac\n}}\n\
          _yarn_session() {{\n  case ${{COMP_WORDS[COMP_CWORD]}} in\n    \
          -*) COMPREPLY=($(compgen -W '{}' -- \"${{COMP_WORDS[COMP_CWORD]}}\")) ;;\n    \
          *) COMPREPLY=($(compgen -f -- \"${{COMP_WORDS[COMP_CWORD]}}\")) ;;\n  esac\n}}\n\
          complete -o filenames -F _flink flink\ncomplete -o filenames -F _yarn_session yarn-session.sh",
         names(actions),
         cases(actions),
+        OF_JOBS.join("|"),
+        running_jobs("\"${COMP_WORDS[0]}\""),
         spellings(session)
     )
 }
@@ -67,11 +80,14 @@ fn zsh(actions: &[Completed], session: &Completed) -> String {
          _flink() {{\n  local options=\n  \
          if (( CURRENT == 2 )); then\n    compadd -- {}\n    return\n  fi\n  \
          case $words[2] in\n{}    completion) compadd -- bash zsh fish; return ;;\n  esac\n  \
-         if [[ $PREFIX == -* ]]; then compadd -- ${{=options}}; else _files; fi\n}}\n\
+         if [[ $PREFIX == -* ]]; then compadd -- ${{=options}}; return; fi\n  \
+         case $words[2] in {}) compadd -- $({}) ;; esac\n  _files\n}}\n\
          _yarn_session() {{\n  if [[ $PREFIX == -* ]]; then compadd -- {}; else _files; fi\n}}\n\
          compdef _flink flink\ncompdef _yarn_session yarn-session.sh",
         names(actions),
         cases(actions),
+        OF_JOBS.join("|"),
+        running_jobs("$words[1]"),
         spellings(session)
     )
 }
@@ -80,6 +96,8 @@ fn fish(actions: &[Completed], session: &Completed) -> String {
     let mut text = "# flink completion fish > ~/.config/fish/completions/flink.fish\n".to_owned();
     text.push_str(&format!("complete -c flink -n __fish_use_subcommand -f -a '{}'\n", names(actions)));
     text.push_str("complete -c flink -n '__fish_seen_subcommand_from completion' -f -a 'bash zsh fish'\n");
+    let (of_jobs, jobs) = (OF_JOBS.join(" "), running_jobs("flink").replace('\\', "\\\\").replace('\'', "\\'"));
+    text.push_str(&format!("complete -c flink -n '__fish_seen_subcommand_from {of_jobs}' -a '({jobs})'\n"));
     for action in actions {
         let condition = format!(" -n '__fish_seen_subcommand_from {}'", action.name);
         action.flags.iter().for_each(|flag| text.push_str(&fish_option("flink", &condition, flag)));
@@ -103,6 +121,8 @@ fn fish_option(command: &str, condition: &str, flag: &Flag) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn script(shell: &str) -> String {
@@ -129,13 +149,26 @@ mod tests {
 
     #[test]
     fn bash_completes_what_was_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let listed = "#!/bin/sh\n[ \"$*\" = 'list -r' ] && echo '21.11.2026 10:00:00 : 00000000000000000000000000000abc : \
+                      count (RUNNING)'\necho 'other : words : (RUNNING)'\n";
+        let command = dir.path().join("flink");
+        std::fs::write(&command, listed).unwrap();
+        std::fs::set_permissions(&command, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
         let probe = format!(
             "{}\ncomplete_words() {{ COMP_WORDS=(flink \"$@\"); COMP_CWORD=$#; COMPREPLY=(); _flink; echo \"${{COMPREPLY[*]}}\"; }}\n\
-             complete_words sav\ncomplete_words run -yj\ncomplete_words completion z\n",
+             complete_words sav\ncomplete_words run -yj\ncomplete_words completion z\n\
+             complete_words cancel 000\n",
             script("bash")
         );
-        let output = std::process::Command::new("bash").args(["-c", &probe]).output().unwrap();
+        let output = std::process::Command::new("bash").args(["-c", &probe]).env("PATH", path).output().unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(printed, "savepoint\n-yjm -yj\nzsh\n", "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            printed,
+            "savepoint\n-yjm -yj\nzsh\n00000000000000000000000000000abc\n",
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
