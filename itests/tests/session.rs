@@ -82,6 +82,13 @@ fn jobs_of_one_session_share_its_executors_and_nothing_of_each_others_failures()
     let _ = session.run("-p 1 -D restart-strategy=none", "itest-job", &aborting).failed_with(&["SIGABRT"]);
     assert_eq!(cluster.hdfs().tree("/tmp/aborting").unwrap(), [], "its output is removed");
     assert_eq!((session.jobs("RUNNING"), session.jobs("FAILED")), (1, 1), "{}", session.get("/jobs/overview"));
+    // One more that panics, and one that takes memory until there is no more.
+    let panicking = format!("--fault panic --at 5000 {}", session.output("panicking"));
+    let _ = session.run("-p 1 -D restart-strategy=none", "itest-job", &panicking).failed_with(&["number 5000 is bad"]);
+    let exhausting = format!("--fault exhaust --at 5000 {}", session.output("exhausting"));
+    let texts = ["worker used", "taskmanager.memory.process.size"];
+    let _ = session.run("-p 1 -D restart-strategy=none", "itest-job", &exhausting).failed_with(&texts);
+    assert_eq!((session.jobs("RUNNING"), session.jobs("FAILED")), (1, 3), "{}", session.get("/jobs/overview"));
     let input = format!("--input {}/tmp/input {}", cluster.hdfs_url(), session.output("other"));
     cluster.hdfs().write("/tmp/input", b"to be or not to be").unwrap();
     let _ = session.run("-p 1", "wordcount", &input).succeeded();
@@ -92,7 +99,7 @@ fn jobs_of_one_session_share_its_executors_and_nothing_of_each_others_failures()
     wait::until("the lasting job ends", LIMIT, || (session.jobs("FINISHED") == 2).then_some(())).unwrap();
     session.counts_are_exact("lasting");
     let job = session.get("/jobs/overview")["jobs"].as_array().unwrap().len();
-    assert_eq!(job, 3);
+    assert_eq!(job, 5);
 
     // One after another, on the same TaskExecutors.
     for n in 0..5 {

@@ -11,6 +11,7 @@ use flumen_itests::binaries::binary;
 use flumen_itests::flink::{self, Flink, Outcome};
 use flumen_itests::hadoop::HadoopCluster;
 use flumen_itests::job::{Gate, expected_counts};
+use flumen_itests::stateful;
 use flumen_itests::traces::wait_nothing_left;
 use flumen_itests::wait;
 use flumen_itests::workload::{differences, final_counts};
@@ -19,7 +20,7 @@ use rustix::process::Signal;
 const LIMIT: Duration = Duration::from_secs(120);
 
 static CLUSTER: LazyLock<HadoopCluster> =
-    LazyLock::new(|| HadoopCluster::builder().node_resources(6144, 8).start().unwrap());
+    LazyLock::new(|| HadoopCluster::builder().node_resources(8192, 16).start().unwrap());
 
 /// One user's machine: the directory of the properties file.
 struct Desk {
@@ -40,7 +41,11 @@ impl Desk {
 
     /// Starts a detached session and returns its application.
     fn session(&self) -> (String, Outcome) {
-        let outcome = self.flink("yarn-session").args("-d -jm 256m -tm 384m -s 2").run().succeeded();
+        self.session_with("-tm 384m -s 2")
+    }
+
+    fn session_with(&self, options: &str) -> (String, Outcome) {
+        let outcome = self.flink("yarn-session").args("-d -jm 256m").args(options).run().succeeded();
         (outcome.application_id().unwrap(), outcome)
     }
 
@@ -231,4 +236,127 @@ fn a_program_in_hdfs_is_planned_and_run_on_the_cluster_alone() {
     assert_eq!(differences(&expected_counts(100_000), &found), "");
     desk.nothing_left(&id);
     assert!(!desk.cached().iter().any(|(path, _)| path.ends_with("/itest-job")), "it was there already");
+}
+
+/// Events of the stateful job, which lasts for minutes while its gate is closed.
+const EVENTS: u64 = 300_000;
+
+/// `flink run` of the stateful job, which writes to `/tmp/<name>`.
+fn stateful(desk: &Desk, options: &str, name: &str, gate: &Gate) -> Flink {
+    let hdfs = CLUSTER.hdfs_url();
+    let run = desk.flink("run").args(options).arg(binary("itest-stateful"));
+    run.args(&format!("--count {EVENTS} --gate {} --output {hdfs}/tmp/{name}", gate.path().display()))
+}
+
+/// The full path of the savepoint that the command has taken.
+fn savepoint_of(outcome: &Outcome) -> String {
+    let printed = outcome.printed();
+    let path = printed.split("Savepoint completed. Path: ").nth(1).and_then(|rest| rest.lines().next());
+    path.unwrap_or_else(|| panic!("{outcome}")).to_owned()
+}
+
+#[test]
+fn savepoints_stops_and_silent_clients_concern_one_job_of_a_session() {
+    let desk = Desk::of("laura");
+    let hdfs = CLUSTER.hdfs_url();
+    let (session, _) = desk.session_with(&format!(
+        "-tm 640m -s 4 -D execution.checkpointing.interval=200ms -D state.checkpoints.dir={hdfs}/tmp/laura/checkpoints \
+         -D state.savepoints.dir={hdfs}/tmp/laura/savepoints"
+    ));
+    let get = |path: &str| CLUSTER.yarn().through_proxy(&session, path).unwrap();
+    let restored = |job: &str| get(&format!("/jobs/{job}/checkpoints"))["latest"]["restored"]["id"].as_u64();
+    let completes = |job: &str| {
+        wait::until("a checkpoint is completed", LIMIT, || {
+            let counts = get(&format!("/jobs/{job}/checkpoints"));
+            counts["counts"]["completed"].as_u64().filter(|completed| *completed > 0)
+        })
+    };
+    let (others_gate, gate) = (Gate::closed().unwrap(), Gate::closed().unwrap());
+    let other = job_id(&stateful(&desk, "-d -p 1", "laura-other", &others_gate).run().succeeded());
+    completes(&other).unwrap();
+
+    let mut job = job_id(&stateful(&desk, "-d -p 1", "laura-job", &gate).run().succeeded());
+    completes(&job).unwrap();
+    let outcome = desk.flink("checkpoint").arg(&job).run().succeeded();
+    assert!(outcome.printed().contains(&format!("for job {job} completed.")), "{outcome}");
+    let mut savepoint = savepoint_of(&desk.flink("savepoint").arg(&job).run().succeeded());
+    let _ = desk.flink("cancel").arg(&job).run().succeeded();
+    // What it wrote since the savepoint is written again: into a directory of its own.
+    for (name, options) in [("laura-first", "-n -p 2"), ("laura-claimed", "-cm CLAIM -p 1")] {
+        job = job_id(&stateful(&desk, &format!("-d -s {savepoint} {options}"), name, &gate).run().succeeded());
+        assert!(restored(&job).is_some(), "{}", get(&format!("/jobs/{job}/checkpoints")));
+        completes(&job).unwrap();
+        let before = savepoint;
+        savepoint = savepoint_of(&desk.flink("stop").arg(&job).run().succeeded());
+        let kept = CLUSTER.hdfs().exists(before.strip_prefix(&hdfs).unwrap()).unwrap();
+        assert!(kept || options.contains("CLAIM"), "{before} is the user's");
+    }
+    let listed = desk.flink("list").arg("-r").run().succeeded();
+    assert!(listed.stdout.contains(&other) && !listed.stdout.contains(&job), "{listed}");
+
+    // An attached client that vanishes takes its job with it, and no other.
+    let heartbeat = "-sae -D client.heartbeat.interval=500ms -D client.heartbeat.timeout=5s";
+    let output = format!("--output {hdfs}/tmp/laura-silent --gate {}", gate.path().display());
+    let run = desk.flink("run").args(heartbeat).arg(binary("itest-job")).args(&output);
+    let mut client = run.spawn();
+    client.wait_printed("the job runs", LIMIT, |text| text.contains("RUNNING").then_some(())).unwrap();
+    client.signal(Signal::KILL).unwrap();
+    drop(client);
+    let state = |name: &str| {
+        let jobs = get("/jobs/overview");
+        let found = jobs["jobs"].as_array().unwrap().iter().find(|job| job["name"] == name).cloned();
+        found.map(|job| job["state"].as_str().unwrap().to_owned())
+    };
+    wait::until("the silent client's job is cancelled", LIMIT, || (state("itest")? == "CANCELED").then_some(()))
+        .unwrap();
+    assert_eq!(CLUSTER.hdfs().tree("/tmp/laura-silent").unwrap(), []);
+
+    others_gate.open().unwrap();
+    wait::until("the other job is over", LIMIT, || {
+        (get(&format!("/jobs/{other}"))["state"] == "FINISHED").then_some(())
+    })
+    .unwrap();
+    assert_eq!(restored(&other), None, "nothing has touched it");
+    let written = CLUSTER.hdfs().read_all("/tmp/laura-other").unwrap();
+    assert_eq!(stateful::differences(&stateful::expected_rows(EVENTS), &written), "");
+    desk.stop(&session);
+}
+
+#[test]
+fn a_session_has_as_many_taskexecutors_as_its_limits_and_jobs_say() {
+    let desk = Desk::of("mike");
+    let (session, _) = desk.session_with(
+        "-tm 384m -s 2 -D slotmanager.number-of-slots.min=1 -D slotmanager.number-of-slots.max=5 \
+         -D slotmanager.redundant-taskmanager-num=1 -D resourcemanager.taskmanager-timeout=2s",
+    );
+    let executors = |count: usize| {
+        wait::until_ok(&format!("there are {count} TaskExecutors"), LIMIT, || {
+            let found = CLUSTER.yarn().through_proxy(&session, "/taskmanagers").map_err(|error| error.to_string())?;
+            if found["taskmanagers"].as_array().unwrap().len() == count { Ok(()) } else { Err(found.to_string()) }
+        })
+        .unwrap();
+    };
+    executors(1);
+    let run = |options: &str, name: &str, arguments: &str| {
+        let output = format!("--output {}/tmp/mike-{name} {arguments}", CLUSTER.hdfs_url());
+        desk.flink("run").args(options).arg(binary("itest-job")).args(&output)
+    };
+    let _ = run("-p 5", "too-large", "").run().failed_with(&["needs 5 slots", "slotmanager.number-of-slots.max is 5"]);
+
+    // One job with half of the slots, and a spare TaskExecutor. One that needs all of them waits, and lets small ones pass.
+    let gate = Gate::closed().unwrap();
+    let _ = run("-d -p 2", "half", &format!("--gate {}", gate.path().display())).run().succeeded();
+    executors(2);
+    let mut large = run("-p 4", "large", "").spawn();
+    large.wait_printed("the large job is submitted", LIMIT, |text| text.contains("JobID").then_some(())).unwrap();
+    let _ = run("-p 1", "small", "").run().succeeded();
+    assert!(large.runs());
+    gate.open().unwrap();
+    let _ = large.wait(LIMIT).succeeded();
+    for name in ["half", "small", "large"] {
+        let found = final_counts(&CLUSTER.hdfs().read_all(&format!("/tmp/mike-{name}")).unwrap()).unwrap();
+        assert_eq!(differences(&expected_counts(100_000), &found), "", "{name}");
+    }
+    executors(1);
+    desk.stop(&session);
 }
