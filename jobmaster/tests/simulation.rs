@@ -1,5 +1,5 @@
-//! Checkpoints and failover under a simulated network and clock, by seed: subtasks really align barriers or let them overtake
-//! records, keep state and commit by checkpoint; workers and executors die, connections break, storage refuses, users take savepoints and stop the
+//! Checkpoints, failover and changes of the leader under a simulated network and clock, by seed: subtasks really align barriers or let them overtake
+//! records, keep state and commit by checkpoint; workers, executors and the JobManager die, connections break, storage refuses, users take savepoints and stop the
 //! job, which then goes on from its savepoint with another parallelism. Whatever happens, the output is that of a run in
 //! which nothing did.
 //!
@@ -24,6 +24,7 @@ fn the_output_is_exactly_once_whatever_happens() {
         return;
     }
     let (mut completed, mut restarts, mut resent, mut stopped) = (0, 0, 0, 0);
+    let (mut taken, mut untouched, mut partial) = (0, 0, 0);
     for seed in 0..number("FLUMEN_SIM_SEEDS").unwrap_or(SEEDS) {
         match catch_unwind(AssertUnwindSafe(|| sim::run(seed, false))) {
             Ok(outcome) => {
@@ -31,6 +32,9 @@ fn the_output_is_exactly_once_whatever_happens() {
                 restarts += u64::from(outcome.restarts);
                 resent += outcome.resent;
                 stopped += u64::from(outcome.stopped);
+                taken += outcome.adoptions.taken;
+                untouched += outcome.adoptions.untouched;
+                partial += outcome.adoptions.partial;
             }
             Err(panic) => {
                 println!("seed {seed} failed; replay it with FLUMEN_SIM_SEED={seed}");
@@ -40,9 +44,11 @@ fn the_output_is_exactly_once_whatever_happens() {
     }
     println!(
         "{completed} checkpoints, {restarts} restarts, {resent} records in flight sent again, {stopped} jobs stopped with a \
-         savepoint and resumed"
+         savepoint and resumed, {taken} JobManagers that took over, {untouched} of them without touching anything, {partial} with \
+         a restart of some regions"
     );
     assert!(completed > 0 && restarts > 0 && resent > 0 && stopped > 0, "the simulation has not tried much");
+    assert!(taken > untouched && untouched > 0 && partial > 0, "JobManagers have not died in enough ways");
 }
 
 #[test]

@@ -7,15 +7,16 @@ use flumen_model::config::Configuration;
 use flumen_model::ids::Epoch;
 use flumen_wire::control::{ExecutorCommand, ExecutorInfo, ExecutorReport, FromExecutor, ToExecutor};
 use flumen_wire::frame::{self, FrameError};
+use flumen_wire::report::WorkerReport;
 use flumen_wire::tls::{InternalTls, Stream};
-use tokio::io::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 /// One attempt, from the first packet to the JobManager's answer.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+pub const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 /// Between two attempts, doubled each time …
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// … up to this.
@@ -92,9 +93,17 @@ pub struct Connection {
     _tasks: JoinSet<()>,
 }
 
-enum Answer {
+/// What a JobManager says to a registration.
+pub enum Answer {
+    /// Yes.
     Yes(Box<Registered>),
-    No(String),
+    /// No, and it is of no use to ask again.
+    No {
+        /// Whose word that is.
+        epoch: Epoch,
+        /// Its words.
+        reason: String,
+    },
 }
 
 /// Dials the JobManager at `address` (`host:port`) and registers, again and again until it is accepted or refused or the
@@ -106,34 +115,67 @@ pub async fn register(
     budget: Duration,
 ) -> Result<Registered, ConnectError> {
     let deadline = Instant::now() + budget;
-    let mut backoff = BACKOFF_FIRST;
+    let mut backoff = Backoff::new(BACKOFF_MAX);
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let attempt = timeout(ATTEMPT_LIMIT, attempt(address, tls, info)).await;
-        let cause = match attempt.unwrap_or(Err(AttemptError::Slow)) {
+        let attempt = async {
+            let stream = dial(address, tls).await?;
+            // No leader was seen yet, and there are no workers.
+            introduce(stream, registration(Epoch::default(), info, Vec::new())?).await
+        };
+        let cause = match timeout(ATTEMPT_LIMIT, attempt).await.unwrap_or(Err(AttemptError::Slow)) {
             Ok(Answer::Yes(registered)) => return Ok(*registered),
-            Ok(Answer::No(reason)) => return Err(ConnectError::Refused { address: address.to_owned(), reason }),
+            Ok(Answer::No { reason, .. }) => return Err(ConnectError::Refused { address: address.to_owned(), reason }),
             Err(cause) => cause,
         };
-        if Instant::now() + backoff >= deadline {
+        let wait = backoff.next_wait();
+        if Instant::now() + wait >= deadline {
             return Err(ConnectError::Unreachable { address: address.to_owned(), budget, attempts, cause });
         }
         tracing::warn!(jobmanager = address, attempts, error = &cause as &dyn std::error::Error, "not registered yet");
-        sleep(backoff).await;
-        backoff = (backoff * 2).min(BACKOFF_MAX);
+        sleep(wait).await;
     }
 }
 
-async fn attempt(address: &str, tls: &InternalTls, info: &ExecutorInfo) -> Result<Answer, AttemptError> {
+/// A connection on which nothing was said yet.
+pub async fn dial(address: &str, tls: &InternalTls) -> Result<Stream, AttemptError> {
     let tcp = TcpStream::connect(address).await.map_err(AttemptError::Connect)?;
-    let mut stream = tls.connect(tcp).await.map_err(AttemptError::Connect)?;
-    // No leader was seen yet.
-    let report = FromExecutor {
-        epoch: Epoch::default(),
-        report: ExecutorReport::Register { info: info.clone(), workers: Vec::new() },
+    tls.connect(tcp).await.map_err(AttemptError::Connect)
+}
+
+/// The first frame. Workers for which there is no room are reported in outline.
+///
+/// # Errors
+/// There is not even room for outlines.
+pub fn registration(
+    epoch: Epoch,
+    info: &ExecutorInfo,
+    mut workers: Vec<WorkerReport>,
+) -> Result<Vec<u8>, AttemptError> {
+    loop {
+        let report = ExecutorReport::Register { info: info.clone(), workers };
+        let error = match frame::encode(&FromExecutor { epoch, report: report.clone() }) {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) => error,
+        };
+        let ExecutorReport::Register { workers: again, .. } = report else { return Err(AttemptError::Talk(error)) };
+        workers = again;
+        let size = |worker: &WorkerReport| frame::encode(worker).map_or(usize::MAX, |bytes| bytes.len());
+        let largest = workers.iter_mut().filter(|worker| !worker.regions.is_empty()).max_by_key(|worker| size(worker));
+        let Some(largest) = largest else { return Err(AttemptError::Talk(error)) };
+        tracing::warn!(job = %largest.job, "there is no room to report what its worker runs: it will be restarted");
+        *largest = largest.outline();
+    }
+}
+
+/// Registers with that first frame.
+pub async fn introduce(mut stream: Stream, registration: Vec<u8>) -> Result<Answer, AttemptError> {
+    let written = async {
+        stream.write_all(&registration).await?;
+        stream.flush().await
     };
-    frame::write(&mut stream, &report).await.map_err(AttemptError::Talk)?;
+    written.await.map_err(|error| AttemptError::Talk(error.into()))?;
     let answer: ToExecutor = frame::read(&mut stream).await.map_err(AttemptError::Talk)?.ok_or(AttemptError::Closed)?;
     match answer.command {
         ExecutorCommand::Registered { configuration, hadoop } => Ok(Answer::Yes(Box::new(Registered {
@@ -142,11 +184,31 @@ async fn attempt(address: &str, tls: &InternalTls, info: &ExecutorInfo) -> Resul
             configuration,
             hadoop,
         }))),
-        ExecutorCommand::Shutdown { reason } => Ok(Answer::No(reason)),
+        ExecutorCommand::Shutdown { reason } => Ok(Answer::No { epoch: answer.epoch, reason }),
         ExecutorCommand::StartWorker(_)
         | ExecutorCommand::StopWorker { .. }
         | ExecutorCommand::Worker { .. }
         | ExecutorCommand::Heartbeat => Err(AttemptError::OutOfTurn),
+    }
+}
+
+/// Waits between attempts that get longer.
+pub struct Backoff {
+    next: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    /// Up to `max`.
+    pub fn new(max: Duration) -> Self {
+        Self { next: BACKOFF_FIRST.min(max), max }
+    }
+
+    /// The next one.
+    pub fn next_wait(&mut self) -> Duration {
+        let next = self.next;
+        self.next = (next * 2).min(self.max);
+        next
     }
 }
 

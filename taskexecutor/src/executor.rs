@@ -1,13 +1,15 @@
 //! The TaskExecutor itself: one loop that owns all state and takes one event after another.
 //!
-//! It lives as long as its connection to the JobManager: when that closes or falls silent, all workers are stopped and the
-//! process ends.
+//! Without high availability it lives as long as its connection to the JobManager: when that closes or falls silent, all
+//! workers are stopped and the process ends. With it, workers go on while the next JobManager is looked for, for a limited
+//! time. What they say meanwhile is folded into their reports, with which this process registers again.
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use flumen_fs::{FileSystems, FsError, FsOptions};
+use flumen_ha::HaError;
 use flumen_log::Logging;
 use flumen_model::config::Configuration;
 use flumen_model::ids::Epoch;
@@ -15,10 +17,11 @@ use flumen_model::options::yarn;
 use flumen_wire::control::{ExecutorCommand, ExecutorInfo, ExecutorReport, FromExecutor, ToExecutor};
 use flumen_wire::frame::FrameError;
 use flumen_wire::tls::InternalTls;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::connection::{self, ConnectError, Connection, Registered};
+use crate::connection::{self, Answer, AttemptError, ConnectError, Registered};
+use crate::leader::{Found, Leaders};
+use crate::link::{Heard, Link};
 use crate::memory;
 use crate::programs::Programs;
 use crate::settings::{Settings, SettingsError};
@@ -81,26 +84,43 @@ pub enum ExecutorError {
     /// The connection broke.
     #[error("the connection to the JobManager was lost")]
     Broken(#[source] FrameError),
+    /// Where the next JobManager will be found can't be told.
+    #[error("the options of high availability can't be used")]
+    HighAvailability(#[from] HaError),
+    /// The next JobManager does not want this TaskExecutor.
+    #[error("the JobManager at {address} refused this TaskExecutor: {reason}")]
+    Refused {
+        /// Where it is.
+        address: String,
+        /// Its words.
+        reason: String,
+    },
+    /// No other JobManager came.
+    #[error(
+        "no JobManager was found within {} s (taskexecutor.leader-lost-timeout) after the last one was lost", .0.as_secs_f32()
+    )]
+    LeaderLost(Duration),
     /// Nothing came.
     #[error("the JobManager was silent for {} s (heartbeat.timeout)", .0.as_secs_f32())]
     Silent(Duration),
 }
 
-/// Everything that can happen to a registered TaskExecutor.
+/// Everything that can happen to a TaskExecutor that has once registered.
 enum Event {
     Terminated,
-    Command(ToExecutor),
-    ConnectionLost(ExecutorError),
+    Heard(Heard),
+    /// Another JobManager.
+    Found(Found),
     Tick,
     Worker(WorkerKey, WorkerEvent),
 }
 
-/// Registers at the JobManager and obeys it until the end. `terminate` is done when the process has to end at once. Runs
-/// on a current-thread runtime.
+/// Registers at the JobManager and obeys it, and those that follow it, until the end. `terminate` is done when the process
+/// has to end at once. Runs on a current-thread runtime.
 pub async fn run(options: Options, terminate: impl Future<Output = ()>) -> Result<Outcome, ExecutorError> {
     let mut terminate = std::pin::pin!(terminate);
     let budget = Configuration::new().get(&yarn::REGISTRATION_TIMEOUT).map_err(SettingsError::from)?;
-    let Registered { mut connection, epoch, configuration, hadoop } = tokio::select! {
+    let Registered { connection, epoch, configuration, hadoop } = tokio::select! {
         registered = connection::register(&options.jobmanager, &options.tls, &options.info, budget) => registered?,
         () = &mut terminate => return Ok(Outcome::Terminated),
     };
@@ -111,11 +131,18 @@ pub async fn run(options: Options, terminate: impl Future<Output = ()>) -> Resul
     }
     let files = FsOptions { hadoop: (!hadoop.is_empty()).then(|| hadoop.clone()), ..FsOptions::default() };
     let files = FileSystems::new(files).map_err(ExecutorError::Files)?;
+    let leaders = Leaders::of(&configuration, &files, &options.tls, &options.info.id)?;
     let programs = Programs::new(options.directory.clone(), files, settings.worker_start_timeout);
     let mut executor = Executor {
+        info: options.info.clone(),
         epoch,
+        link: Link::Up(connection),
+        leaders,
+        search: None,
+        lost: None,
         last_heard: Instant::now(),
         heartbeat_timeout: settings.heartbeat_timeout,
+        leader_lost_timeout: settings.leader_lost_timeout,
         workers: Workers::new(Common {
             info: options.info,
             security: options.security,
@@ -126,55 +153,59 @@ pub async fn run(options: Options, terminate: impl Future<Output = ()>) -> Resul
             hadoop,
         }),
     };
-    let ended = executor.serve(&mut connection, &mut terminate).await;
+    let ended = executor.serve(&mut terminate).await;
     let limit = if matches!(ended, Ok(Outcome::Terminated)) { STOP_LIMIT_TERMINATED } else { STOP_LIMIT };
     executor.workers.stop_all(limit).await;
     ended
 }
 
 struct Executor {
+    info: ExecutorInfo,
     /// The greatest that was seen.
     epoch: Epoch,
+    link: Link,
+    /// Where other JobManagers say that they lead; `None` without high availability.
+    leaders: Option<Leaders>,
+    /// For another JobManager, while there is none or it says nothing.
+    search: Option<crate::leader::Search>,
+    /// Since when there is no JobManager.
+    lost: Option<Instant>,
     last_heard: Instant,
     heartbeat_timeout: Duration,
+    leader_lost_timeout: Duration,
     workers: Workers,
 }
 
 impl Executor {
-    async fn serve(
-        &mut self,
-        connection: &mut Connection,
-        terminate: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<Outcome, ExecutorError> {
-        let reports = connection.reports.clone();
+    async fn serve(&mut self, terminate: &mut (impl Future<Output = ()> + Unpin)) -> Result<Outcome, ExecutorError> {
         loop {
             let wake = self.next_wake();
+            let room = self.link.room();
             let event = tokio::select! {
                 // SIGTERM first: it often goes to the workers as well, and their ends are then no news. Commands before the
                 // tick: what waits to be read breaks the silence. The tick before workers: they must not hide their memory
                 // behind their messages.
                 biased;
                 () = &mut *terminate => Event::Terminated,
-                command = connection.commands.recv() => match command {
-                    Some(Ok(command)) => Event::Command(command),
-                    Some(Err(error)) => Event::ConnectionLost(ExecutorError::Broken(error)),
-                    None => Event::ConnectionLost(ExecutorError::Closed),
-                },
+                heard = self.link.next() => Event::Heard(heard),
+                found = next_found(&mut self.search) => Event::Found(found),
                 () = sleep_until(wake) => Event::Tick,
-                (key, event) = reportable(&reports, &mut self.workers) => Event::Worker(key, event),
+                (key, event) = room.then_next_of(&mut self.workers) => Event::Worker(key, event),
             };
             match event {
                 Event::Terminated => return Ok(Outcome::Terminated),
-                Event::ConnectionLost(error) => return Err(error),
-                Event::Command(command) => {
-                    if let Some(outcome) = self.on_command(command, &reports) {
+                Event::Heard(Heard::Command(command)) => {
+                    if let Some(outcome) = self.on_command(command) {
                         return Ok(outcome);
                     }
                 }
+                Event::Heard(Heard::Lost(error)) => self.on_lost(error)?,
+                Event::Heard(Heard::Answer { address, answer }) => self.on_answer(address, answer)?,
+                Event::Found(found) => self.on_found(found),
                 Event::Tick => self.on_tick()?,
                 Event::Worker(key, event) => {
                     if let Some(report) = self.workers.on_event(key, event) {
-                        self.report(&reports, report);
+                        self.report(report);
                     }
                 }
             }
@@ -183,25 +214,87 @@ impl Executor {
 
     /// When something is due though nothing happens.
     fn next_wake(&self) -> Instant {
-        let silence = self.last_heard + self.heartbeat_timeout;
-        self.workers.next_watch().map_or(silence, |watch| silence.min(watch))
+        let deadline = match self.lost {
+            Some(lost) => lost + self.leader_lost_timeout,
+            None if self.search.is_none() && self.leaders.is_some() => self.last_heard + self.heartbeat_timeout / 3,
+            None => self.last_heard + self.heartbeat_timeout,
+        };
+        self.workers.next_watch().map_or(deadline, |watch| deadline.min(watch))
     }
 
-    /// There is room: [`reportable`] has seen to it, and a heartbeat that finds none may be left out, because what fills
-    /// the queue is a sign of life as well.
-    fn report(&self, reports: &mpsc::Sender<FromExecutor>, report: ExecutorReport) {
-        if reports.try_send(FromExecutor { epoch: self.epoch, report }).is_err() {
-            tracing::debug!("a report found no room on its way to the JobManager");
+    /// There is room: [`Room`](crate::link::Room) has seen to it, and a heartbeat that finds none may be left out, because what
+    /// fills the queue is a sign of life as well. Without a JobManager, what was said is in the workers' reports.
+    fn report(&self, report: ExecutorReport) {
+        if !self.link.report(FromExecutor { epoch: self.epoch, report }) {
+            tracing::debug!("a report found no room on its way to the JobManager, or there is none");
         }
     }
 
-    fn on_command(&mut self, command: ToExecutor, reports: &mpsc::Sender<FromExecutor>) -> Option<Outcome> {
+    /// The connection is of no more use: workers go on while another JobManager is looked for, if there may be one.
+    fn on_lost(&mut self, error: ExecutorError) -> Result<(), ExecutorError> {
+        let Some(leaders) = &self.leaders else { return Err(error) };
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, epoch = %self.epoch, "the JobManager is lost: the workers go on, and the next one is looked for");
+        self.link = Link::Down;
+        self.lost.get_or_insert_with(Instant::now);
+        self.search = Some(leaders.search(self.epoch));
+        Ok(())
+    }
+
+    /// There is another JobManager: whatever was connected is a former one.
+    fn on_found(&mut self, found: Found) {
+        self.search = None;
+        self.lost.get_or_insert_with(Instant::now);
+        tracing::info!(epoch = %found.epoch, jobmanager = found.address, "registering with the JobManager");
+        // What the reports say is all that was handed on; from here on nothing is, until there is an answer.
+        match connection::registration(self.epoch, &self.info, self.workers.reports()) {
+            Ok(registration) => self.link = Link::introduce(found, registration),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "can't register");
+                self.look_again();
+            }
+        }
+    }
+
+    fn look_again(&mut self) {
+        self.link = Link::Down;
+        self.search = self.leaders.as_ref().map(|leaders| leaders.search(self.epoch));
+    }
+
+    fn on_answer(&mut self, address: String, answer: Result<Answer, AttemptError>) -> Result<(), ExecutorError> {
+        let stale = |epoch: Epoch| {
+            tracing::warn!(%epoch, greatest = %self.epoch, "stale leader: its answer is refused");
+        };
+        match answer {
+            Ok(Answer::Yes(registered)) if registered.epoch >= self.epoch => {
+                self.epoch = registered.epoch;
+                tracing::info!(id = %self.info.id, jobmanager = address, epoch = %self.epoch, "registered again");
+                self.link = Link::Up(registered.connection);
+                self.last_heard = Instant::now();
+                self.lost = None;
+                return Ok(());
+            }
+            Ok(Answer::No { epoch, reason }) if epoch >= self.epoch => {
+                return Err(ExecutorError::Refused { address, reason });
+            }
+            Ok(Answer::Yes(registered)) => stale(registered.epoch),
+            Ok(Answer::No { epoch, .. }) => stale(epoch),
+            Err(error) => {
+                tracing::warn!(jobmanager = address, error = &error as &dyn std::error::Error, "not registered yet");
+            }
+        }
+        self.look_again();
+        Ok(())
+    }
+
+    fn on_command(&mut self, command: ToExecutor) -> Option<Outcome> {
         if command.epoch < self.epoch {
             tracing::warn!(epoch = %command.epoch, greatest = %self.epoch, "stale leader: its command is refused");
             return None;
         }
         self.epoch = command.epoch;
         self.last_heard = Instant::now();
+        self.search = None;
         match command.command {
             ExecutorCommand::Registered { .. } => tracing::warn!("registered a second time on one connection"),
             ExecutorCommand::StartWorker(start) => self.workers.start(start),
@@ -213,7 +306,8 @@ impl Executor {
                 // A process can always read its own size.
                 let own = memory::resident(std::process::id()).unwrap_or(0);
                 let resident = own.saturating_add(self.workers.resident());
-                self.report(reports, ExecutorReport::Heartbeat { resident });
+                self.report(ExecutorReport::Heartbeat { resident });
+                self.workers.forget_ended(Instant::now());
             }
             ExecutorCommand::Shutdown { reason } => {
                 tracing::info!(reason, "told to shut down");
@@ -225,21 +319,29 @@ impl Executor {
 
     fn on_tick(&mut self) -> Result<(), ExecutorError> {
         let now = Instant::now();
-        if now >= self.last_heard + self.heartbeat_timeout {
-            return Err(ExecutorError::Silent(self.heartbeat_timeout));
+        match self.lost {
+            Some(lost) if now >= lost + self.leader_lost_timeout => {
+                return Err(ExecutorError::LeaderLost(self.leader_lost_timeout));
+            }
+            Some(_) => {}
+            None if now >= self.last_heard + self.heartbeat_timeout => {
+                self.on_lost(ExecutorError::Silent(self.heartbeat_timeout))?;
+            }
+            None if now >= self.last_heard + self.heartbeat_timeout / 3 && self.search.is_none() => {
+                // It may hang or be cut off, and have a successor already.
+                self.search = self.leaders.as_ref().map(|leaders| leaders.search(Epoch(self.epoch.0 + 1)));
+            }
+            None => {}
         }
         self.workers.watch(now);
         Ok(())
     }
 }
 
-/// The next event of a worker, once there is room for the report that it may cause: a slow JobManager slows workers down
-/// instead of filling this process's memory. Safe to cancel.
-async fn reportable(reports: &mpsc::Sender<FromExecutor>, workers: &mut Workers) -> (WorkerKey, WorkerEvent) {
-    match reports.reserve().await {
-        // Given back at once: the loop is the only sender, so the room stays.
-        Ok(_room) => workers.next_event().await,
-        // Nothing can be written any more; the reading side ends the loop.
-        Err(_) => std::future::pending().await,
+/// What the search finds; never, when there is none. Safe to cancel.
+async fn next_found(search: &mut Option<crate::leader::Search>) -> Found {
+    match search {
+        Some(search) => search.await,
+        None => std::future::pending().await,
     }
 }

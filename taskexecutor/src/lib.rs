@@ -9,6 +9,8 @@ pub mod arguments;
 pub mod executor;
 
 pub mod connection;
+mod leader;
+mod link;
 pub mod settings;
 
 pub mod slots;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flumen_log::Limits;
 use flumen_model::config::{BadConfiguration, Configuration, MemorySize};
-use flumen_model::options::{deployment, memory};
+use flumen_model::options::{deployment, high_availability, memory};
 
 use crate::tmp_dirs;
 
@@ -14,6 +14,8 @@ use crate::tmp_dirs;
 pub struct Settings {
     /// Silence of the JobManager after which it is given up (`heartbeat.timeout`).
     pub heartbeat_timeout: Duration,
+    /// Time for which workers go on without a JobManager, if there may be another one (`taskexecutor.leader-lost-timeout`).
+    pub leader_lost_timeout: Duration,
     /// Time from a worker's start to its first message (`worker.start.timeout`).
     pub worker_start_timeout: Duration,
     /// Bytes that all workers together may use: the container's without `taskmanager.memory.framework.size`.
@@ -58,6 +60,7 @@ impl Settings {
         let tmp_dirs = configuration.find(&memory::TMP_DIRS)?;
         Ok(Self {
             heartbeat_timeout: configuration.get(&deployment::HEARTBEAT_TIMEOUT)?,
+            leader_lost_timeout: configuration.get(&high_availability::LEADER_LOST_TIMEOUT)?,
             worker_start_timeout: configuration.get(&deployment::WORKER_START_TIMEOUT)?,
             worker_memory: container - overhead.0,
             tmp_parents: tmp_dirs::parents(tmp_dirs.as_deref(), local_dirs, &std::env::temp_dir()),

@@ -11,6 +11,7 @@ use flumen_model::text::with_causes;
 use flumen_wire::control::{
     ExecutorInfo, ExecutorReport, FromWorker, PROTOCOL_VERSION, ProgramSetup, StartWorker, ToWorker, WorkerSetup,
 };
+use flumen_wire::report::WorkerReport;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -28,6 +29,9 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Events of workers that may wait to be taken; then the workers wait.
 const EVENTS_MAX: usize = 256;
+
+/// How long the end of a worker is remembered while there is a JobManager to which it was told.
+const ENDED_KEPT: Duration = Duration::from_secs(60);
 
 /// Where all workers' standard output goes, as Flink's.
 const STDOUT_FILE: &str = "taskmanager.out";
@@ -68,6 +72,8 @@ struct JobPlace {
     live: Option<Worker>,
     /// What is started when that one has ended, and there are slots for it.
     next: Option<Box<StartWorker>>,
+    /// The last worker that ended without being told to, and when: a JobManager may have died before it heard of it.
+    ended: Option<(WorkerReport, Instant)>,
 }
 
 struct Worker {
@@ -81,6 +87,8 @@ struct Worker {
     /// Bytes that it may use when the others use theirs.
     share: u64,
     fate: Fate,
+    /// What a new JobManager is told of it.
+    report: WorkerReport,
 }
 
 /// Who brings a worker's end about.
@@ -123,7 +131,7 @@ impl Workers {
             (StartDecision::AfterOthers, _) => {
                 tracing::info!(%key, slots = start.slots, "waits for the end of workers that had its slots");
                 let (job, greatest) = (start.job, start.instance);
-                self.jobs.insert(job, JobPlace { greatest, live: None, next: Some(start) });
+                self.jobs.insert(job, JobPlace { greatest, live: None, next: Some(start), ended: None });
             }
             (StartDecision::AfterTheLiveOne | StartDecision::Now, _) => self.start_now(*start),
         }
@@ -153,6 +161,7 @@ impl Workers {
     fn start_now(&mut self, start: StartWorker) {
         let (job, instance, slots) = (start.job, start.instance, start.slots.min(self.common.info.slots));
         let key = WorkerKey { job, instance };
+        let report = WorkerReport::starting(&start);
         let events = self.events.clone();
         let programs = &self.common.programs;
         let share = memory::share(self.common.settings.worker_memory, start.slots, self.common.info.slots);
@@ -172,8 +181,8 @@ impl Workers {
             }
         };
         tracing::info!(%key, pid = process.pid(), "started");
-        let worker = Worker { instance, slots, process, phase: Phase::Starting, due, share, fate: Fate::Own };
-        self.jobs.insert(job, JobPlace { greatest: instance, live: Some(worker), next: None });
+        let worker = Worker { instance, slots, process, phase: Phase::Starting, due, share, fate: Fate::Own, report };
+        self.jobs.insert(job, JobPlace { greatest: instance, live: Some(worker), next: None, ended: None });
     }
 
     fn launch(&self, start: StartWorker, share: u64, tmp_dirs: PrivateDirs) -> Launch {
@@ -208,6 +217,7 @@ impl Workers {
     pub fn stop(&mut self, key: WorkerKey) {
         if let Some(place) = self.jobs.get_mut(&key.job) {
             place.next = place.next.take().filter(|next| next.instance != key.instance);
+            place.ended = place.ended.take().filter(|(ended, _)| ended.instance != key.instance);
         }
         match self.worker(key) {
             Some(worker) => {
@@ -222,6 +232,7 @@ impl Workers {
     pub fn tell(&mut self, key: WorkerKey, message: ToWorker) {
         match self.worker(key) {
             Some(worker) => {
+                worker.report.told(&message);
                 if let Err(error) = worker.process.tell(message) {
                     worker.stop(Fate::Killed(error.to_string()));
                 }
@@ -266,14 +277,20 @@ impl Workers {
                     | FromWorker::RestoreFailed { .. }
                     | FromWorker::Io { .. } => Phase::Ready,
                 };
+                worker.report.said(&message);
                 Some(ExecutorReport::Worker { job, instance, message })
             }
             WorkerEvent::Ended(ending) => {
                 let place = self.jobs.get_mut(&job)?;
                 let worker = place.live.take_if(|worker| worker.instance == instance)?;
+                let mut report = worker.report.clone();
                 let failure = failure_of(key, worker, ending).map(|failure| failure.on(&self.common.info.id));
                 match &failure {
-                    Some(failure) => tracing::warn!("{failure}"),
+                    Some(failure) => {
+                        tracing::warn!("{failure}");
+                        report.exited(failure);
+                        place.ended = Some((report, Instant::now()));
+                    }
                     None => tracing::info!(%key, "is gone"),
                 }
                 self.start_waiting();
@@ -308,6 +325,23 @@ impl Workers {
         if let Some((worker, used)) = victim.and_then(|victim| watched.get_mut(victim)) {
             let reason = memory::over_budget_message(*used, worker.share, budget, self.common.info.memory);
             worker.stop(Fate::Killed(reason));
+        }
+    }
+
+    /// What a new JobManager has to know, from everything that was handed on so far.
+    pub fn reports(&self) -> Vec<WorkerReport> {
+        let report = |place: &JobPlace| match (&place.live, &place.next) {
+            (Some(live), _) if live.fate != Fate::Stopped => Some(live.report.clone()),
+            (_, Some(next)) => Some(WorkerReport::starting(next)),
+            (_, None) => place.ended.as_ref().map(|(report, _)| report.clone()),
+        };
+        self.jobs.values().filter_map(report).collect()
+    }
+
+    /// The JobManager is there, and has heard what was told it so long ago.
+    pub fn forget_ended(&mut self, now: Instant) {
+        for place in self.jobs.values_mut() {
+            place.ended = place.ended.take().filter(|(_, at)| now.duration_since(*at) < ENDED_KEPT);
         }
     }
 

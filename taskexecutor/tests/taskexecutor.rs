@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the functions that tests share are tests too")]
 
+mod leaders;
 mod support;
 
 use std::fs;

@@ -1,15 +1,20 @@
 //! Going on with subtasks that run: what the coordinator of a former leader knew, as far as it matters.
 
 use flumen_model::checkpoint::{Barrier, CheckpointId, SnapshotKind};
-use flumen_model::ids::SubtaskId;
+use flumen_model::ids::{Epoch, SubtaskId};
 
 use super::coordinator::{Coordinator, Effect};
 use crate::adoption::Newest;
 use crate::event::SnapshotTaken;
 
-/// Numbers that a new leader leaves out: one that is cut off may have triggered checkpoints of which nobody has heard. It
-/// gives up with the first that it can't complete, so they are few.
-pub(super) const GAP: u64 = 1_000;
+/// Numbers that a new leader leaves out for each former one: one that is cut off may have triggered checkpoints of which
+/// nobody has heard. It gives up with the first that it can't complete, so they are few.
+const GAP: u64 = 1_000;
+
+/// How many numbers a leader leaves out that has not heard of everything.
+pub(super) fn gap(epoch: Epoch) -> u64 {
+    epoch.0.saturating_sub(1).saturating_mul(GAP)
+}
 
 /// A subtask that goes on.
 pub(crate) struct Continued {
@@ -31,11 +36,12 @@ impl Coordinator {
         })
     }
 
-    /// Goes on with the checkpoints of a job whose subtasks all run: `seen` is the greatest that any of them has heard of.
-    /// Numbers go on without a gap.
-    pub(crate) fn goes_on_after(&mut self, seen: CheckpointId) {
+    /// Numbers go on behind `seen`, the greatest checkpoint that anybody has heard of, and without a gap if `everybody` was
+    /// asked.
+    pub(crate) fn goes_on_after(&mut self, seen: CheckpointId, everybody: bool) {
         let newest = self.store.newest().map_or(CheckpointId(0), |newest| newest.id);
-        self.next = CheckpointId(seen.max(newest).0 + 1);
+        let without_gap = CheckpointId(seen.max(newest).0 + 1);
+        self.next = if everybody { without_gap } else { self.next.max(without_gap) };
     }
 
     /// Takes over subtasks that go on. Those that have finished have their last snapshot in the newest checkpoint.

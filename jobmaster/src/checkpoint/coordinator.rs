@@ -105,13 +105,12 @@ impl Coordinator {
     ) -> (Self, Result<BTreeMap<VertexId, SourceProgress>, Failure>) {
         let root = settings.directory.as_deref().map(|root| format!("{}/{job}", root.trim_end_matches('/')));
         let known = start.inherited.iter().chain(&start.from).map(|checkpoint| checkpoint.id.0);
-        let gap = if start.epoch.0 > 1 { super::adopt::GAP } else { 0 };
         let mut coordinator = Self {
             job,
             settings: settings.clone(),
             base: start.directory.or(root),
             total: graph.vertices.iter().map(|vertex| vertex.parallelism as usize).sum(),
-            next: CheckpointId(known.max().unwrap_or(0) + 1 + gap),
+            next: CheckpointId(known.max().unwrap_or(0) + 1 + super::adopt::gap(start.epoch)),
             inherits: !start.inherited.is_empty(),
             pending: BTreeMap::new(),
             store: Store::default(),
@@ -160,7 +159,9 @@ impl Coordinator {
 
     fn adopt(&mut self, checkpoint: CompletedCheckpoint, owned: bool) {
         let needs = self.files.adopt(&checkpoint);
-        if !owned {
+        // The savepoint of a stop is the user's. What a former leader left of it here is not, unless it holds together what
+        // the savepoint needs of the job's own files.
+        if !owned || checkpoint.kind.is_savepoint() && needs.is_shared() {
             self.files.pin(&needs);
         }
         let kept = Kept { checkpoint: Arc::new(checkpoint), needs, owned, damaged: false };
@@ -365,6 +366,8 @@ impl Coordinator {
             }
         }
         if kind.is_savepoint() {
+            // That of a stop counts by a copy of its metadata.
+            self.used |= kind == SnapshotKind::StopWithSavepoint;
             self.stop_begun(kind, checkpoint);
         } else {
             self.used = true;

@@ -17,6 +17,13 @@ pub(crate) struct Needs {
     shared: Vec<String>,
 }
 
+impl Needs {
+    /// Whether there is anything outside of its own directory.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.directories.len() > 1 || !self.shared.is_empty()
+    }
+}
+
 /// Counts for each file and directory the checkpoints that need it, complete or not.
 ///
 /// Files of one checkpoint alone are removed with its directory, once nobody needs anything in it. Shared files that nobody

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flumen_model::checkpoint::{Barrier, CheckpointId};
-use flumen_model::ids::{ExecutorId, JobId, SubtaskId};
+use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId, SubtaskId};
 use flumen_model::job_graph::JobGraph;
 use flumen_model::status::ExecutionState;
 use flumen_wire::control::{FromWorker, ToWorker};
@@ -103,10 +103,10 @@ impl JobMaster {
         }
         let seen = workers(executors).map(|(_, worker)| (worker.greatest_attempt, worker.greatest_checkpoint));
         if let Some((attempt, checkpoint)) = seen.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1))) {
+            let everything = taken.iter().all(Option::is_some);
+            self.coordinator.goes_on_after(checkpoint, everything);
             self.last_attempt = attempt;
-            if taken.iter().all(Option::is_some) {
-                self.coordinator.goes_on_after(checkpoint);
-            } else {
+            if !everything {
                 self.last_attempt = self.later_attempt();
             }
         }
@@ -114,8 +114,9 @@ impl JobMaster {
         for (index, adopted) in taken.iter().enumerate() {
             match adopted {
                 Some(adopted) => self.take_region(index, adopted),
-                None => self.renew_region(index, executors),
+                None => self.renew_region(index),
             }
+            self.cancel_former(index, adopted.as_ref().map(|adopted| adopted.attempt), executors);
         }
         self.coordinator.resume(open_checkpoints(executors), stopping && self.placed);
         self.apply();
@@ -158,18 +159,23 @@ impl JobMaster {
         }));
     }
 
-    /// Stops whatever of a region still runs somewhere; its next execution waits for slots.
-    fn renew_region(&mut self, index: usize, executors: &[FormerExecutor]) {
+    /// The next execution of a region waits for slots.
+    fn renew_region(&mut self, index: usize) {
         let attempt = self.last_attempt;
         let Some(region) = self.regions.get_mut(index) else { return };
         region.attempt = attempt;
         self.execution.renew(&region.members, attempt, self.now);
-        let id = region.id;
-        for (executor, worker) in workers(executors).filter(|(_, worker)| worker.exited.is_none()) {
-            let runs = worker.regions.iter().find(|report| report.deployment.region == id && !report.cancelled);
-            if let Some(report) = runs {
+    }
+
+    /// Stops whatever of a region still runs somewhere in another execution than the one that goes on.
+    fn cancel_former(&mut self, index: usize, goes_on: Option<ExecutionAttempt>, executors: &[FormerExecutor]) {
+        let Some(id) = self.regions.get(index).map(|region| region.id) else { return };
+        for (executor, worker) in workers(executors) {
+            for report in worker.regions.iter().filter(|report| report.deployment.region == id && !report.cancelled) {
                 let attempt = report.deployment.attempt;
-                self.tell(executor, ToWorker::Cancel { region: id, attempt });
+                if Some(attempt) != goes_on {
+                    self.tell(executor, ToWorker::Cancel { region: id, attempt });
+                }
             }
         }
     }

@@ -3,20 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flumen_jobmaster::{Action, Event, JobMaster, JobResult, RequestId, Settings, Start, Timestamp};
-use flumen_model::checkpoint::{Barrier, CheckpointId, CompletedCheckpoint, StateLocation, SubtaskSnapshot};
+use flumen_model::checkpoint::{
+    Barrier, CheckpointId, CompletedCheckpoint, SnapshotKind, StateLocation, SubtaskSnapshot,
+};
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId, SubtaskId};
 use flumen_model::job_graph::JobGraph;
 use flumen_model::key_group::key_hash;
 use flumen_model::status::ExecutionState;
 use flumen_wire::control::{FromWorker, SubtaskIo, ToWorker};
+use flumen_wire::report::WorkerReport;
 
+mod leader;
 pub mod plan;
 pub mod random;
 pub mod task;
 mod user;
 mod workers;
 
+use leader::{Adoptions, Leader};
 use plan::Plan;
 use random::Random;
 use task::{Element, Task};
@@ -34,8 +39,23 @@ pub type Place = (ExecutorId, u32);
 #[derive(Debug)]
 enum Happening {
     Hear(Event),
+    /// A message of the leader of that epoch comes to the TaskExecutor of a worker, and then to the worker.
+    Relay(u64, Place, ToWorker),
     Obey(Place, ToWorker),
-    Deliver { from: (Place, SubtaskId), to: SubtaskId, attempt: ExecutionAttempt, element: Element },
+    /// A message of a worker comes to its TaskExecutor.
+    Said(Place, FromWorker),
+    /// A TaskExecutor sees that its worker has ended.
+    Ended(Place, Failure),
+    LeaderDies,
+    /// A TaskExecutor finds the new leader.
+    Return(ExecutorId),
+    Adopt,
+    Deliver {
+        from: (Place, SubtaskId),
+        to: SubtaskId,
+        attempt: ExecutionAttempt,
+        element: Element,
+    },
     Work(Place, ExecutionAttempt, SubtaskId),
     Written(Place, ExecutionAttempt, SubtaskId, Box<Written>),
     Stored(Box<CompletedCheckpoint>),
@@ -72,6 +92,16 @@ pub struct Sim {
     tick: u64,
     executors: BTreeSet<ExecutorId>,
     workers: BTreeMap<Place, Worker>,
+    /// What TaskExecutors know of their workers.
+    reports: BTreeMap<Place, WorkerReport>,
+    leader: Leader,
+    /// The greatest checkpoint that counts, and those that were taken by a stop.
+    head: CheckpointId,
+    /// Which leader has completed each checkpoint.
+    stored_by: BTreeMap<CheckpointId, u64>,
+    stops: BTreeSet<CheckpointId>,
+    /// Checkpoints that former leaders have completed.
+    completed: u64,
     files: BTreeMap<String, String>,
     committed: BTreeMap<String, Vec<(u64, u64)>>,
     /// Checkpoints whose metadata is in place.
@@ -97,6 +127,7 @@ pub struct Outcome {
     pub restarts: u32,
     pub resent: u64,
     pub stopped: bool,
+    pub adoptions: Adoptions,
 }
 
 /// Runs a seed to its end.
@@ -108,7 +139,8 @@ pub fn run(seed: u64, verbose: bool) -> Outcome {
     let plan = Plan::of(&mut random);
     let mut sim = Sim::new(plan, random, verbose);
     sim.live();
-    let mut completed = sim.master.checkpoints().counts.completed;
+    let mut completed = sim.completed + sim.master.checkpoints().counts.completed;
+    let adoptions = sim.leader.adoptions;
     let stopped = sim.stopped_with;
     if let Some(savepoint) = stopped {
         sim.again(savepoint);
@@ -117,7 +149,7 @@ pub fn run(seed: u64, verbose: bool) -> Outcome {
     }
     sim.check_output();
     let Sim { trace, number: happenings, restarts, resent, .. } = sim;
-    Outcome { trace, happenings, completed, restarts, resent, stopped: stopped.is_some() }
+    Outcome { trace, happenings, completed, restarts, resent, stopped: stopped.is_some(), adoptions }
 }
 
 impl Sim {
@@ -138,6 +170,12 @@ impl Sim {
             tick: u64::MAX,
             executors: BTreeSet::new(),
             workers: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            leader: Leader::first(),
+            head: CheckpointId(0),
+            stored_by: BTreeMap::new(),
+            stops: BTreeSet::new(),
+            completed: 0,
             files: BTreeMap::new(),
             committed: BTreeMap::new(),
             stored: BTreeMap::new(),
@@ -163,6 +201,8 @@ impl Sim {
         self.life += 1;
         self.happenings.clear();
         self.workers.clear();
+        self.reports.clear();
+        self.leader = Leader::first();
         self.executors.clear();
         self.arrivals.clear();
         self.tick = u64::MAX;
@@ -206,6 +246,9 @@ impl Sim {
                 format!("{executor}/{instance} {:?}", std::mem::discriminant(message))
             }
             Happening::Obey((executor, instance), _) => format!("{executor}/{instance}"),
+            Happening::Relay(epoch, place, _) => format!("{epoch} {place:?}"),
+            Happening::Said(place, message) => format!("{place:?} {:?}", std::mem::discriminant(message)),
+            Happening::Return(executor) => executor.to_string(),
             Happening::Deliver { from, to, attempt, .. } => format!("{} {to} {attempt}", from.1),
             _ => String::new(),
         };
@@ -240,7 +283,13 @@ impl Sim {
                 self.tick = u64::MAX;
                 self.tell(Event::Tick);
             }
+            Happening::Relay(epoch, place, message) => self.relay(epoch, place, message),
             Happening::Obey(place, message) => self.obey(&place, message),
+            Happening::Said(place, message) => self.said(place, message),
+            Happening::Ended(place, failure) => self.worker_ended(place, failure),
+            Happening::LeaderDies => self.leader_dies(),
+            Happening::Return(executor) => self.executor_returns(executor),
+            Happening::Adopt => self.adopt(),
             Happening::Deliver { from, to, attempt, element } => self.deliver(from, to, attempt, element),
             Happening::Work(place, attempt, id) => self.work(&place, attempt, id),
             Happening::Written(place, attempt, id, written) => self.written(&place, attempt, id, *written),
@@ -250,13 +299,21 @@ impl Sim {
             Happening::Ask(number) => self.ask(number),
             Happening::Register(executor) => {
                 self.executors.insert(executor.clone());
-                let (slots, host) = (self.plan.slots, "h".to_owned());
-                self.tell(Event::ExecutorRegistered { id: executor, slots, host });
+                self.leader.obeyed.insert(executor.clone(), self.epoch_to_come());
+                self.offer(executor);
             }
         }
     }
 
+    fn offer(&mut self, executor: ExecutorId) {
+        let (slots, host) = (self.plan.slots, "h".to_owned());
+        self.tell(Event::ExecutorRegistered { id: executor, slots, host });
+    }
+
     fn tell(&mut self, event: Event) {
+        if self.leader.electing.is_some() {
+            return self.learn(event);
+        }
         let actions = self.master.step(Timestamp(self.now), event);
         self.carry_out(actions);
     }
@@ -277,11 +334,14 @@ impl Sim {
         match action {
             Action::DeclareSlots(_) => {}
             Action::StartWorker { executor, instance } => self.start_worker(executor, instance),
-            Action::StopWorker { executor, instance } => self.kill(&(executor, instance)),
+            Action::StopWorker { executor, instance } => {
+                self.kill(&(executor.clone(), instance));
+                self.reports.remove(&(executor, instance));
+            }
             Action::ToWorker { executor, instance, message } => {
                 self.check_message(&message);
                 let connection = format!("to {executor}");
-                self.send(connection, Happening::Obey((executor, instance), message));
+                self.send(connection, Happening::Relay(self.leader.epoch, (executor, instance), message));
             }
             Action::CommitOutputs { .. } => {
                 let at = self.now + self.random.between(0, 20);
@@ -304,6 +364,10 @@ impl Sim {
                 let failure = result.failure.as_ref().map(ToString::to_string);
                 assert_eq!(result.status.to_string(), "FINISHED", "{failure:?}");
                 self.check_what_is_left();
+                // The answer to whoever asked a former leader.
+                if self.leader.stop_asked && self.stops.contains(&self.head) {
+                    self.stopped_with = Some(self.head);
+                }
                 self.result = Some(result);
             }
         }
@@ -314,13 +378,28 @@ impl Sim {
         let fails = self.now < CALM && self.random.percent(self.plan.storage_failures);
         let result = match fails {
             true => Err(Failure::new(Blame::Outside, "no space left")),
-            false => {
-                self.files.insert(format!("{}/_metadata", checkpoint.directory), String::new());
-                self.stored.insert(id, checkpoint);
-                Ok(())
-            }
+            false => self.put(checkpoint).map_err(|failure| *failure),
         };
         self.tell(Event::CheckpointStored { checkpoint: id, result });
+    }
+
+    /// Its metadata is in place, and it counts unless it is a savepoint for the user alone.
+    fn put(&mut self, checkpoint: CompletedCheckpoint) -> Result<(), Box<Failure>> {
+        let (id, kind) = (checkpoint.id, checkpoint.kind);
+        if kind != SnapshotKind::Savepoint {
+            if id < self.head {
+                return Err(Box::new(Failure::new(Blame::Outside, "overtaken")));
+            }
+            self.head = id;
+        }
+        if kind == SnapshotKind::StopWithSavepoint {
+            self.stops.insert(id);
+            self.files.insert(format!("{}/_metadata", leader::counted(&checkpoint).directory), String::new());
+        }
+        self.files.insert(format!("{}/_metadata", checkpoint.directory), String::new());
+        self.stored.insert(id, checkpoint);
+        self.stored_by.insert(id, self.leader.epoch);
+        Ok(())
     }
 
     fn check_message(&mut self, message: &ToWorker) {
@@ -342,6 +421,13 @@ impl Sim {
     fn check_files(&self, checkpoint: &CompletedCheckpoint) {
         for handle in checkpoint.handles() {
             if let StateLocation::File { path, .. } = &handle.location {
+                // Nobody tells a new leader which of the job's own files a former one's savepoint needs: those of subtasks
+                // that had ended.
+                let former = self.stored_by.get(&checkpoint.id).is_some_and(|epoch| *epoch < self.leader.epoch);
+                let savepoint = checkpoint.kind == SnapshotKind::Savepoint;
+                if former && savepoint && !path.starts_with(&checkpoint.directory) {
+                    continue;
+                }
                 assert!(self.files.contains_key(path), "CC-4: checkpoint {} lacks {path}", checkpoint.id);
             }
         }
@@ -365,7 +451,8 @@ impl Sim {
     fn check_what_is_left(&self) {
         let savepoints: Vec<_> = self.stored.values().filter(|checkpoint| checkpoint.kind.is_savepoint()).collect();
         savepoints.iter().for_each(|checkpoint| self.check_files(checkpoint));
-        if savepoints.is_empty() {
+        // Of what a former leader left, the file system's side takes care.
+        if savepoints.is_empty() && self.leader.epoch == 1 {
             let left: Vec<_> = self.files.keys().filter(|path| path.starts_with("/cp/")).collect();
             assert!(left.is_empty(), "files are left: {left:?}");
         }
@@ -390,9 +477,46 @@ impl Sim {
     }
 
     fn report(&mut self, place: &Place, message: FromWorker) {
-        let (executor, instance) = place.clone();
-        let event = Event::Worker { executor, instance, message };
-        self.send(format!("from {}", place.0), Happening::Hear(event));
+        self.send_inside(format!("out {place:?}"), Happening::Said(place.clone(), message));
+    }
+
+    /// Within a TaskExecutor.
+    fn send_inside(&mut self, connection: String, happening: Happening) {
+        let mut at = self.now + self.random.between(0, self.plan.latency / 5);
+        let last = self.arrivals.entry(connection).or_default();
+        at = at.max(*last);
+        *last = at;
+        self.at(at, happening);
+    }
+
+    fn relay(&mut self, epoch: u64, place: Place, message: ToWorker) {
+        // A former leader is refused.
+        if self.leader.obeyed.get(&place.0) != Some(&epoch) {
+            return;
+        }
+        let Some(report) = self.reports.get_mut(&place).filter(|report| report.exited.is_none()) else { return };
+        report.told(&message);
+        self.send_inside(format!("in {place:?}"), Happening::Obey(place, message));
+    }
+
+    fn said(&mut self, place: Place, message: FromWorker) {
+        let Some(report) = self.reports.get_mut(&place) else { return };
+        report.said(&message);
+        let (executor, instance) = place;
+        if self.is_led(&executor) {
+            let connection = format!("from {executor}");
+            self.send(connection, Happening::Hear(Event::Worker { executor, instance, message }));
+        }
+    }
+
+    fn worker_ended(&mut self, place: Place, failure: Failure) {
+        let Some(report) = self.reports.get_mut(&place) else { return };
+        report.exited(&failure);
+        let (executor, instance) = place;
+        if self.is_led(&executor) {
+            let connection = format!("from {executor}");
+            self.send(connection, Happening::Hear(Event::WorkerExited { executor, instance, failure }));
+        }
     }
 
     fn report_state(

@@ -34,6 +34,8 @@ pub struct Plan {
     pub options: Vec<(String, String)>,
     /// Milliseconds at which something breaks.
     pub faults: Vec<u64>,
+    /// Milliseconds at which the JobManager dies.
+    pub leader_deaths: Vec<u64>,
     pub savepoints: Vec<u64>,
     pub stop: (StopWish, u64),
     /// How many of a hundred checkpoints can't be stored.
@@ -82,7 +84,9 @@ impl Plan {
         ];
         let moments =
             |random: &mut Random, most| (0..random.between(0, most)).map(|_| random.between(0, 1500)).collect();
-        let faults = moments(random, 6);
+        let leader_deaths = moments(random, 3);
+        // In some worlds nothing breaks but JobManagers.
+        let faults = if random.percent(30) { Vec::new() } else { moments(random, 6) };
         let savepoints = moments(random, 2);
         let wish = match random.between(0, 9) {
             0..=5 => StopWish::Never,
@@ -97,6 +101,7 @@ impl Plan {
             keys: random.between(1, 9),
             options,
             faults,
+            leader_deaths,
             savepoints,
             stop: (wish, random.between(0, 900)),
             storage_failures: random.between(0, 1) * 20,

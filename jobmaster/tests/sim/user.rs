@@ -14,6 +14,9 @@ impl Sim {
         for at in self.plan.faults.clone() {
             self.at(at, Happening::Fault);
         }
+        for at in self.plan.leader_deaths.clone() {
+            self.at(at, Happening::LeaderDies);
+        }
         for (number, at) in (0..).zip(self.plan.savepoints.clone()) {
             self.at(at, Happening::Ask(number));
         }
@@ -23,6 +26,9 @@ impl Sim {
     }
 
     pub(super) fn ask(&mut self, number: u64) {
+        if self.leader.electing.is_some() {
+            return;
+        }
         let request = RequestId(number);
         let wish = match (number, self.random.percent(70)) {
             (STOP.., _) => {
@@ -58,15 +64,16 @@ impl Sim {
         match self.random.between(0, 9) {
             0..=3 => {
                 self.kill(&place);
-                let (executor, instance) = place.clone();
-                let event = Event::WorkerExited { executor, instance, failure: failure("killed by signal 9") };
-                self.send(format!("from {}", place.0), Happening::Hear(event));
+                let ended = Happening::Ended(place.clone(), failure("killed by signal 9"));
+                self.send_inside(format!("out {place:?}"), ended);
             }
             4..=6 => {
                 let id = place.0;
                 let all: Vec<Place> = self.workers.keys().filter(|(executor, _)| *executor == id).cloned().collect();
                 all.iter().for_each(|place| self.kill(place));
                 self.executors.remove(&id);
+                self.reports.retain(|(executor, _), _| *executor != id);
+                self.leader.obeyed.remove(&id);
                 let seen = self.now + self.random.between(0, 100);
                 self.at(seen, Happening::Hear(Event::ExecutorLost { id: id.clone(), failure: failure("node lost") }));
                 let back = seen + self.random.between(1, 300);

@@ -1,13 +1,32 @@
 //! Workers and the network between them.
 
+use std::collections::BTreeMap;
+
+use flumen_model::config::Configuration;
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, SubtaskId};
+use flumen_model::job_graph::{JobGraph, RuntimeMode};
 use flumen_model::status::ExecutionState;
-use flumen_wire::control::{Deployment, FromWorker, ToWorker, VertexPlacement, WorkerAddress};
+use flumen_wire::application::Program;
+use flumen_wire::control::{Deployment, FromWorker, StartWorker, ToWorker, VertexPlacement, WorkerAddress};
+use flumen_wire::report::WorkerReport;
 
 use super::plan::SOURCE;
 use super::task::{Element, Out, Task};
-use super::{CALM, Happening, Place, Sim, Worker, Written};
+use super::{CALM, Happening, JOB, Place, Sim, Worker, Written};
+
+fn starting(instance: u32, slots: u32) -> WorkerReport {
+    let graph = JobGraph {
+        name: String::new(),
+        mode: RuntimeMode::Streaming,
+        vertices: vec![],
+        edges: vec![],
+        outputs: vec![],
+        properties: BTreeMap::new(),
+    };
+    let (program, arguments, configuration) = (Program::localized("p"), vec![], Configuration::new());
+    WorkerReport::starting(&StartWorker { job: JOB, instance, program, arguments, graph, configuration, slots })
+}
 
 impl Sim {
     pub(super) fn start_worker(&mut self, executor: ExecutorId, instance: u32) {
@@ -15,6 +34,13 @@ impl Sim {
         if !self.executors.contains(&place.0) {
             return;
         }
+        let former = self.reports.keys().filter(|(executor, _)| *executor == place.0).cloned().max();
+        if let Some(former) = former {
+            assert!(former.1 < instance, "instance {instance} comes after {} on {}", former.1, place.0);
+            self.kill(&former);
+        }
+        self.reports.retain(|(executor, _), _| *executor != place.0);
+        self.reports.insert(place.clone(), starting(instance, self.plan.slots));
         self.workers.insert(place.clone(), Worker { tasks: Default::default() });
         let address = WorkerAddress { host: format!("{}/{instance}", place.0), port: 1, socket: None };
         self.report(&place, FromWorker::Ready { address, pid: 1 });

@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use flumen_jobmaster::{Action, Event, JobDetails, JobMaster, JobResult, Settings, Start, Timestamp};
+use flumen_jobmaster::{Action, Event, FormerExecutor, JobDetails, JobMaster, JobResult, Settings, Start, Timestamp};
 use flumen_model::config::Configuration;
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId, SubtaskId, VertexId};
 use flumen_model::job_graph::{JobEdge, JobGraph, JobVertex, OperatorInfo, Partitioner, RuntimeMode, SourceInfo};
 use flumen_model::status::{ExecutionState, JobStatus};
-use flumen_wire::control::{Deployment, FromWorker, SubtaskIo, ToWorker, WorkerAddress};
+use flumen_wire::application::Program;
+use flumen_wire::control::{Deployment, FromWorker, RegionId, StartWorker, SubtaskIo, ToWorker, WorkerAddress};
+use flumen_wire::report::WorkerReport;
 
 pub const SOURCE: VertexId = VertexId(1);
 pub const SINK: VertexId = VertexId(2);
@@ -80,6 +82,9 @@ pub struct World {
     pub finishing: bool,
     /// Workers on these executors say nothing at all.
     pub mute: BTreeSet<ExecutorId>,
+    /// What TaskExecutors know of their workers.
+    pub reports: BTreeMap<ExecutorId, WorkerReport>,
+    settings: Settings,
     graph: JobGraph,
     known: Known,
 }
@@ -90,8 +95,9 @@ struct Known {
     executors: BTreeSet<ExecutorId>,
     workers: BTreeMap<ExecutorId, u32>,
     last_instance: BTreeMap<ExecutorId, u32>,
-    deployed_to: BTreeMap<u32, BTreeSet<(ExecutorId, u32)>>,
-    deployed: BTreeSet<(ExecutorId, u32, u32)>,
+    /// By region and attempt.
+    deployed_to: BTreeMap<(RegionId, u32), BTreeSet<(ExecutorId, u32)>>,
+    deployed: BTreeSet<(ExecutorId, u32, RegionId, u32)>,
     slots: Option<u32>,
 }
 
@@ -108,7 +114,7 @@ impl World {
         }
         let settings = Settings::read(&conf, &graph).expect("the options are valid");
         let now = Timestamp(1_000_000);
-        let (master, actions) = JobMaster::new(JOB, graph.clone(), settings, start, now);
+        let (master, actions) = JobMaster::new(JOB, graph.clone(), settings.clone(), start, now);
         let mut world = Self {
             master,
             now,
@@ -119,11 +125,37 @@ impl World {
             result: None,
             finishing: true,
             mute: BTreeSet::new(),
+            reports: BTreeMap::new(),
+            settings,
             graph,
             known: Known::default(),
         };
         world.carry_out(actions);
         world
+    }
+
+    /// The JobManager is lost with all mail to it, and another one takes the job over from what some TaskExecutors with so
+    /// many slots report.
+    pub fn adopt(&mut self, start: Start, executors: &[(&str, u32)]) -> Vec<Action> {
+        self.mail.clear();
+        self.handed_out.clear();
+        let former = |(name, slots): &(&str, u32)| FormerExecutor {
+            id: executor(name),
+            slots: *slots,
+            host: format!("host-{name}"),
+            worker: self.reports.get(&executor(name)).cloned(),
+        };
+        let executors: Vec<FormerExecutor> = executors.iter().map(former).collect();
+        self.known.slots = None;
+        self.known.executors = executors.iter().map(|executor| executor.id.clone()).collect();
+        let alive = executors.iter().filter_map(|executor| executor.worker.as_ref().map(|worker| (executor, worker)));
+        let alive = alive.filter(|(_, worker)| worker.exited.is_none());
+        self.known.workers = alive.map(|(executor, worker)| (executor.id.clone(), worker.instance)).collect();
+        let (graph, settings) = (self.graph.clone(), self.settings.clone());
+        let (master, actions) = JobMaster::adopt(JOB, graph, settings, start, executors, self.now);
+        self.master = master;
+        self.carry_out(actions.clone());
+        actions
     }
 
     /// Tells the JobMaster a fact and does what it asks for.
@@ -159,6 +191,7 @@ impl World {
     /// What the worker on that executor says, told at once.
     pub fn say(&mut self, name: &str, message: FromWorker) -> Vec<Action> {
         let instance = self.workers[&executor(name)].instance;
+        self.reports.get_mut(&executor(name)).into_iter().for_each(|report| report.said(&message));
         self.tell(Event::Worker { executor: executor(name), instance, message })
     }
 
@@ -231,6 +264,7 @@ impl World {
             Action::DeclareSlots(_) => {}
             Action::StartWorker { executor, instance } => {
                 let worker = Worker { instance: *instance, deployment: None, open: BTreeSet::new() };
+                self.reports.insert(executor.clone(), self.report(*instance));
                 self.workers.insert(executor.clone(), worker);
                 let address = WorkerAddress { host: format!("host-{executor}"), port: 1, socket: None };
                 self.worker_says(executor, FromWorker::Ready { address, pid: 42 });
@@ -251,6 +285,7 @@ impl World {
 
     fn worker_hears(&mut self, executor: &ExecutorId, message: &ToWorker) {
         let Some(worker) = self.workers.get_mut(executor) else { return };
+        self.reports.get_mut(executor).into_iter().for_each(|report| report.told(message));
         match message {
             ToWorker::Deploy(deployment) => {
                 worker.open = deployment
@@ -261,7 +296,8 @@ impl World {
                     .map(|(id, _)| id)
                     .collect();
                 worker.deployment = Some(deployment.clone());
-                self.worker_says(executor, FromWorker::Deployed { region: 0, attempt: deployment.attempt });
+                let Deployment { region, attempt, .. } = *deployment;
+                self.worker_says(executor, FromWorker::Deployed { region, attempt });
             }
             ToWorker::Start { attempt, .. } => {
                 let attempt = *attempt;
@@ -306,7 +342,14 @@ impl World {
         }
     }
 
+    fn report(&self, instance: u32) -> WorkerReport {
+        let (program, arguments, graph) = (Program::localized("p"), vec![], self.graph.clone());
+        let (job, configuration, slots) = (JOB, Configuration::new(), 1);
+        WorkerReport::starting(&StartWorker { job, instance, program, arguments, graph, configuration, slots })
+    }
+
     fn worker_says(&mut self, executor: &ExecutorId, message: FromWorker) {
+        self.reports.get_mut(executor).into_iter().for_each(|report| report.said(&message));
         if !self.mute.contains(executor)
             && let Some(worker) = self.workers.get(executor)
         {
@@ -334,11 +377,13 @@ impl Known {
             Event::WorkerExited { executor, instance, .. } => {
                 self.workers.retain(|id, living| id != executor || living != instance);
             }
-            Event::Worker { executor, instance, message: FromWorker::Deployed { attempt, .. } } => {
-                self.deployed.insert((executor.clone(), *instance, attempt.0));
+            Event::Worker { executor, instance, message: FromWorker::Deployed { region, attempt } } => {
+                self.deployed.insert((executor.clone(), *instance, *region, attempt.0));
+            }
+            Event::FormerWorker { executor, instance } => {
+                self.workers.entry(executor.clone()).or_insert(*instance);
             }
             Event::Worker { .. }
-            | Event::FormerWorker { .. }
             | Event::Cancel
             | Event::Snapshot(_)
             | Event::CheckpointStored { .. }
@@ -370,11 +415,12 @@ impl Known {
                 match message {
                     ToWorker::Deploy(deployment) => {
                         assert!(deployment.workers.len() > deployment.me as usize);
-                        self.deployed_to.entry(deployment.attempt.0).or_default().insert(me);
+                        let execution = (deployment.region, deployment.attempt.0);
+                        self.deployed_to.entry(execution).or_default().insert(me);
                     }
-                    ToWorker::Start { attempt, .. } => {
-                        for (executor, instance) in &self.deployed_to[&attempt.0] {
-                            let said = self.deployed.contains(&(executor.clone(), *instance, attempt.0));
+                    ToWorker::Start { region, attempt } => {
+                        for (executor, instance) in &self.deployed_to[&(*region, attempt.0)] {
+                            let said = self.deployed.contains(&(executor.clone(), *instance, *region, attempt.0));
                             assert!(said, "JM-1: attempt {attempt} starts before {executor} is deployed");
                         }
                     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use flumen_fs::{FileSystems, FsError, FsPath};
-use flumen_model::checkpoint::{CheckpointId, CompletedCheckpoint};
+use flumen_model::checkpoint::{CheckpointId, CompletedCheckpoint, SnapshotKind};
 use flumen_model::failure::{Blame, Failure};
 use tracing::{debug, info, warn};
 
@@ -140,6 +140,9 @@ impl Keeper {
 
     /// Completes a checkpoint or savepoint. When this has returned `Ok`, it may be announced, and older ones removed.
     ///
+    /// The savepoint of a stop is announced as well: sinks commit, subtasks end. So it counts like a checkpoint, by a copy of
+    /// its metadata among those. A later leader finds it there, and a former one can't announce it any more.
+    ///
     /// # Errors
     /// [`StoreError`].
     pub async fn store(&self, checkpoint: &CompletedCheckpoint) -> Result<(), StoreError> {
@@ -157,10 +160,10 @@ impl Keeper {
             CheckpointError::Superseded { .. } => StoreError::Superseded(cause),
             cause => StoreError::Failed { checkpoint: id, cause },
         };
-        let directory: FsPath = checkpoint.directory.parse().map_err(|error: FsError| failed(error.into()))?;
         // One at a time: what counts only ever advances.
         let mut leadership = self.leadership.lock().await;
-        let Some(job_directory) = self.job_directory.as_ref().filter(|_| !checkpoint.kind.is_savepoint()) else {
+        let announced = checkpoint.kind != SnapshotKind::Savepoint;
+        let Some(job_directory) = self.job_directory.as_ref().filter(|_| announced) else {
             drop(leadership);
             return store(&self.systems, self.origin, checkpoint).await.map(drop).map_err(failed);
         };
@@ -175,6 +178,12 @@ impl Keeper {
             return Err(StoreError::Overtaken { checkpoint: id, newest });
         }
         store(&self.systems, self.origin, checkpoint).await.map_err(failed)?;
+        let mut directory: FsPath = checkpoint.directory.parse().map_err(|error: FsError| failed(error.into()))?;
+        if checkpoint.kind.is_savepoint() {
+            directory = layout::checkpoint_directory(&leadership.directory(), id);
+            let copy = CompletedCheckpoint { directory: directory.to_string(), ..checkpoint.clone() };
+            store(&self.systems, self.origin, &copy).await.map_err(failed)?;
+        }
         self.notes().uncertain.insert(directory);
         leadership.advance(id).await.map_err(failed)?;
         self.notes().uncertain.clear();
@@ -235,7 +244,6 @@ impl Keeper {
 mod tests {
     use super::*;
     use crate::testing::{Scratch, example, put_example};
-    use flumen_model::checkpoint::SnapshotKind;
     use flumen_model::ids::{Epoch, JobId};
 
     const JOB: JobId = JobId(0xabc);
@@ -334,6 +342,31 @@ mod tests {
         keeper.store(&savepoint).await.unwrap();
         let (_, later) = begin(&scratch, 2, Some("sp/savepoint-1")).await.unwrap();
         assert_eq!((later.inherited, later.from), (vec![one], Some(savepoint)));
+    }
+
+    #[tokio::test]
+    async fn the_savepoint_of_a_stop_counts_and_a_former_leader_can_not_announce_one() {
+        let scratch = Scratch::new();
+        let (first, beginning) = begin(&scratch, 1, None).await.unwrap();
+        first.store(&taken(&scratch, &beginning, 1).await).await.unwrap();
+        let savepoint = async |id: u64| {
+            let path = format!("sp/savepoint-{id}");
+            put_example(&scratch, &path).await;
+            let kind = SnapshotKind::StopWithSavepoint;
+            CompletedCheckpoint { id: CheckpointId(id), kind, ..example(&scratch.path(&path).to_string()) }
+        };
+        let two = savepoint(2).await;
+        first.store(&two).await.unwrap();
+        first.store(&two).await.unwrap();
+        let (second, later) = begin(&scratch, 2, None).await.unwrap();
+        let newest = later.inherited.last().unwrap();
+        assert_eq!((newest.id, newest.kind, &newest.vertices), (two.id, two.kind, &two.vertices));
+        assert!(matches!(first.store(&savepoint(3).await).await, Err(StoreError::Superseded(_))));
+        let doomed = later.inherited.into_iter().map(|checkpoint| checkpoint.directory).collect();
+        second.discard(doomed).await;
+        second.clean_up().await;
+        assert_eq!(scratch.names("cp").await, Vec::<String>::new());
+        assert!(load(&scratch.systems, &scratch.path("sp/savepoint-2")).await.is_ok(), "the user's stays");
     }
 
     #[tokio::test]

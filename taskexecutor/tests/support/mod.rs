@@ -35,6 +35,8 @@ pub struct Container {
     pub info: ExecutorInfo,
     pub stream: Option<TcpStream>,
     pub process: TaskExecutor,
+    /// Of the JobManager that it obeys.
+    pub epoch: Epoch,
 }
 
 /// The process; killed when dropped, so that a failed test leaves nothing.
@@ -103,7 +105,7 @@ impl Container {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let first: FromExecutor = frame::read_blocking(&mut stream).unwrap().unwrap();
         let ExecutorReport::Register { info, workers: _ } = first.report else { panic!("{first:?}") };
-        let mut container = Self { dir, info, stream: Some(stream), process };
+        let mut container = Self { dir, info, stream: Some(stream), process, epoch: EPOCH };
         let mut configuration = Configuration::new();
         for (key, value) in options {
             configuration.set(*key, *value);
@@ -114,7 +116,7 @@ impl Container {
     }
 
     pub fn say(&mut self, command: ExecutorCommand) {
-        self.say_in(EPOCH, command);
+        self.say_in(self.epoch, command);
     }
 
     pub fn say_in(&mut self, epoch: Epoch, command: ExecutorCommand) {
@@ -136,7 +138,7 @@ impl Container {
 
     pub fn hear(&mut self) -> ExecutorReport {
         let report: FromExecutor = frame::read_blocking(self.stream.as_mut().unwrap()).unwrap().unwrap();
-        assert_eq!(report.epoch, EPOCH);
+        assert_eq!(report.epoch, self.epoch);
         report.report
     }
 

@@ -9,6 +9,8 @@ section! { "High availability";
         "What is kept for the next JobManager: none; filesystem (who leads, job graphs and results, in `high-availability.storageDir`); or zookeeper (who leads is in ZooKeeper, what is large in that directory). Default: filesystem when that directory is set, otherwise none.";
     STORAGE_DIR: String = "high-availability.storageDir", None, ["high-availability.zookeeper.storageDir"],
         "Directory, on a file system that all nodes reach, of what is kept for the next JobManager. Each cluster has a directory of its own in it.";
+    LEADER_LOST_TIMEOUT: Duration = "taskexecutor.leader-lost-timeout", Some("15 min"), [],
+        "Time for which a TaskExecutor that has lost its JobManager keeps its workers running and looks for the next one, in high availability. The ResourceManager takes 10 minutes to give up an ApplicationMaster that hangs (`yarn.am.liveness-monitor.expiry-interval-ms`).";
     CLUSTER_ID: String = "high-availability.cluster-id", None, ["high-availability.zookeeper.path.namespace"],
         "Name of the cluster in high availability; `-z` sets it. Default on YARN: the application's id. A session with a chosen name goes on with the jobs of a former one that has ended.";
     ZOOKEEPER_QUORUM: String = "high-availability.zookeeper.quorum", None, ["recovery.zookeeper.quorum"],
