@@ -18,6 +18,7 @@
 mod own_process;
 
 use std::hash::BuildHasher as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,9 +63,9 @@ fn compare(programs: &[&str], events: u64, keys: u64, runs: u64) {
         }
     }
     let best: Vec<Measured> =
-        all.iter().map(|runs| *runs.iter().min_by_key(|one| one.times.cpu).expect("at least one run")).collect();
+        all.iter().map(|runs| runs.iter().min_by_key(|one| one.times.cpu).expect("at least one run").clone()).collect();
     let cpu_seconds = |one: &Measured| one.times.cpu.as_secs_f64();
-    let seconds = |one: &Measured| one.stream.map_or(one.times.wall.as_secs_f64(), |stream| stream.seconds);
+    let seconds = |one: &Measured| one.stream.as_ref().map_or(one.times.wall.as_secs_f64(), |stream| stream.seconds);
     for (what, one) in programs.iter().zip(&best) {
         let cpu = cpu_seconds(one) * 1e6 / events as f64;
         let ratio = cpu_seconds(&best[0]) / cpu_seconds(one);
@@ -73,20 +74,24 @@ fn compare(programs: &[&str], events: u64, keys: u64, runs: u64) {
         println!("{name:<44} {millions:>8.1} {speed:>11.2} {cpu:>13.4} {ratio:>12.2}");
     }
     if let [.., without, with] = &best[..]
-        && let Some(Stream { checkpoints: count @ 1.., .. }) = with.stream
+        && let Some(Stream { checkpoints: count @ 1.., took_ms, .. }) = &with.stream
     {
         let added = cpu_seconds(with) - cpu_seconds(without);
         println!(
             "    {count} checkpoints: {:.0} ms of CPU each; together {:+.1} % CPU, {:+.1} % time until the last sum",
-            added * 1e3 / count as f64,
+            added * 1e3 / *count as f64,
             added / cpu_seconds(without) * 1e2,
             (seconds(with) / seconds(without) - 1.0) * 1e2,
         );
+        if let [least, .., greatest] = took_ms[..] {
+            let median = took_ms[took_ms.len() / 2];
+            println!("    from trigger to complete: {median:.0} ms ({least:.0}–{greatest:.0})");
+        }
     }
 }
 
 /// One run of a program.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Measured {
     times: own_process::Measured,
     /// What a job tells besides.
@@ -94,12 +99,14 @@ struct Measured {
 }
 
 /// What the sink of a job saw. The process that runs the job leaves it in a file for the one that started it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Stream {
     /// Barriers that came.
     checkpoints: u64,
     /// Until the last sum came out.
     seconds: f64,
+    /// From the trigger of each checkpoint until its metadata had its name, in order.
+    took_ms: Vec<f64>,
 }
 
 impl Stream {
@@ -109,15 +116,20 @@ impl Stream {
 
     fn leave(&self) {
         let file = Self::file(std::os::unix::process::parent_id());
-        std::fs::write(file, format!("{} {}", self.checkpoints, self.seconds)).expect("a file for the figures");
+        let took_ms: Vec<_> = self.took_ms.iter().map(f64::to_string).collect();
+        let text = format!("{} {} {}", self.checkpoints, self.seconds, took_ms.join(" "));
+        std::fs::write(file, text).expect("a file for the figures");
     }
 
     fn take(measuring: u32) -> Option<Self> {
         let file = Self::file(measuring);
         let text = std::fs::read_to_string(&file).ok()?;
         std::fs::remove_file(&file).expect("the file of the figures can be removed");
-        let (checkpoints, seconds) = text.split_once(' ')?;
-        Some(Self { checkpoints: checkpoints.parse().ok()?, seconds: seconds.parse().ok()? })
+        let mut numbers = text.split_whitespace();
+        let (checkpoints, seconds) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+        let mut took_ms: Vec<f64> = numbers.filter_map(|ms| ms.parse().ok()).collect();
+        took_ms.sort_by(f64::total_cmp);
+        Some(Self { checkpoints, seconds, took_ms })
     }
 }
 
@@ -192,9 +204,32 @@ static CHECKPOINTS: AtomicU64 = AtomicU64::new(0);
 /// When everything had come to the sink.
 static LAST_SUM: OnceLock<Instant> = OnceLock::new();
 
+/// How long the checkpoints took that were complete by then.
+static TOOK_MS: OnceLock<Vec<f64>> = OnceLock::new();
+
+/// Reads from the metadata when each checkpoint was triggered, and from the file system when it got its name.
+fn took_ms(directory: &Path) -> Vec<f64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let systems = flumen_fs::FileSystems::new(flumen_fs::FsOptions::default()).expect("file systems");
+    let below = |path: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    };
+    let all = below(directory).into_iter().flat_map(|job| below(&job)).map(|checkpoint| checkpoint.join("_metadata"));
+    let took = all.filter_map(|metadata| {
+        let named = std::fs::metadata(&metadata).ok()?;
+        let path = format!("file://{}", metadata.display()).parse().expect("a path");
+        let stored = runtime.block_on(flumen_checkpoint::load(&systems, &path)).expect("a checkpoint");
+        Some(named.ctime() as f64 * 1e3 + named.ctime_nsec() as f64 / 1e6 - stored.checkpoint.triggered_ms as f64)
+    });
+    took.collect()
+}
+
 /// Counts what it is given.
 #[derive(Clone)]
-struct Count(u64);
+struct Count {
+    events: u64,
+    checkpoints: PathBuf,
+}
 
 impl SinkFunction<(u64, u64)> for Count {
     type State = u64;
@@ -216,8 +251,9 @@ impl SinkFunction<(u64, u64)> for Count {
     }
 
     fn finish(&mut self, seen: &mut u64) -> FunctionResult {
-        assert_eq!(*seen, self.0, "every event comes out");
+        assert_eq!(*seen, self.events, "every event comes out");
         LAST_SUM.get_or_init(Instant::now);
+        TOOK_MS.get_or_init(|| took_ms(&self.checkpoints));
         Ok(())
     }
 }
@@ -227,6 +263,8 @@ fn flumen(events: u64, keys: u64, what: &str, parallelism: u32) {
     let mut options = Configuration::new();
     options.set("state.backend.type", what.split(' ').next().unwrap_or(what));
     options.set("execution.checkpointing.dir", format!("file://{}", directory.display()));
+    // All stay until they were looked at.
+    options.set("execution.checkpointing.num-retained", "1000");
     let env = StreamExecutionEnvironment::get_with(&options).expect("an environment");
     env.set_parallelism(parallelism);
     if what.contains("checkpoint") {
@@ -237,12 +275,13 @@ fn flumen(events: u64, keys: u64, what: &str, parallelism: u32) {
         .key_by_ref(|(key, _)| key)
         .process(RunningSum)
         .uid("sum")
-        .add_sink(Count(events));
+        .add_sink(Count { events, checkpoints: directory.clone() });
     let start = Instant::now();
     env.execute("keyed-sum").expect("the job finishes");
     let last = LAST_SUM.get().expect("the sink was finished");
     let seconds = last.duration_since(start).as_secs_f64();
-    Stream { checkpoints: CHECKPOINTS.load(Ordering::Relaxed), seconds }.leave();
+    let took_ms = TOOK_MS.get().cloned().unwrap_or_default();
+    Stream { checkpoints: CHECKPOINTS.load(Ordering::Relaxed), seconds, took_ms }.leave();
     // There is none without checkpoints.
     let _ = std::fs::remove_dir_all(directory);
 }

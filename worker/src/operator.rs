@@ -2,6 +2,7 @@
 
 use flumen_model::checkpoint::CheckpointId;
 use flumen_model::failure::Blame;
+pub use flumen_state::SnapshotStep;
 use flumen_state::{StateError, StateErrorKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -116,8 +117,8 @@ pub enum Signal<'a> {
     Flush,
     /// Try to send what waits for credit.
     Resume,
-    /// Do a piece of work that does not belong to any record (a running snapshot), and say whether there is more.
-    Background(&'a mut bool),
+    /// Do a piece of work that does not belong to any record (a running snapshot), and say what is needed next.
+    Background(&'a mut SnapshotStep),
     /// No more records and watermarks: emit what is left.
     End,
     /// Nothing follows, not even barriers.

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use flumen_checkpoint::{CheckpointError, open_handle, read_handle};
@@ -17,6 +17,7 @@ use flumen_model::checkpoint::{
 use flumen_model::failure::Blame;
 use flumen_model::ids::OperatorId;
 use flumen_state::{PartCopy, SnapshotReader, StateError, StateErrorKind};
+use tokio::task::JoinHandle;
 
 use crate::operator::{TaskError, TaskResult};
 use crate::subtask::SubtaskContext;
@@ -163,16 +164,39 @@ pub(crate) struct HandleParts {
 /// Where a part is read.
 enum PartFile {
     Checkpoint(Box<dyn FileReader>),
-    LocalCopy(File),
+    LocalCopy(Arc<File>),
+}
+
+/// A piece that is being read, in a task of its own, and where it begins in its part.
+struct Reading {
+    start: u64,
+    piece: JoinHandle<(PartFile, io::Result<Bytes>)>,
 }
 
 struct OpenPart {
     name: String,
-    file: PartFile,
     /// Where the part begins in the file.
     offset: u64,
+    /// Where it goes on, when nothing is being read.
+    file: Option<PartFile>,
+    /// What will be wanted next.
+    ahead: Option<Reading>,
     start: u64,
     piece: Bytes,
+}
+
+impl PartFile {
+    /// Reads a piece, which may be shorter at the end of the file.
+    async fn read(mut self, at: u64) -> (Self, io::Result<Bytes>) {
+        let piece = match &mut self {
+            Self::Checkpoint(file) => file.read_at(at, PIECE).await.map_err(io::Error::other),
+            Self::LocalCopy(file) => {
+                let file = Arc::clone(file);
+                transfer::blocking(move || read_piece(&file, at)).await
+            }
+        };
+        (self, piece)
+    }
 }
 
 /// Bytes read at once: backends read a part from its start to its end, in small steps.
@@ -195,12 +219,7 @@ impl HandleParts {
             let known =
                 at.checked_sub(open.start).and_then(|at| open.piece.get(at as usize..)).filter(|k| !k.is_empty());
             let Some(known) = known else {
-                let in_file = open.offset + at;
-                open.piece = match &mut open.file {
-                    PartFile::Checkpoint(file) => self.wait(file.read_at(in_file, PIECE))?,
-                    PartFile::LocalCopy(file) => read_piece(file, in_file)?,
-                };
-                open.start = at;
+                self.next_piece(&mut open, at, handle.length)?;
                 if open.piece.is_empty() {
                     let file = match &handle.location {
                         StateLocation::File { path, .. } => path,
@@ -219,6 +238,40 @@ impl HandleParts {
         Ok(())
     }
 
+    /// Reads the piece at a position. The next one is read meanwhile, when this one came next as well.
+    fn next_piece(&self, open: &mut OpenPart, at: u64, length: u64) -> io::Result<()> {
+        let in_order = at == open.start + open.piece.len() as u64;
+        let (mut file, mut ready) = (open.file.take(), None);
+        if let Some(Reading { start, piece }) = open.ahead.take() {
+            let (read_from, piece) = self.joined(piece)?;
+            file = Some(read_from);
+            ready = (start == at).then_some(piece);
+        }
+        if ready.is_none() {
+            let file_there = file.take().ok_or(io::ErrorKind::NotFound)?;
+            let reading = self.begin(file_there, open.offset + at);
+            let (read_from, piece) = self.joined(reading)?;
+            (file, ready) = (Some(read_from), Some(piece));
+        }
+        (open.start, open.piece) = (at, ready.transpose()?.unwrap_or_default());
+        let next = at + open.piece.len() as u64;
+        if in_order && next < length && !open.piece.is_empty() {
+            let file = file.take().ok_or(io::ErrorKind::NotFound)?;
+            open.ahead = Some(Reading { start: next, piece: self.begin(file, open.offset + next) });
+        }
+        open.file = file;
+        Ok(())
+    }
+
+    fn begin(&self, file: PartFile, at: u64) -> JoinHandle<(PartFile, io::Result<Bytes>)> {
+        self.context.worker.runtime.spawn(file.read(at))
+    }
+
+    fn joined<R>(&self, task: JoinHandle<R>) -> io::Result<R> {
+        let interrupted = |_| io::Error::from(io::ErrorKind::Interrupted);
+        self.context.block_on(task).map_err(interrupted)?.map_err(io::Error::other)
+    }
+
     /// Opens the local copy of a part if there is one, else the checkpoint's file.
     fn open(&self, part: &str, handle: &StateHandle) -> io::Result<OpenPart> {
         let StateLocation::File { path, offset, .. } = &handle.location else {
@@ -226,7 +279,7 @@ impl HandleParts {
         };
         let copy = self.context.local_copies().and_then(|copies| copies.find(handle));
         let (file, offset) = match copy.map(File::open) {
-            Some(Ok(copy)) => (PartFile::LocalCopy(copy), 0),
+            Some(Ok(copy)) => (PartFile::LocalCopy(Arc::new(copy)), 0),
             Some(Err(_)) | None => {
                 let path: FsPath = path.parse().map_err(io::Error::other)?;
                 let fs = self.context.worker.files.get(&path).map_err(io::Error::other)?;
@@ -235,7 +288,7 @@ impl HandleParts {
         };
         let local = matches!(file, PartFile::LocalCopy(_));
         tracing::debug!(subtask = %self.context.id, part, local, bytes = handle.length, "restoring");
-        Ok(OpenPart { name: part.to_owned(), file, offset, start: 0, piece: Bytes::new() })
+        Ok(OpenPart { name: part.to_owned(), offset, file: Some(file), ahead: None, start: 0, piece: Bytes::new() })
     }
 
     fn wait<R>(&self, work: impl Future<Output = Result<R, FsError>>) -> io::Result<R> {
@@ -320,4 +373,71 @@ fn read_piece(file: &File, at: u64) -> io::Result<Bytes> {
     let count = file.read_at(&mut piece, at)?;
     piece.truncate(count);
     Ok(piece.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use flumen_fs::FsOptions;
+    use flumen_model::checkpoint::{KeyGroupRange, KeyedFormat};
+    use flumen_model::ids::{ExecutionAttempt, SubtaskId, VertexId};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::subtask::WorkerContext;
+
+    fn context(runtime: &tokio::runtime::Runtime) -> SubtaskContext {
+        let worker = WorkerContext {
+            configuration: Arc::default(),
+            files: FileSystems::new(FsOptions::default()).unwrap(),
+            runtime: runtime.handle().clone(),
+            operator_memory: 1 << 20,
+            tmp_dirs: Arc::new([]),
+            buffer_timeout: Duration::ZERO,
+            segment_bytes: 1 << 10,
+            checkpointing: false,
+            state: Default::default(),
+            time: Default::default(),
+        };
+        let id = SubtaskId { vertex: VertexId(1), index: 0 };
+        SubtaskContext::new(id, ExecutionAttempt(0), 1, mpsc::channel(1).0, worker)
+    }
+
+    #[test]
+    fn a_part_is_read_as_it_was_written_in_order_and_elsewhere_and_not_beyond_its_end() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let (before, length) = (1000, 5 * PIECE + 12_345);
+        let bytes: Vec<u8> =
+            (0..(before + length + 500) as u32).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+        let path = directory.path().join("state");
+        std::fs::write(&path, &bytes).unwrap();
+        let location =
+            StateLocation::File { path: format!("file://{}", path.display()), offset: before as u64, shared: false };
+        let handle = StateHandle { location, length: length as u64, checksum: 0 };
+        let groups = KeyGroupRange { start: 0, end: 1 };
+        let parts = [("state".to_owned(), handle)].into();
+        let state = KeyedState { format: KeyedFormat::Canonical, groups, parts };
+        let mut reader = HandleParts::new(&state, &context(&runtime));
+        let mut check = |from: usize, count: usize| {
+            let mut buffer = vec![0; count];
+            let read = reader.read_exact_at("state", from as u64, &mut buffer);
+            if from + count > length {
+                assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+                return;
+            }
+            read.unwrap();
+            assert!(buffer == bytes[before + from..][..count], "{count} bytes from {from}");
+        };
+        // As backends do: the beginning, the end, then everything in order.
+        check(0, 24);
+        check(length - 32, 32);
+        (0..length).step_by(70_000).for_each(|from| check(from, 70_000.min(length - from)));
+        check(3 * PIECE, 2 * PIECE);
+        check(PIECE - 1, 2);
+        check(length - 1, 1);
+        check(length - 1, 2);
+        check(0, length);
+    }
 }

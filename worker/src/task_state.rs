@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use flumen_model::checkpoint::{Barrier, CheckpointId, Redistribution, SnapshotKind};
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::OperatorId;
+use flumen_state::SnapshotStep;
 use flumen_wire::control::FromWorker;
 
 use crate::batch::EventTime;
@@ -36,8 +37,8 @@ pub(crate) struct TaskState {
     pub(crate) stage: Stage,
     /// The first checkpoint whose snapshot was taken after the end of the data.
     first_after_end: Option<CheckpointId>,
-    /// A snapshot of operators is not finished: they want to work on it between batches.
-    background: bool,
+    /// What running snapshots of operators need between batches.
+    background: SnapshotStep,
     /// When an operator wants to be told the time, in milliseconds since 1970.
     next_time: Option<i64>,
     /// A snapshot whose overtaken records are not complete yet.
@@ -52,7 +53,7 @@ impl TaskState {
             context,
             stage: Stage::Running,
             first_after_end: None,
-            background: false,
+            background: SnapshotStep::Done,
             next_time: None,
             overtaking: None,
         }
@@ -80,8 +81,8 @@ impl TaskState {
             head.signal(Signal::Time(&mut clock))?;
             self.next_time = clock.next;
         }
-        if self.background {
-            self.background = false;
+        if self.background > SnapshotStep::Done {
+            self.background = SnapshotStep::Done;
             head.signal(Signal::Background(&mut self.background))?;
         }
         Ok(())
@@ -94,7 +95,7 @@ impl TaskState {
         if self.context.backlog.may_send() {
             head.signal(Signal::Flush)?;
         }
-        if self.background {
+        if self.background == SnapshotStep::More {
             return Ok(Duration::ZERO);
         }
         let until_timer = self.next_time.map(|at| {
@@ -137,7 +138,7 @@ impl TaskState {
     ) -> TaskResult {
         let begun = Instant::now();
         head.signal(Signal::Barrier(&mut snapshot))?;
-        self.background = true;
+        self.background = SnapshotStep::More;
         let checkpoint = snapshot.barrier().checkpoint;
         match self.stage {
             Stage::Running if snapshot.barrier().kind == SnapshotKind::StopWithSavepoint => {

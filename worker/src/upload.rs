@@ -255,9 +255,11 @@ impl Upload<'_> {
                 let mut copy = self.local.as_ref().and_then(|copies| noted(copies.create()));
                 let mut section = file.section();
                 for piece in pieces(blocks) {
-                    let piece = Bytes::from(piece?);
-                    copy = copy.and_then(|mut copy| noted(copy.write(&piece)).map(|()| copy));
-                    section.write(piece).await.map_err(wrong)?;
+                    let piece = piece?;
+                    copy = copy.and_then(|mut copy| {
+                        noted(piece.iter().try_for_each(|block| copy.write(block))).map(|()| copy)
+                    });
+                    section.write_all(piece).await.map_err(wrong)?;
                 }
                 let handle = section.finish().await.map_err(wrong)?;
                 if let Some(copy) = copy.filter(|_| !matches!(handle.location, StateLocation::Inline(_))) {
@@ -342,23 +344,23 @@ async fn write_file(
     Ok((local, handle))
 }
 
-/// Makes larger pieces of blocks: each write to a file system is a way to another thread and back.
+/// Puts blocks together: each write to a file system is a way to another thread and back.
 fn pieces(
     blocks: impl Iterator<Item = Result<Vec<u8>, StateError>>,
-) -> impl Iterator<Item = Result<Vec<u8>, StateError>> {
+) -> impl Iterator<Item = Result<Vec<Bytes>, StateError>> {
     let mut blocks = blocks.fuse();
     std::iter::from_fn(move || {
-        let mut piece = match blocks.next()? {
-            Ok(first) => first,
-            error => return Some(error),
-        };
-        while piece.len() < PIECE {
+        let (mut piece, mut length) = (Vec::new(), 0);
+        while length < PIECE {
             match blocks.next() {
-                Some(Ok(block)) => piece.extend_from_slice(&block),
+                Some(Ok(block)) => {
+                    length += block.len();
+                    piece.push(block.into());
+                }
                 Some(Err(error)) => return Some(Err(error)),
                 None => break,
             }
         }
-        Some(Ok(piece))
+        (!piece.is_empty()).then_some(Ok(piece))
     })
 }

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use flumen_model::job_graph::Partitioner;
+use flumen_state::SnapshotStep;
 use flumen_worker::checkpoint::Snapshot;
 use flumen_worker::deployment::{AnyGate, typed_channels};
 use flumen_worker::exchange::channels::OutputChannel;
@@ -136,9 +137,9 @@ impl<T: Data> Records for RecordsOf<T> {
     fn snapshot(&self, push: AnyPush, snapshot: &mut Snapshot) -> TaskResult {
         let mut operator = push.typed::<T>();
         operator.signal(Signal::Barrier(snapshot))?;
-        let mut more = true;
-        while std::mem::take(&mut more) {
-            operator.signal(Signal::Background(&mut more))?;
+        let mut next = SnapshotStep::More;
+        while std::mem::take(&mut next) > SnapshotStep::Done {
+            operator.signal(Signal::Background(&mut next))?;
         }
         Ok(())
     }

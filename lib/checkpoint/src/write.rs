@@ -85,15 +85,18 @@ impl StateFile {
         }
     }
 
-    async fn append(&mut self, bytes: Bytes) -> Result<(), FsError> {
-        let length = bytes.len() as u64;
+    async fn append(&mut self, pieces: Vec<Bytes>) -> Result<(), FsError> {
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        if length == 0 {
+            return Ok(());
+        }
         // Until the write has succeeded.
         let failed_before = mem::replace(&mut self.failed, true);
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => self.writer.insert(self.fs.create(&self.path, &CreateOptions::default()).await?),
         };
-        writer.write(bytes).await?;
+        writer.write_all(pieces).await?;
         self.failed = failed_before;
         self.written += length;
         Ok(())
@@ -117,15 +120,27 @@ impl Section<'_> {
     /// # Errors
     /// Those of the file system; after one the whole file is of no use.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), FsError> {
-        self.hash.update(&bytes);
-        self.length += bytes.len() as u64;
-        if self.length < self.file.threshold || bytes.is_empty() {
-            self.held_bytes += bytes.len() as u64;
-            self.held.push(bytes);
+        self.write_all(vec![bytes]).await
+    }
+
+    /// Appends several pieces, one behind the other.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn write_all(&mut self, mut pieces: Vec<Bytes>) -> Result<(), FsError> {
+        let mut length = 0;
+        for piece in &pieces {
+            self.hash.update(piece);
+            length += piece.len() as u64;
+        }
+        self.length += length;
+        if self.length < self.file.threshold || length == 0 {
+            self.held_bytes += length;
+            self.held.append(&mut pieces);
             return Ok(());
         }
         self.release().await?;
-        self.file.append(bytes).await
+        self.file.append(pieces).await
     }
 
     /// Bytes written to it so far: where the next item begins.
@@ -154,11 +169,7 @@ impl Section<'_> {
     }
 
     async fn release(&mut self) -> Result<(), FsError> {
-        for bytes in mem::take(&mut self.held) {
-            if !bytes.is_empty() {
-                self.file.append(bytes).await?;
-            }
-        }
+        self.file.append(mem::take(&mut self.held)).await?;
         self.held_bytes = 0;
         Ok(())
     }

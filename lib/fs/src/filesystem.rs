@@ -182,6 +182,17 @@ pub trait FileWriter: Send {
     /// Those of the file system; after one the writer is of no use and the file incomplete.
     async fn write(&mut self, data: Bytes) -> Result<(), FsError>;
 
+    /// Appends several pieces, one behind the other, for less than it takes to append each.
+    ///
+    /// # Errors
+    /// As [`write`](FileWriter::write).
+    async fn write_all(&mut self, pieces: Vec<Bytes>) -> Result<(), FsError> {
+        for piece in pieces {
+            self.write(piece).await?;
+        }
+        Ok(())
+    }
+
     /// Completes the file: when this has returned `Ok`, all bytes are stored and visible to readers.
     ///
     /// # Errors

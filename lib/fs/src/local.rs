@@ -1,7 +1,8 @@
 //! The `file` scheme: disks of this machine, or a network file system mounted on all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{Advice, CWD, RenameFlags, fadvise, renameat_with};
 use rustix::io::Errno;
 
 use crate::{CreateOptions, FileReader, FileStatus, FileSystem, FileWriter, FsError, FsPath};
@@ -105,7 +106,8 @@ impl FileSystem for LocalFileSystem {
     async fn create(&self, path: &FsPath, options: &CreateOptions) -> Result<Box<dyn FileWriter>, FsError> {
         let options = options.clone();
         let file = self.run("creating", path, move |file| create(file, &options)).await?;
-        Ok(Box::new(LocalWriter { path: path.clone(), file: Arc::new(file), limit: self.limit }))
+        let file = Arc::new(file);
+        Ok(Box::new(LocalWriter { path: path.clone(), file, limit: self.limit, written: 0, begun: 0 }))
     }
 
     async fn rename(&self, from: &FsPath, to: &FsPath, overwrite: bool) -> Result<(), FsError> {
@@ -289,13 +291,38 @@ struct LocalWriter {
     path: FsPath,
     file: Arc<File>,
     limit: Duration,
+    written: u64,
+    /// The kernel was told to bring everything before this position to the disk.
+    begun: u64,
 }
+
+/// So many bytes are worth bringing to the disk before the file is complete, which would wait for all of them.
+const BEGIN_BYTES: u64 = 1 << 20;
 
 #[async_trait]
 impl FileWriter for LocalWriter {
     async fn write(&mut self, data: Bytes) -> Result<(), FsError> {
+        self.write_all(vec![data]).await
+    }
+
+    async fn write_all(&mut self, pieces: Vec<Bytes>) -> Result<(), FsError> {
         let file = Arc::clone(&self.file);
-        run(self.limit, "writing", &self.path, move |_| (&*file).write_all(&data)).await
+        self.written += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let range = self.begun..self.written;
+        let begin = range.end - range.start >= BEGIN_BYTES;
+        if begin {
+            self.begun = self.written;
+        }
+        run(self.limit, "writing", &self.path, move |_| {
+            write_vectored(&file, &pieces)?;
+            if begin {
+                // What has just been written can't be dropped from memory, as this says, before it is on the disk: the
+                // kernel begins with that, and waits for nothing. It is a hint; not every file system heeds it.
+                let _ = fadvise(&*file, range.start, NonZeroU64::new(range.end - range.start), Advice::DontNeed);
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn close(self: Box<Self>) -> Result<(), FsError> {
@@ -304,9 +331,45 @@ impl FileWriter for LocalWriter {
     }
 }
 
+/// Pieces that one call of the system takes.
+const SLICES: usize = 64;
+
+fn write_vectored(mut file: &File, pieces: &[Bytes]) -> io::Result<()> {
+    for pieces in pieces.chunks(SLICES) {
+        let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut left = &mut slices[..];
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            match file.write_vectored(left) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => IoSlice::advance_slices(&mut left, count),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn pieces_of_any_size_and_number_are_written_one_behind_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path: FsPath = format!("file://{}", dir.path().join("a").display()).parse().unwrap();
+        let fs = LocalFileSystem::new(path.parent().unwrap(), Duration::from_secs(60));
+        let pieces: Vec<Bytes> = (0..200u32).map(|i| vec![i as u8; (i * 7919 % 30_000) as usize].into()).collect();
+        let mut writer = fs.create(&path, &CreateOptions::default()).await.unwrap();
+        writer.write(Bytes::from_static(b"first")).await.unwrap();
+        writer.write_all(pieces.clone()).await.unwrap();
+        writer.write_all(vec![Bytes::new()]).await.unwrap();
+        writer.write_all(Vec::new()).await.unwrap();
+        writer.write(Bytes::from_static(b"last")).await.unwrap();
+        writer.close().await.unwrap();
+        assert_eq!(fs::read(dir.path().join("a")).unwrap(), [&b"first"[..], &pieces.concat(), b"last"].concat());
+    }
 
     #[test]
     fn rename_without_the_kernel_flag_replaces_nothing() {

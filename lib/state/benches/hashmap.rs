@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use flumen_model::checkpoint::{KeyGroupRange, SnapshotKind};
-use flumen_state::{BackendOptions, Keyed, SnapshotBytes, ValueState, ValueStateDescriptor};
+use flumen_state::{BackendOptions, Keyed, SnapshotBytes, SnapshotStep, ValueState, ValueStateDescriptor};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -107,12 +107,16 @@ fn main() {
         // One snapshot alone, and one while events pass.
         let reader = begin_snapshot(&mut keyed);
         let begin = cpu_time();
-        while keyed.snapshot_step(STEP) {}
+        while keyed.snapshot_step(STEP) > SnapshotStep::Done {}
         let alone = cpu_time() - begin;
         bytes = reader.join().unwrap();
         let reader = begin_snapshot(&mut keyed);
-        let mut more = true;
-        let step = |keyed: &mut Keyed<u64>| more = more && keyed.snapshot_step(STEP);
+        let mut more = SnapshotStep::More;
+        let step = |keyed: &mut Keyed<u64>| {
+            if more > SnapshotStep::Done {
+                more = keyed.snapshot_step(STEP);
+            }
+        };
         let with_snapshot = state(&mut keyed, &sum, Keys::Ahead, step);
         keyed.finish_snapshots();
         reader.join().unwrap();

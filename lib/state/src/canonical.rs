@@ -5,10 +5,12 @@
 
 mod layout;
 mod reader;
+mod small_row;
 mod writer;
 
 pub use layout::{Chunk, Header};
 pub use reader::{Reader, Row, rows};
+pub(crate) use small_row::{SmallParts, SmallRow};
 pub use writer::Writer;
 
 /// The name of the only part of a snapshot in this format.

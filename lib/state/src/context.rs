@@ -116,7 +116,13 @@ impl<K: Key> Context<K> {
     pub(crate) fn encode_key(&self, key: &K, bytes: &mut Vec<u8>) -> postcard::Result<u32> {
         let start = bytes.len();
         codec::encode(key, bytes)?;
-        Ok(key_group(key_hash(&bytes[start..]), self.max_parallelism))
+        Ok(self.group_of(&bytes[start..]))
+    }
+
+    /// The group that a key's bytes belong to.
+    #[inline]
+    pub(crate) fn group_of(&self, key: &[u8]) -> u32 {
+        key_group(key_hash(key), self.max_parallelism)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::meta::StateMeta;
 use crate::options::{BackendKind, BackendOptions};
 use crate::restore::RestoredKeyed;
 use crate::rows::{self, RowContext, RowList, RowMap, RowStore, RowTable, RowTimers};
-use crate::snapshot::PendingSnapshot;
+use crate::snapshot::{PendingSnapshot, SnapshotStep};
 use crate::table::{self, Table};
 use crate::timers::Timers;
 use crate::traits::{Key, Namespace, StateValue};
@@ -334,20 +334,20 @@ impl<K: Key> Keyed<K> {
     /// slices, while records go on being processed.
     ///
     /// # Errors
-    /// The store failed.
+    /// The store failed; what was restored and nobody has asked for can't be read.
     pub fn snapshot(&mut self, kind: SnapshotKind) -> Result<PendingSnapshot, StateError> {
         match &mut self.backend {
-            Backend::Memory(memory) => Ok(memory.snapshot()),
+            Backend::Memory(memory) => memory.snapshot(),
             Backend::Rows(rows) => rows.store.snapshot(kind),
         }
     }
 
-    /// Goes on with the snapshots that were begun: about so many entries. True when there is more to do; then call it again
-    /// after the next batch, or a little later when there is none.
-    pub fn snapshot_step(&mut self, budget_entries: usize) -> bool {
+    /// Goes on with the snapshots that were begun: about so many entries. Has to be called again, in the thread that began them,
+    /// until all is done.
+    pub fn snapshot_step(&mut self, budget_entries: usize) -> SnapshotStep {
         match &mut self.backend {
             Backend::Memory(memory) => memory.step(budget_entries),
-            Backend::Rows(_) => false,
+            Backend::Rows(_) => SnapshotStep::Done,
         }
     }
 
@@ -392,7 +392,7 @@ mod tests {
         for key in 500..2000 {
             keyed.set_current_key(&key);
             sum.upsert(|| 0, |sum| *sum += 1).unwrap();
-            keyed.snapshot_step(1);
+            let _ = keyed.snapshot_step(1);
         }
         keyed.finish_snapshots();
         let mut again = Keyed::<u64>::open(&options, all, 128, vec![restored(pending)]).unwrap();
@@ -401,5 +401,34 @@ mod tests {
             again.set_current_key(&key);
             assert_eq!(sum.get().unwrap(), (key < 1000).then_some(key), "{key}");
         }
+    }
+
+    #[test]
+    fn a_subtask_whose_blocks_nobody_takes_waits_and_is_woken_when_they_are_taken() {
+        let limit = std::time::Duration::from_secs(60);
+        let mut keyed =
+            Keyed::<u64>::open(&BackendOptions::default(), KeyGroupRange { start: 0, end: 128 }, 128, vec![]).unwrap();
+        let texts = keyed.value(ValueStateDescriptor::<String>::new("text")).unwrap();
+        for key in 0..1000 {
+            keyed.set_current_key(&key);
+            texts.set("x".repeat(20_000)).unwrap();
+        }
+        let pending = keyed.snapshot(SnapshotKind::Checkpoint).unwrap();
+        let SnapshotBytes::Canonical(blocks) = pending.source else { panic!("not canonical") };
+        while keyed.snapshot_step(10) == SnapshotStep::More {}
+        assert_eq!(keyed.snapshot_step(10), SnapshotStep::Waits, "it holds more than may be on the way");
+        let taken = std::thread::spawn(|| blocks.map(|block| block.unwrap().len()).sum::<usize>());
+        loop {
+            match keyed.snapshot_step(10) {
+                SnapshotStep::Done => break,
+                SnapshotStep::More => {}
+                SnapshotStep::Waits => {
+                    let begun = std::time::Instant::now();
+                    std::thread::park_timeout(limit);
+                    assert!(begun.elapsed() < limit, "nobody woke the subtask");
+                }
+            }
+        }
+        assert!(taken.join().unwrap() > 20_000_000);
     }
 }

@@ -8,12 +8,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use crate::canonical::Row;
 use crate::codec;
 use crate::context::Context;
 use crate::descriptor::ValueStateDescriptor;
 use crate::error::StateError;
 use crate::keyed::{Backend, Keyed};
-use crate::memory::{AnyTable, Memory, Plain, SKIPPED_PER_ENTRY, Shape, TimerRow};
+use crate::memory::{AnyTable, Memory, Plain, SKIPPED_PER_ENTRY, Shape, TimerRow, restore_each};
 use crate::traits::{Key, StateValue};
 use crate::typed::Typed;
 
@@ -206,15 +207,17 @@ impl<K: Key, L: Layout<K>, S: Shape> AnyTable for Part<K, L, S> {
         self.cursor.set(0);
     }
 
-    fn restore(&self, key: &[u8], _: &[u8], user_key: &[u8], value: &[u8]) -> Result<(), postcard::Error> {
-        let mut stored = None;
-        S::read(&mut stored, user_key, value)?;
-        if let Some(stored) = stored {
-            let mut layout = self.layout.borrow_mut();
-            let number = layout.number(codec::decode(key)?);
-            (self.put)(&mut layout, number, stored);
-        }
-        Ok(())
+    fn restore(&self, rows: &[Row<'_>]) -> Result<(), (usize, postcard::Error)> {
+        let mut layout = self.layout.borrow_mut();
+        restore_each(rows, |row| {
+            let mut stored = None;
+            S::read(&mut stored, row.user_key, row.value)?;
+            if let Some(stored) = stored {
+                let number = layout.number(codec::decode(row.key)?);
+                (self.put)(&mut layout, number, stored);
+            }
+            Ok(())
+        })
     }
 }
 
@@ -306,7 +309,7 @@ mod tests {
         let pending = world.keyed.snapshot(SnapshotKind::Checkpoint).unwrap();
         // While it runs: changed, removed, given to another key, added; before and behind the walk.
         for number in (0..100).rev() {
-            world.keyed.snapshot_step(1);
+            let _ = world.keyed.snapshot_step(1);
             match number % 3 {
                 0 => world.set(number, Some((number as u64, 2, -1))),
                 1 => world.set(number, None),

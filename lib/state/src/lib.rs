@@ -52,7 +52,7 @@ pub use layout::{LaidOut, Layout};
 pub use meta::{StateKind, StateMeta};
 pub use options::{BackendKind, BackendOptions};
 pub use restore::{PartCopy, PartsInMemory, RestoredKeyed, SnapshotReader};
-pub use snapshot::{FileSource, PendingSnapshot, SnapshotBytes, SnapshotFile};
+pub use snapshot::{FileSource, PendingSnapshot, SnapshotBytes, SnapshotFile, SnapshotStep};
 pub use table::Table;
 pub use timers::Timers;
 pub use traits::{Key, Namespace, StateValue};

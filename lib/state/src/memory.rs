@@ -9,6 +9,7 @@
 
 mod backend;
 mod entries;
+mod restored;
 mod running;
 mod shape;
 mod table;
@@ -22,6 +23,7 @@ pub(crate) use shape::{
 pub(crate) use table::MemoryTable;
 pub(crate) use timers::{MemoryTimers, TimerRow};
 
+use crate::canonical::Row;
 use crate::error::StateError;
 
 /// A table whose types are not known.
@@ -40,11 +42,22 @@ pub(crate) trait AnyTable {
     /// Lets the processor fetch the entries of the keys that have these hashes.
     fn fetch(&self, _hashes: &[u64]) {}
 
-    /// Takes in one row of a snapshot.
+    /// Makes room for so many rows of a snapshot, if that is known to be so many entries.
+    fn reserve(&self, _rows: usize) {}
+
+    /// Takes in rows of a snapshot.
     ///
     /// # Errors
-    /// The bytes are none of its types.
-    fn restore(&self, key: &[u8], namespace: &[u8], user_key: &[u8], value: &[u8]) -> Result<(), postcard::Error>;
+    /// The bytes of the row at that position are none of its types.
+    fn restore(&self, rows: &[Row<'_>]) -> Result<(), (usize, postcard::Error)>;
+}
+
+/// Takes in rows one by one.
+pub(crate) fn restore_each(
+    rows: &[Row<'_>],
+    mut restore: impl FnMut(&Row<'_>) -> postcard::Result<()>,
+) -> Result<(), (usize, postcard::Error)> {
+    rows.iter().enumerate().try_for_each(|(at, row)| restore(row).map_err(|error| (at, error)))
 }
 
 /// Used where a walk skips entries: so many cost as much as one that is written.

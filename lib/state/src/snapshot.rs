@@ -1,7 +1,11 @@
 //! A snapshot on its way from the subtask that takes it to whoever writes it to a file system.
 
+use std::ops::BitOrAssign;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, Thread};
 
 use flumen_model::checkpoint::{KeyGroupRange, KeyedFormat};
 
@@ -66,11 +70,50 @@ impl PendingSnapshot {
     }
 }
 
+/// What the snapshots that a subtask has begun need of it next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[must_use]
+pub enum SnapshotStep {
+    /// Nothing: all was done and taken.
+    #[default]
+    Done,
+    /// Nothing until more of their bytes were taken. Whoever takes them unparks the thread of the subtask then.
+    Waits,
+    /// Another step, after the next batch of records or at once.
+    More,
+}
+
+/// Several states of one subtask: what any of them needs.
+impl BitOrAssign for SnapshotStep {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = (*self).max(other);
+    }
+}
+
 /// The blocks of a snapshot in the canonical format; ends after the last or the first error. Each may wait for the subtask.
 #[derive(Debug)]
 pub struct CanonicalBlocks {
     receiver: Receiver<Message>,
     complete: bool,
+    /// Blocks that were taken since the subtask was last told.
+    taken: usize,
+    subtask: Arc<Subtask>,
+}
+
+/// The thread that makes the blocks.
+#[derive(Debug)]
+struct Subtask {
+    thread: Thread,
+    /// It found no room for a block.
+    waits: AtomicBool,
+}
+
+impl Subtask {
+    fn wake_if_it_waits(&self) {
+        if self.waits.swap(false, Ordering::SeqCst) {
+            self.thread.unpark();
+        }
+    }
 }
 
 enum Message {
@@ -86,7 +129,17 @@ impl Iterator for CanonicalBlocks {
         if self.complete {
             return None;
         }
-        match self.receiver.recv() {
+        self.taken += 1;
+        let ready = match self.receiver.try_recv() {
+            // When there is room for several, so that the subtask isn't woken for each.
+            Ok(message) if self.taken < BLOCKS_MAX / 4 => Ok(message),
+            first => {
+                self.taken = 0;
+                self.subtask.wake_if_it_waits();
+                first.or_else(|_| self.receiver.recv())
+            }
+        };
+        match ready {
             Ok(Message::Block(block)) => Some(Ok(block)),
             Ok(Message::Complete) => {
                 self.complete = true;
@@ -104,28 +157,43 @@ impl Iterator for CanonicalBlocks {
     }
 }
 
+impl Drop for CanonicalBlocks {
+    fn drop(&mut self) {
+        // It finds out that nobody takes anything any more.
+        self.subtask.wake_if_it_waits();
+    }
+}
+
 /// The sending end of [`CanonicalBlocks`].
 pub(crate) struct ChunkSender {
     sender: SyncSender<Message>,
+    subtask: Arc<Subtask>,
     /// What didn't find room.
     held: Option<Message>,
     failed: bool,
     abandoned: bool,
 }
 
-/// Both ends for the blocks of one snapshot.
+/// Both ends for the blocks of one snapshot, which the current thread makes.
 pub(crate) fn blocks() -> (ChunkSender, CanonicalBlocks) {
-    let (sender, receiver) = sync_channel(BLOCKS_MAX);
-    (ChunkSender { sender, held: None, failed: false, abandoned: false }, CanonicalBlocks { receiver, complete: false })
+    with_room(BLOCKS_MAX)
+}
+
+fn with_room(blocks: usize) -> (ChunkSender, CanonicalBlocks) {
+    let (sender, receiver) = sync_channel(blocks);
+    let subtask = Arc::new(Subtask { thread: thread::current(), waits: AtomicBool::new(false) });
+    (
+        ChunkSender { sender, subtask: Arc::clone(&subtask), held: None, failed: false, abandoned: false },
+        CanonicalBlocks { receiver, complete: false, taken: 0, subtask },
+    )
 }
 
 /// The blocks of a writer that has finished.
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) fn whole(mut writer: Writer) -> CanonicalBlocks {
-    let (sender, receiver) = sync_channel(writer.waiting_blocks() + 1);
-    let mut sender = ChunkSender { sender, held: None, failed: false, abandoned: false };
+    let (mut sender, blocks) = with_room(writer.waiting_blocks() + 1);
     sender.send(&mut writer, false);
-    CanonicalBlocks { receiver, complete: false }
+    blocks
 }
 
 impl ChunkSender {
@@ -152,6 +220,10 @@ impl ChunkSender {
             }
             match self.sender.try_send(message) {
                 Ok(()) => {}
+                // Looks again once whoever takes the blocks knows: all may have been taken in between.
+                Err(TrySendError::Full(message)) if !self.subtask.waits.swap(true, Ordering::SeqCst) => {
+                    self.held = Some(message);
+                }
                 Err(TrySendError::Full(message)) => {
                     self.held = Some(message);
                     return true;

@@ -119,6 +119,11 @@ impl RowConverter {
         self.was_stamped == self.is_stamped && self.convert.is_none()
     }
 
+    /// Whether the values of rows stay what they are.
+    pub(crate) fn keeps_values(&self) -> bool {
+        self.is_identity() || self.kind == StateKind::Timers
+    }
+
     /// Calls with the value as it has to be now.
     pub(crate) fn value(
         &self,
@@ -126,7 +131,7 @@ impl RowConverter {
         now_ms: i64,
         take: impl FnOnce(&[u8]) -> postcard::Result<()>,
     ) -> Result<(), RowError> {
-        if self.is_identity() || self.kind == StateKind::Timers {
+        if self.keeps_values() {
             return Ok(take(value)?);
         }
         let mut converted = Vec::with_capacity(value.len() + STAMP_BYTES);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use flumen_model::checkpoint::{CheckpointId, SubtaskSnapshot};
 use flumen_model::key_group::{key_group, key_hash, subtask_of};
 use flumen_worker::batch::{Batch, END_OF_TIME, EventTime};
-use flumen_worker::operator::{Clock, Data, Push, Signal, TaskError, TaskResult};
+use flumen_worker::operator::{Clock, Data, Push, Signal, SnapshotStep, TaskError, TaskResult};
 use flumen_worker::restore::Restored;
 use flumen_worker::subtask::SubtaskContext;
 
@@ -204,7 +204,7 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
             let mut writing = Writing::start(snapshot, context);
             let begun = Instant::now();
             written.push(loop {
-                head.signal(Signal::Background(&mut false))?;
+                head.signal(Signal::Background(&mut SnapshotStep::Done))?;
                 if let Some(written) = writing.written()? {
                     break written;
                 }

@@ -55,6 +55,11 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// The number of its rows, if that can be: none is shorter than its four lengths.
+    pub(crate) fn rows_at_most(&self) -> usize {
+        self.rows.min(self.length / 4) as usize
+    }
+
     /// State, group, rows and length, as they are written.
     pub(super) fn head(&self) -> [u8; 16] {
         let mut head = [0; 16];

@@ -70,12 +70,11 @@ impl Reader {
         &self.chunks
     }
 
-    /// Reads the rows of a chunk into the buffer; [`rows`] takes them apart.
+    /// Reads the rows of a chunk into the buffer, in place of what it holds; [`rows`] takes them apart.
     ///
     /// # Errors
     /// They can't be read, or are damaged.
     pub fn read(&self, source: &mut dyn SnapshotReader, chunk: &Chunk, bytes: &mut Vec<u8>) -> Result<(), StateError> {
-        bytes.clear();
         bytes.resize(chunk.length as usize, 0);
         read_at(source, chunk.offset, bytes)?;
         if chunk.checksum_of(bytes) != chunk.checksum {

@@ -10,6 +10,7 @@ use crate::meta::StateMeta;
 use crate::prefetch::{LINE_BYTES, prefetch};
 
 use super::layout::{CHUNK_HEAD_BYTES, CHUNK_MARK, Chunk, END_MAGIC, Header, MAGIC, VERSION, checksum};
+use super::small_row::SmallRow;
 
 /// A block is given on when it has this many bytes.
 const BLOCK_BYTES: usize = 64 << 10;
@@ -19,6 +20,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 const OPEN_BYTES: usize = 16 << 20;
 /// A chunk of so many bytes becomes a block of its own, without being copied.
 const OWN_BLOCK_BYTES: usize = 16 << 10;
+/// A chunk that has so many bytes gets room for all: it would be copied again and again while it grows.
+const GROWN_BYTES: usize = 2 << 10;
 /// Room for the row that makes a chunk full.
 const LAST_ROW_BYTES: usize = 256;
 /// No chunk is smaller by intention: its head and its place in the index take 60 bytes.
@@ -83,7 +86,23 @@ impl Writer {
     /// Adds a row. State: its position among those of [`Self::new`].
     #[inline]
     pub fn row(&mut self, state: usize, group: u32, key: &[u8], namespace: &[u8], user_key: &[u8], value: &[u8]) {
-        let groups = self.header.groups;
+        self.append(state, group, |bytes| {
+            put_bytes(key, bytes);
+            put_bytes(namespace, bytes);
+            put_bytes(user_key, bytes);
+            put_bytes(value, bytes);
+        });
+    }
+
+    /// Adds a row that is put together already. State: as in [`Self::row`].
+    #[inline]
+    pub(crate) fn small_row(&mut self, state: usize, group: u32, row: &SmallRow) {
+        self.append(state, group, |bytes| row.append_to(bytes));
+    }
+
+    #[inline]
+    fn append(&mut self, state: usize, group: u32, put: impl FnOnce(&mut Vec<u8>)) {
+        let (groups, chunk_bytes) = (self.header.groups, self.chunk_bytes);
         if group < groups.start || group >= groups.end || state >= self.header.states.len() {
             self.stray.get_or_insert((state, group));
             return;
@@ -94,13 +113,13 @@ impl Writer {
         if bytes.is_empty() {
             bytes.resize(CHUNK_HEAD_BYTES, 0);
         }
-        put_bytes(key, bytes);
-        put_bytes(namespace, bytes);
-        put_bytes(user_key, bytes);
-        put_bytes(value, bytes);
+        if (GROWN_BYTES..chunk_bytes).contains(&bytes.len()) && bytes.capacity() < chunk_bytes {
+            bytes.reserve_exact(chunk_bytes + LAST_ROW_BYTES - bytes.len());
+        }
+        put(bytes);
         // Rows go to as many places as there are groups: too many for the processor to see where the next ones will be.
         bytes.spare_capacity_mut().get(LINE_BYTES).into_iter().for_each(prefetch);
-        if bytes.len() >= self.chunk_bytes {
+        if bytes.len() >= chunk_bytes {
             self.close(state, group);
         }
     }

@@ -217,7 +217,7 @@ fn a_snapshot_that_is_given_up_stops_nothing(backend: &impl Backend) {
     for key in 0..200 {
         keyed.set_current_key(&key);
         value.set(vec![2; 10]).unwrap();
-        keyed.snapshot_step(1);
+        let _ = keyed.snapshot_step(1);
     }
     keyed.finish_snapshots();
     let stored = snapshot_of(&mut keyed, SnapshotKind::Savepoint);

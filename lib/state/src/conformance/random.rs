@@ -100,7 +100,7 @@ pub fn simulate(backend: &impl Backend, seed: u64, steps: usize) {
             90..96 => {
                 let budget = random.below(60) as usize;
                 for subtask in &mut subtasks {
-                    subtask.keyed.snapshot_step(budget);
+                    let _ = subtask.keyed.snapshot_step(budget);
                 }
             }
             96..98 if running.len() < 3 => {

@@ -68,7 +68,7 @@ fn a_deleted_timer_moves_none_past_the_walk(backend: &impl Backend) {
         let pending = subtask.keyed.snapshot(SnapshotKind::Checkpoint).unwrap();
         let storing = thread::spawn(|| store(pending));
         for _ in 0..walked {
-            subtask.keyed.snapshot_step(1);
+            let _ = subtask.keyed.snapshot_step(1);
         }
         subtask.delete((1, deleted, 0));
         subtask.keyed.finish_snapshots();

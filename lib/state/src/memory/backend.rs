@@ -2,21 +2,24 @@
 
 use std::rc::Rc;
 
-use crate::canonical::{self, Reader, Writer};
+use crate::canonical::{self, Writer};
 use crate::context::Context;
 use crate::error::StateError;
 use crate::meta::StateMeta;
 use crate::restore::RestoredKeyed;
-use crate::snapshot::{self, PendingSnapshot, SnapshotBytes};
+use crate::snapshot::{self, PendingSnapshot, SnapshotBytes, SnapshotStep};
 use crate::traits::Key;
-use crate::typed::Typed;
+use crate::typed::{RowConverter, Typed};
 
 use super::AnyTable;
+use super::restored::{Piece, Restored, Target};
 
 pub(crate) struct Memory<K> {
     context: Rc<Context<K>>,
     /// By state number.
     states: Vec<State>,
+    /// Of the snapshot to begin with; empty once a state that is in it was asked for.
+    unread: Vec<Piece>,
     /// The table that the walk is in.
     walked: usize,
 }
@@ -35,33 +38,19 @@ enum Rows {
     Gone,
 }
 
-/// The rows of a chunk.
-struct Restored {
-    group: u32,
-    bytes: Vec<u8>,
-    /// Where in its part it was.
-    offset: u64,
-}
-
 impl<K: Key> Memory<K> {
     pub(crate) fn open(context: Rc<Context<K>>, restore: Vec<RestoredKeyed>) -> Result<Self, StateError> {
         let mut states: Vec<State> = Vec::new();
-        for mut piece in restore.into_iter().filter(|piece| piece.state.groups.overlaps(context.groups)) {
-            let (reader, source) = Reader::of(&mut piece, context.max_parallelism)?;
-            for chunk in reader.chunks().iter().filter(|chunk| context.groups.contains(chunk.group)) {
-                let mut bytes = Vec::new();
-                reader.read(source, chunk, &mut bytes)?;
-                let meta = &reader.header().states[chunk.state as usize];
-                let at = states.iter().position(|state| state.meta == *meta).unwrap_or_else(|| {
+        let mut unread = Vec::new();
+        for piece in restore.into_iter().filter(|piece| piece.state.groups.overlaps(context.groups)) {
+            unread.push(Piece::open(piece, context.groups, context.max_parallelism, |meta| {
+                states.iter().position(|state| state.meta == *meta).unwrap_or_else(|| {
                     states.push(State { meta: meta.clone(), rows: Rows::Unclaimed(Vec::new()) });
                     states.len() - 1
-                });
-                if let Rows::Unclaimed(chunks) = &mut states[at].rows {
-                    chunks.push(Restored { group: chunk.group, bytes, offset: chunk.offset });
-                }
-            }
+                })
+            })?);
         }
-        Ok(Self { context, states, walked: 0 })
+        Ok(Self { context, states, unread, walked: 0 })
     }
 
     /// Adds a table, and puts in it what was restored under its name.
@@ -80,36 +69,63 @@ impl<K: Key> Memory<K> {
             restored.map(|(at, state)| Ok((at, typed.converter(&state.meta)?))).collect::<Result<_, StateError>>()?;
         let state = self.states.len();
         let (handle, table) = make(Rc::clone(&self.context), state);
-        for (at, convert) in restored {
-            let Rows::Unclaimed(chunks) = std::mem::replace(&mut self.states[at].rows, Rows::Gone) else { continue };
-            let now = self.context.now();
-            for Restored { bytes, offset, .. } in chunks {
-                for row in canonical::rows(&bytes) {
-                    let row = row.map_err(|at| StateError::corrupt(&typed.meta.name, offset + at, "a row is torn"))?;
-                    let damaged = |error: postcard::Error| {
-                        let what = format!("a row can't be read: {error}");
-                        StateError::corrupt(&typed.meta.name, offset + row.offset, what)
-                    };
-                    convert
-                        .value(row.value, now, |value| table.restore(row.key, row.namespace, row.user_key, value))
-                        .map_err(|error| error.or_damaged(damaged))?;
-                }
-            }
+        if !restored.is_empty() {
+            self.claim(&restored, &Target { table: &*table, name: &typed.meta.name, now_ms: self.context.now() })?;
         }
         self.states.push(State { meta: typed.meta, rows: Rows::Table(table) });
         Ok(handle)
     }
 
-    pub(crate) fn snapshot(&mut self) -> PendingSnapshot {
+    /// Puts what was restored of these states into a table. What is read on the way of other states is kept for them.
+    fn claim(&mut self, claimed: &[(usize, RowConverter)], target: &Target<'_>) -> Result<(), StateError> {
+        let Self { states, unread, .. } = self;
+        let rows = |at: usize| -> usize {
+            let read = match &states[at].rows {
+                Rows::Unclaimed(chunks) => chunks.iter().map(|chunk| chunk.chunk.rows_at_most()).sum(),
+                _ => 0,
+            };
+            read + unread.iter().map(|piece| piece.rows_of(at)).sum::<usize>()
+        };
+        target.table.reserve(claimed.iter().map(|(at, _)| rows(*at)).sum());
+        for (at, convert) in claimed {
+            let Rows::Unclaimed(chunks) = std::mem::replace(&mut states[*at].rows, Rows::Gone) else { continue };
+            for Restored { chunk, bytes } in chunks {
+                target.restore(convert, &chunk, &bytes)?;
+            }
+        }
+        for piece in std::mem::take(unread) {
+            piece.read(|at, chunk, bytes| match claimed.iter().find(|(claimed, _)| *claimed == at) {
+                Some((_, convert)) => target.restore(convert, chunk, bytes),
+                None => {
+                    if let Rows::Unclaimed(chunks) = &mut states[at].rows {
+                        chunks.push(Restored { chunk: *chunk, bytes: std::mem::take(bytes) });
+                    }
+                    Ok(())
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn snapshot(&mut self) -> Result<PendingSnapshot, StateError> {
+        // What nobody has asked for goes on into this snapshot; the one that it comes from may be removed after it.
+        for piece in std::mem::take(&mut self.unread) {
+            piece.read(|at, chunk, bytes| {
+                if let Rows::Unclaimed(chunks) = &mut self.states[at].rows {
+                    chunks.push(Restored { chunk: *chunk, bytes: std::mem::take(bytes) });
+                }
+                Ok(())
+            })?;
+        }
         let Context { groups, max_parallelism, latest, cut, running, .. } = &*self.context;
         let metas = self.states.iter().map(|state| state.meta.clone()).collect();
         let (sender, blocks) = snapshot::blocks();
         let mut writer = Writer::new(metas, *groups, *max_parallelism);
         for (at, state) in self.states.iter().enumerate() {
             let Rows::Unclaimed(chunks) = &state.rows else { continue };
-            for Restored { group, bytes, .. } in chunks {
+            for Restored { chunk, bytes } in chunks {
                 for row in canonical::rows(bytes).flatten() {
-                    writer.row(at, *group, row.key, row.namespace, row.user_key, row.value);
+                    writer.row(at, chunk.group, row.key, row.namespace, row.user_key, row.value);
                 }
             }
         }
@@ -121,7 +137,7 @@ impl<K: Key> Memory<K> {
         latest.set(latest.get() + 1);
         cut.set(latest.get());
         running.begin(latest.get(), writer, sender);
-        PendingSnapshot { groups: *groups, source: SnapshotBytes::Canonical(blocks) }
+        Ok(PendingSnapshot { groups: *groups, source: SnapshotBytes::Canonical(blocks) })
     }
 
     fn tables(&self) -> impl Iterator<Item = &dyn AnyTable> {
@@ -141,13 +157,13 @@ impl<K: Key> Memory<K> {
         self.tables().filter(|table| table.is_large()).for_each(|table| table.fetch(hashes));
     }
 
-    pub(crate) fn step(&mut self, mut budget: usize) -> bool {
+    pub(crate) fn step(&mut self, mut budget: usize) -> SnapshotStep {
         let context = Rc::clone(&self.context);
         context.running.borrow_mut().pump(false);
         context.cut.set(context.running.borrow().cut());
         while context.cut.get() > 0 && !context.running.borrow().is_congested() {
             if !self.walk(&mut budget) {
-                return true;
+                return SnapshotStep::More;
             }
             context.running.borrow_mut().complete_oldest();
             context.running.borrow_mut().pump(false);
@@ -155,7 +171,7 @@ impl<K: Key> Memory<K> {
             self.walked = 0;
             self.tables().for_each(AnyTable::rewind);
         }
-        context.running.borrow().has_more()
+        if context.running.borrow().has_more() { SnapshotStep::Waits } else { SnapshotStep::Done }
     }
 
     /// Walks on; true when everything was seen.
@@ -173,27 +189,8 @@ impl<K: Key> Memory<K> {
 
     pub(crate) fn finish(&mut self) {
         const SLICE: usize = 10_000;
-        while self.step(SLICE) {
+        while self.step(SLICE) > SnapshotStep::Done {
             self.context.running.borrow_mut().pump(true);
         }
-    }
-}
-
-impl Reader {
-    /// Opens a piece.
-    pub(crate) fn of(
-        piece: &mut RestoredKeyed,
-        max_parallelism: u32,
-    ) -> Result<(Self, &mut dyn crate::SnapshotReader), StateError> {
-        let length = piece.state.parts.get(canonical::PART).map_or(0, |handle| handle.length);
-        let source = &mut *piece.reader;
-        let reader = Self::open(source, length)?;
-        let written = reader.header().max_parallelism;
-        if written != max_parallelism {
-            return Err(StateError::misuse(format!(
-                "the snapshot has {written} key groups, this operator {max_parallelism}: set its maximum parallelism to {written}"
-            )));
-        }
-        Ok((reader, source))
     }
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 
+use crate::canonical::SmallRow;
 use crate::context::Context;
 use crate::prefetch::prefetch;
 use crate::traits::{Key, Namespace};
@@ -22,6 +23,10 @@ struct Entry<K, N, T> {
     stored: T,
 }
 
+/// Entries that a walk makes rows of before it writes them: their memory is waited for together.
+const TOGETHER: usize = 32;
+/// Buckets that a walk looks at before it asks again how much it may do.
+const LOOKED_AT: usize = 1024;
 /// A smaller table is in the processor's own caches anyway.
 const LARGE_BYTES: usize = 512 << 10;
 
@@ -145,6 +150,40 @@ impl<K: Key, N: Namespace, S: Shape> Entries<K, N, S> {
         }
     }
 
+    /// Makes room for so many entries more.
+    pub(super) fn reserve(&mut self, entries: usize) {
+        if !self.is_walked() {
+            let Self { context, table, .. } = self;
+            table.reserve(entries, |entry| context.hash(&entry.key, &entry.namespace));
+        }
+    }
+
+    /// Reads a row of a snapshot into its entry, which may be there already.
+    pub(super) fn restore(
+        &mut self,
+        hash: u64,
+        key: K,
+        namespace: N,
+        read: impl FnOnce(&mut Option<S::Stored>) -> postcard::Result<()>,
+    ) -> postcard::Result<()> {
+        if self.is_walked() || self.find(hash, &key, &namespace).is_some() {
+            return self.update(hash, &key, &namespace, read);
+        }
+        let mut stored = None;
+        read(&mut stored)?;
+        if let Some(stored) = stored {
+            let Self { context, table, .. } = self;
+            let hasher = |entry: &Entry<K, N, S::Stored>| context.hash(&entry.key, &entry.namespace);
+            table.insert_unique(hash, Entry { key, namespace, stored }, hasher);
+        }
+        Ok(())
+    }
+
+    /// Lets the processor fetch where entries of these hashes are, or would be.
+    pub(super) fn fetch_places(&self, hashes: impl Iterator<Item = u64>) {
+        hashes.filter_map(|hash| self.table.find(hash, |_| true)).for_each(prefetch);
+    }
+
     /// Forgets what is kept, and returns it.
     #[inline]
     pub(super) fn remove(&mut self, hash: u64, key: &K, namespace: &N) -> Option<S::Stored> {
@@ -184,38 +223,79 @@ impl<K: Key, N: Namespace, S: Shape> Entries<K, N, S> {
     /// See [`super::AnyTable::walk`].
     pub(super) fn walk(&mut self, budget: &mut usize) -> bool {
         self.cover();
-        let Self { context, table, versions, state, ttl, cursor } = self;
-        let cut = context.cut.get();
-        let now = ttl.map(|ttl| (ttl, context.now()));
         let mut skipped = 0;
-        while *cursor < table.num_buckets() {
+        // Everything before this bucket was looked at for what is expired.
+        let mut fresh = if self.ttl.is_some() { self.cursor } else { usize::MAX };
+        let (mut found, mut rows) = ([0; TOGETHER], [SmallRow::default(); TOGETHER]);
+        while self.cursor < self.table.num_buckets() {
             if *budget == 0 {
                 return true;
             }
-            let bucket = *cursor;
-            *cursor += 1;
-            if versions[bucket] < cut
-                && let Some(entry) = table.get_bucket_mut(bucket)
-            {
-                *budget -= 1;
-                if let Some((ttl, now)) = now
-                    && S::expire(&mut entry.stored, &ttl, now)
-                {
-                    if let Ok(entry) = table.get_bucket_entry(bucket) {
-                        entry.remove();
-                    }
-                } else {
-                    save::<K, N, S>(context, *state, entry, &mut versions[bucket]);
-                }
-            } else {
-                skipped += 1;
-                if skipped == SKIPPED_PER_ENTRY {
-                    skipped = 0;
-                    *budget -= 1;
-                }
+            if self.cursor >= fresh {
+                fresh = self.expire();
             }
+            let count = self.find_unsaved(&mut found[..TOGETHER.min(*budget)], fresh, &mut skipped);
+            self.save_all(&found[..count], &mut rows);
+            *budget -= count;
+            *budget = budget.saturating_sub(skipped / SKIPPED_PER_ENTRY);
+            skipped %= SKIPPED_PER_ENTRY;
         }
         false
+    }
+
+    /// Goes on with the walk, up to bucket `end` or as many with an entry that has to be written as there is room for. Returns
+    /// their number; adds that of the others to `skipped`.
+    fn find_unsaved(&mut self, found: &mut [usize], end: usize, skipped: &mut usize) -> usize {
+        let Self { context, table, versions, cursor, .. } = self;
+        let cut = context.cut.get();
+        let (mut count, begun) = (0, *cursor);
+        let end = table.num_buckets().min(begun + LOOKED_AT).min(end);
+        // Whether a bucket has an entry is as good as random: no branch depends on it, for the processor to guess wrong.
+        while *cursor < end && count < found.len() {
+            found[count] = *cursor;
+            count += usize::from((versions[*cursor] < cut) & table.get_bucket(*cursor).is_some());
+            *cursor += 1;
+        }
+        *skipped += *cursor - begun - count;
+        count
+    }
+
+    /// Writes the entries of buckets to the snapshots that need them. First all become rows, so that the processor waits for
+    /// what they point to at the same time.
+    fn save_all(&mut self, buckets: &[usize], rows: &mut [SmallRow]) {
+        let Self { context, table, versions, state, .. } = self;
+        let cut = context.cut.get();
+        let entries = |bucket: &usize| table.get_bucket(*bucket);
+        for (entry, row) in buckets.iter().filter_map(entries).zip(&mut *rows) {
+            row.fill(&entry.key, &entry.namespace, |parts| S::small_row(&entry.stored, parts));
+        }
+        let mut running = context.running.borrow_mut();
+        for (bucket, row) in buckets.iter().zip(rows) {
+            let version = std::mem::replace(&mut versions[*bucket], cut);
+            if !row.is_empty() {
+                running.write_small(context, *state, version, row);
+            } else if let Some(Entry { key, namespace, stored }) = table.get_bucket(*bucket) {
+                running.write_long::<K, N, S>(context, *state, version, key, namespace, stored);
+            }
+        }
+    }
+
+    /// Drops what is expired of the entries that the walk comes to next, and returns the bucket behind them.
+    fn expire(&mut self) -> usize {
+        let Self { context, table, versions, ttl, cursor, .. } = self;
+        let end = table.num_buckets().min(*cursor + LOOKED_AT);
+        let Some(ttl) = ttl else { return end };
+        let (cut, now) = (context.cut.get(), context.now());
+        for (bucket, version) in versions.iter().enumerate().take(end).skip(*cursor) {
+            if *version < cut
+                && let Some(entry) = table.get_bucket_mut(bucket)
+                && S::expire(&mut entry.stored, ttl, now)
+                && let Ok(entry) = table.get_bucket_entry(bucket)
+            {
+                entry.remove();
+            }
+        }
+        end
     }
 
     pub(super) fn rewind(&mut self) {

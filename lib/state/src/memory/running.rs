@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::canonical::Writer;
+use crate::canonical::{SmallRow, Writer};
 use crate::codec;
 use crate::context::Context;
 use crate::error::{StateError, StateErrorKind};
@@ -18,6 +18,7 @@ pub(crate) struct Running {
     snapshots: VecDeque<Snapshot>,
     /// Complete ones whose bytes were not all taken yet.
     draining: VecDeque<(Writer, ChunkSender)>,
+    row: SmallRow,
     key: Vec<u8>,
     namespace: Vec<u8>,
     scratch: Scratch,
@@ -59,6 +60,34 @@ impl Running {
         namespace: &N,
         stored: &S::Stored,
     ) {
+        let mut row = self.row;
+        if row.fill(key, namespace, |parts| S::small_row(stored, parts)) {
+            self.write_small(context, state, version, &row);
+        } else {
+            self.write_long::<K, N, S>(context, state, version, key, namespace, stored);
+        }
+    }
+
+    /// As [`Self::write`], for an entry that has become a row.
+    #[inline]
+    pub(crate) fn write_small<K: Key>(&mut self, context: &Context<K>, state: usize, version: u32, row: &SmallRow) {
+        let group = context.group_of(row.key());
+        for snapshot in self.snapshots.iter_mut().filter(|snapshot| snapshot.version > version) {
+            snapshot.writer.small_row(state, group, row);
+            snapshot.give();
+        }
+    }
+
+    /// As [`Self::write`], for an entry of any length and any number of rows.
+    pub(crate) fn write_long<K: Key, N: Namespace, S: Shape>(
+        &mut self,
+        context: &Context<K>,
+        state: usize,
+        version: u32,
+        key: &K,
+        namespace: &N,
+        stored: &S::Stored,
+    ) {
         let Self { snapshots, key: key_bytes, namespace: namespace_bytes, scratch, .. } = self;
         let mut encoded = || -> postcard::Result<()> {
             key_bytes.clear();
@@ -68,9 +97,7 @@ impl Running {
             let mut row = |user_key: &[u8], value: &[u8]| {
                 for snapshot in snapshots.iter_mut().filter(|snapshot| snapshot.version > version) {
                     snapshot.writer.row(state, group, key_bytes, namespace_bytes, user_key, value);
-                    if snapshot.writer.waiting_bytes() > 0 {
-                        snapshot.sender.send(&mut snapshot.writer, false);
-                    }
+                    snapshot.give();
                 }
             };
             S::rows(stored, &mut row, scratch)
@@ -103,6 +130,16 @@ impl Running {
     /// The version of the newest one that is walking; 0 when there is none.
     pub(crate) fn cut(&self) -> u32 {
         self.snapshots.back().map_or(0, |snapshot| snapshot.version)
+    }
+}
+
+impl Snapshot {
+    /// Gives on what is ready, as far as there is room for it.
+    #[inline]
+    fn give(&mut self) {
+        if self.writer.waiting_bytes() > 0 {
+            self.sender.send(&mut self.writer, false);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::canonical::SmallParts;
 use crate::codec;
 use crate::traits::{Key, StateValue};
 use crate::ttl::StateTtlConfig;
@@ -17,8 +18,17 @@ pub(crate) trait Shape: 'static {
     /// What is kept.
     type Stored: 'static;
 
+    /// Whether each entry has one row.
+    const ONE_ROW: bool = true;
+
     /// Calls with user key and value of each row.
     fn rows(stored: &Self::Stored, each: &mut impl FnMut(&[u8], &[u8]), bytes: &mut Scratch) -> postcard::Result<()>;
+
+    /// Writes user key and value of its only row; `None` when there may be several rows, or the row is long.
+    #[inline]
+    fn small_row(_stored: &Self::Stored, _parts: &mut SmallParts<'_>) -> Option<()> {
+        None
+    }
 
     /// Adds a row to what was read so far.
     fn read(stored: &mut Option<Self::Stored>, user_key: &[u8], value: &[u8]) -> postcard::Result<()>;
@@ -72,6 +82,12 @@ impl<V: StateValue> Shape for Plain<V> {
         Ok(())
     }
 
+    #[inline]
+    fn small_row(stored: &V, parts: &mut SmallParts<'_>) -> Option<()> {
+        parts.bytes(&[])?;
+        parts.part(stored)
+    }
+
     fn read(stored: &mut Option<V>, _: &[u8], value: &[u8]) -> postcard::Result<()> {
         *stored = Some(codec::decode(value)?);
         Ok(())
@@ -89,6 +105,12 @@ impl<V: StateValue> Shape for StampedValue<V> {
         stored.encode(&mut bytes.value)?;
         each(&[], &bytes.value);
         Ok(())
+    }
+
+    #[inline]
+    fn small_row(stored: &Stamped<V>, parts: &mut SmallParts<'_>) -> Option<()> {
+        parts.bytes(&[])?;
+        parts.part_behind(&stored.used_ms.to_le_bytes(), &stored.value)
     }
 
     fn read(stored: &mut Option<Stamped<V>>, _: &[u8], value: &[u8]) -> postcard::Result<()> {
@@ -174,6 +196,7 @@ pub(crate) struct MapOf<UK, UV>(PhantomData<(UK, UV)>);
 
 impl<UK: Key, UV: StateValue> Shape for MapOf<UK, UV> {
     type Stored = UserMap<UK, UV>;
+    const ONE_ROW: bool = false;
 
     fn rows(stored: &Self::Stored, each: &mut impl FnMut(&[u8], &[u8]), bytes: &mut Scratch) -> postcard::Result<()> {
         map_rows(stored, each, bytes, codec::encode)
@@ -190,6 +213,7 @@ pub(crate) struct StampedMap<UK, UV>(PhantomData<(UK, UV)>);
 
 impl<UK: Key, UV: StateValue> Shape for StampedMap<UK, UV> {
     type Stored = UserMap<UK, Stamped<UV>>;
+    const ONE_ROW: bool = false;
 
     fn rows(stored: &Self::Stored, each: &mut impl FnMut(&[u8], &[u8]), bytes: &mut Scratch) -> postcard::Result<()> {
         map_rows(stored, each, bytes, Stamped::encode)

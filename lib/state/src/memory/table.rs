@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::canonical::Row;
 use crate::codec;
 use crate::context::Context;
 use crate::traits::{Key, Namespace};
 use crate::ttl::StateTtlConfig;
 
 use super::entries::Entries;
-use super::{AnyTable, Shape};
+use super::{AnyTable, Shape, restore_each};
 
 /// A handle of a table.
 pub(crate) struct MemoryTable<K, N, S: Shape>(Rc<RefCell<Entries<K, N, S>>>);
@@ -118,10 +119,28 @@ impl<K: Key, N: Namespace, S: Shape> AnyTable for RefCell<Entries<K, N, S>> {
         self.borrow().fetch(hashes);
     }
 
-    fn restore(&self, key: &[u8], namespace: &[u8], user_key: &[u8], value: &[u8]) -> Result<(), postcard::Error> {
-        let (key, namespace) = (codec::decode::<K>(key)?, codec::decode::<N>(namespace)?);
+    fn reserve(&self, rows: usize) {
+        if S::ONE_ROW {
+            self.borrow_mut().reserve(rows);
+        }
+    }
+
+    fn restore(&self, rows: &[Row<'_>]) -> Result<(), (usize, postcard::Error)> {
         let mut table = self.borrow_mut();
-        let hash = table.context.hash(&key, &namespace);
-        table.update(hash, &key, &namespace, |stored| S::read(stored, user_key, value))
+        // First all keys: where their entries belong is fetched together.
+        let mut keys = Vec::with_capacity(rows.len());
+        restore_each(rows, |row| {
+            let (key, namespace) = (codec::decode::<K>(row.key)?, codec::decode::<N>(row.namespace)?);
+            keys.push((table.context.hash(&key, &namespace), key, namespace));
+            Ok(())
+        })?;
+        table.fetch_places(keys.iter().map(|(hash, ..)| *hash));
+        let mut keys = keys.into_iter();
+        restore_each(rows, |row| match keys.next() {
+            Some((hash, key, namespace)) => {
+                table.restore(hash, key, namespace, |stored| S::read(stored, row.user_key, row.value))
+            }
+            None => Ok(()),
+        })
     }
 }

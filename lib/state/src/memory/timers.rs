@@ -7,13 +7,14 @@ use std::rc::Rc;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 
+use crate::canonical::{Row, SmallParts};
 use crate::codec;
 use crate::context::Context;
 use crate::timers::{time_bytes, time_of};
 use crate::traits::{Key, Namespace};
 
 use super::shape::{Scratch, Shape};
-use super::{AnyTable, SKIPPED_PER_ENTRY};
+use super::{AnyTable, SKIPPED_PER_ENTRY, restore_each};
 
 struct Timer<K, N> {
     key: K,
@@ -47,6 +48,12 @@ impl Shape for TimerRow {
     fn rows(time: &i64, each: &mut impl FnMut(&[u8], &[u8]), _: &mut Scratch) -> postcard::Result<()> {
         each(&time_bytes(*time), &[]);
         Ok(())
+    }
+
+    #[inline]
+    fn small_row(time: &i64, parts: &mut SmallParts<'_>) -> Option<()> {
+        parts.bytes(&time_bytes(*time))?;
+        parts.bytes(&[])
     }
 
     fn read(stored: &mut Option<i64>, user_key: &[u8], _: &[u8]) -> postcard::Result<()> {
@@ -210,9 +217,12 @@ impl<K: Key, N: Namespace + Ord> AnyTable for RefCell<Queue<K, N>> {
         self.borrow_mut().cursor = (i64::MIN, 0);
     }
 
-    fn restore(&self, key: &[u8], namespace: &[u8], user_key: &[u8], _: &[u8]) -> Result<(), postcard::Error> {
-        let (key, namespace) = (codec::decode::<K>(key)?, codec::decode::<N>(namespace)?);
-        self.borrow_mut().register(time_of(user_key)?, &key, &namespace);
-        Ok(())
+    fn restore(&self, rows: &[Row<'_>]) -> Result<(), (usize, postcard::Error)> {
+        let mut queue = self.borrow_mut();
+        restore_each(rows, |row| {
+            let (key, namespace) = (codec::decode::<K>(row.key)?, codec::decode::<N>(row.namespace)?);
+            queue.register(time_of(row.user_key)?, &key, &namespace);
+            Ok(())
+        })
     }
 }
