@@ -4,11 +4,12 @@
 //! [`flink`] runs the command under test, [`hdfs`] and [`yarn`] look at what it did from outside, over Hadoop's own HTTP
 //! interfaces and not through Flumen's code, [`process`] looks into `/proc`, and [`workload`] makes inputs whose right
 //! answer is known. [`job`] has a job that is slow, or goes wrong, on demand, [`stateful`] one whose windows and totals are known;
-//! [`traces`] sees to it that nothing stays behind.
+//! [`traces`] sees to it that nothing stays behind; [`cut`] loses a message on its way.
 //!
 //! Everything is blocking: a test reads from top to bottom. Every wait has a limit ([`wait::until`]).
 
 pub mod binaries;
+pub mod cut;
 pub mod flink;
 pub mod hadoop;
 pub mod hdfs;

@@ -4,11 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "what helpers of a test can't do fails the test")]
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use bytes::Bytes;
 use flumen_fs::{FileSystems, FsOptions};
-use flumen_ha::{HaSettings, HaStore, conformance, open};
+use flumen_ha::{Addresses, HaSettings, HaStore, conformance, open};
 use flumen_itests::hadoop::HadoopCluster;
+use flumen_itests::say;
 use flumen_model::config::Configuration;
+use flumen_model::ids::JobId;
 
 /// A store as another process would make it.
 fn store(conf: &Configuration, cluster: &str) -> Arc<dyn HaStore> {
@@ -25,17 +29,44 @@ fn files_in_hdfs_conform_and_nothing_is_left() {
     conf.set("high-availability.storageDir", format!("{}/ha", cluster.hdfs_url()));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(conformance::check_all(&|id| store(&conf, id)));
+    runtime.block_on(say_what_it_costs(&*store(&conf, "costs")));
     assert!(cluster.hdfs().list("/ha").unwrap().is_empty(), "{:?}", cluster.hdfs().list("/ha"));
+}
+
+/// A job of usual size, from its submission to the next leader.
+async fn say_what_it_costs(store: &dyn HaStore) {
+    let addresses = Addresses { internal: "node-1:40123".into(), rest: "node-1:8081".into() };
+    let start = Instant::now();
+    let mut times = Vec::new();
+    let mut time = |what: &str| times.push(format!("{what} {} ms", start.elapsed().as_millis()));
+    let first = store.campaign(&conformance::attempt(1)).await.unwrap();
+    time("leads after");
+    store.announce(&first, &addresses).await.unwrap();
+    time("announced");
+    store.put_job(&first, JobId(1), Bytes::from(vec![b'x'; 30_000])).await.unwrap();
+    time("job kept");
+    store.put_result(&first, JobId(2), Bytes::from(vec![b'x'; 1_000])).await.unwrap();
+    time("result kept");
+    store.leader().await.unwrap();
+    time("leader seen");
+    let second = store.campaign(&conformance::attempt(2)).await.unwrap();
+    time("taken over");
+    assert_eq!(store.jobs(&second).await.unwrap().len(), 1);
+    time("jobs read");
+    store.clean_up(&second).await.unwrap();
+    time("cleaned up");
+    say(&times.join(", "));
 }
 
 #[cfg(feature = "zookeeper")]
 mod zookeeper {
     use std::path::Path;
+    use std::time::Duration;
 
-    use bytes::Bytes;
-    use flumen_ha::Candidate;
+    use flumen_ha::{Candidate, Leadership};
+    use flumen_itests::cut::{Lost, Relay};
     use flumen_itests::hadoop::ZooKeeper;
-    use flumen_model::ids::JobId;
+    use flumen_itests::wait;
 
     use super::*;
 
@@ -100,6 +131,7 @@ mod zookeeper {
         leader.still_leads(&first).await.unwrap();
 
         // The next leader has all of it, and the former one is told so.
+        say_what_it_costs(&*store(&patient, "costs")).await;
         let next = store(&patient, "etl");
         let second = next.campaign(&attempt(2)).await.unwrap();
         assert!(second.epoch() > first.epoch());
@@ -109,5 +141,107 @@ mod zookeeper {
         assert!(leader.put_job(&first, JobId(4), Bytes::new()).await.unwrap_err().is_superseded());
         next.clean_up(&second).await.unwrap();
         assert_eq!(std::fs::read_dir(files.path()).unwrap().count(), 0, "files are left");
+    }
+
+    #[test]
+    fn leadership_outlives_a_session_that_expired() {
+        let ensemble = ZooKeeper::start(1).unwrap();
+        let files = tempfile::tempdir().unwrap();
+        let leader = store(&conf(&ensemble.quorum(), files.path()), "etl");
+        // Nothing of the client runs while nothing is waited for, as in a process that is stopped.
+        let stopped = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let first = stopped.block_on(leader.campaign(&attempt(1))).unwrap();
+        assert_eq!(ensemble.sessions().unwrap(), 1);
+        let limit = Duration::from_secs(60);
+        wait::until("the session expired", limit, || (ensemble.sessions().ok()? == 0).then_some(())).unwrap();
+        stopped.block_on(leader.put_job(&first, JobId(1), Bytes::from_static(b"one"))).unwrap();
+        stopped.block_on(leader.still_leads(&first)).unwrap();
+
+        // And one that was stopped while another began learns it from its first write.
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let next = store(&conf(&ensemble.quorum(), files.path()), "etl");
+        let second = runtime.block_on(next.campaign(&attempt(2))).unwrap();
+        let refused = stopped.block_on(leader.put_job(&first, JobId(2), Bytes::new())).unwrap_err();
+        assert!(refused.is_superseded(), "{refused}");
+        assert_eq!(runtime.block_on(next.jobs(&second)).unwrap().len(), 1);
+        runtime.block_on(next.clean_up(&second)).unwrap();
+
+        let mut conf = conf(&ensemble.quorum(), files.path());
+        conf.set("high-availability.zookeeper.client.acl", "creator");
+        let refused = runtime.block_on(store(&conf, "etl").campaign(&attempt(1))).unwrap_err();
+        assert!(refused.to_string().contains("client.acl") && !refused.is_retryable(), "{refused}");
+    }
+
+    fn graph(job: u128) -> Bytes {
+        // Every other one is too large for a node.
+        Bytes::from(format!("graph {job}").repeat(if job % 2 == 0 { 1_000 } else { 1 }))
+    }
+
+    /// What leaders do; whatever fails is repeated, as they do.
+    async fn lead(store: &dyn HaStore) -> Leadership {
+        const TRIES: usize = 3;
+        macro_rules! repeated {
+            ($call:expr) => {{
+                let mut result = $call.await;
+                for _ in 0..TRIES {
+                    if result.is_err() {
+                        result = $call.await;
+                    }
+                }
+                result.unwrap()
+            }};
+        }
+        let me = repeated!(store.campaign(&attempt(1)));
+        let addresses = Addresses { internal: "node-1:40123".into(), rest: String::new() };
+        repeated!(store.announce(&me, &addresses));
+        for job in 1..=4 {
+            repeated!(store.put_job(&me, JobId(job), graph(job)));
+        }
+        repeated!(store.put_result(&me, JobId(2), graph(20)));
+        repeated!(store.put_result(&me, JobId(3), graph(31)));
+        repeated!(store.remove_job(&me, JobId(2)));
+        repeated!(store.remove_job(&me, JobId(4)));
+        repeated!(store.remove_result(&me, JobId(3)));
+        me
+    }
+
+    #[test]
+    fn whichever_message_gets_lost_the_next_leader_finds_all_that_was_acknowledged() {
+        let ensemble = ZooKeeper::start(1).unwrap();
+        let files = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let server = ensemble.quorum().parse().unwrap();
+        let mut count = 0;
+        let undisturbed = Relay::start(server, Lost::Request(0)).unwrap();
+        for number in 0.. {
+            // The first round counts the messages.
+            for lost in [Lost::Request(number), Lost::Answer(number)] {
+                let relay = if number == 0 { &undisturbed } else { &Relay::start(server, lost).unwrap() };
+                let mut relayed = conf(&relay.address().to_string(), files.path());
+                relayed.set("high-availability.zookeeper.client.retry-wait", "20 ms");
+                let former = store(&relayed, "etl");
+                let first = runtime.block_on(lead(&*former));
+                let next = store(&conf(&ensemble.quorum(), files.path()), "etl");
+                runtime.block_on(async {
+                    let second = next.campaign(&attempt(2)).await.unwrap();
+                    assert!(second.epoch() > first.epoch(), "{lost:?}");
+                    let found = (next.jobs(&second).await.unwrap(), next.results(&second).await.unwrap());
+                    let expected = (vec![(JobId(1), graph(1))], vec![(JobId(2), graph(20))]);
+                    assert!(found == expected, "{lost:?}: {found:?}");
+                    let refused = former.put_job(&first, JobId(5), Bytes::new()).await.unwrap_err();
+                    assert!(refused.is_superseded(), "{lost:?}: {refused}");
+                    next.clean_up(&second).await.unwrap();
+                    assert_eq!(next.leader().await.unwrap(), None, "{lost:?}");
+                });
+                assert_eq!(std::fs::read_dir(files.path()).unwrap().count(), 0, "{lost:?}: files are left");
+                if number == 0 && lost == Lost::Answer(0) {
+                    count = relay.requests() / 2;
+                }
+            }
+            if number > count {
+                break;
+            }
+        }
+        assert!(count > 40, "only {count} messages");
     }
 }

@@ -52,7 +52,7 @@ impl ZooKeeper {
             std::fs::write(dir.join("data/myid"), (index + 1).to_string())?;
             let mut conf = format!(
                 "tickTime=500\ninitLimit=20\nsyncLimit=10\ndataDir={}\nclientPort={client}\nclientPortAddress=127.0.0.1\n\
-                 4lw.commands.whitelist=srvr\nmaxClientCnxns=0\nminSessionTimeout=1000\nadmin.enableServer=false\n",
+                 4lw.commands.whitelist=srvr,mntr\nmaxClientCnxns=0\nminSessionTimeout=1000\nadmin.enableServer=false\n",
                 dir.join("data").display()
             );
             for other in 0..count {
@@ -83,9 +83,19 @@ impl ZooKeeper {
     /// # Errors
     /// When none does.
     pub fn leader(&self) -> Result<usize> {
-        let leads = |server: &&Server| answer(server.port).is_ok_and(|text| text.contains("Mode: leader"));
-        let found = self.servers.iter().position(|server| leads(&server));
+        let leads = |text: String| text.contains("Mode: leader") || text.contains("Mode: standalone");
+        let found = self.servers.iter().position(|server| answer(server.port, "srvr").is_ok_and(leads));
         Ok(found.context("no server leads")? + 1)
+    }
+
+    /// Sessions that the ensemble knows.
+    ///
+    /// # Errors
+    /// When no server leads.
+    pub fn sessions(&self) -> Result<usize> {
+        let text = answer(self.servers[self.leader()? - 1].port, "mntr")?;
+        let count = text.lines().find_map(|line| line.strip_prefix("zk_global_sessions"));
+        Ok(count.context("`mntr` names no sessions")?.trim().parse()?)
     }
 
     /// Ends a server (from 1) with SIGKILL.
@@ -125,22 +135,23 @@ impl ZooKeeper {
                 if let Ok(Some(status)) = child.try_wait() {
                     return Ok(Err(anyhow::anyhow!("server {} ended with {status}: {}", index + 1, run_dir.display())));
                 }
-                answer(server.port).map_err(|error| format!("server {}: {error}", index + 1))?;
+                answer(server.port, "srvr").map_err(|error| format!("server {}: {error}", index + 1))?;
             }
             Ok(Ok(()))
         })?
     }
 }
 
-/// What a server that serves says of itself. A port that accepts is not yet a server that serves.
-fn answer(port: u16) -> Result<String> {
+/// What a server that serves says to a four-letter word. A port that accepts is not yet a server that serves.
+fn answer(port: u16, word: &str) -> Result<String> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), limit)?;
     stream.set_read_timeout(Some(limit))?;
-    stream.write_all(b"srvr")?;
+    stream.write_all(word.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    if !text.contains("Mode: ") {
+    // `This ZooKeeper instance is not currently serving requests`
+    if text.is_empty() || text.contains("not currently serving") {
         bail!("it does not serve yet: {text}");
     }
     Ok(text)

@@ -8,10 +8,13 @@
 //! ```text
 //! <path.root>/<cluster id>/ha-1                 `<epoch>.<owner>.<attempt>.<token>`: who leads
 //! <path.root>/<cluster id>/ha-1/at              `at,<epoch>,<internal>,<rest>`: where that leader is reached
-//! <path.root>/<cluster id>/ha-1/job-<job id>    `=` and a graph, or `@` and the name of its file
+//! <path.root>/<cluster id>/ha-1/job-<job id>    the name of the file with its graph
 //! <path.root>/<cluster id>/ha-1/result-<job id> the same of how a job ended
 //! <storageDir>/<cluster id>/<token>/<name>      files, in a directory for each leader
 //! ```
+//!
+//! No content is in nodes, however short: a job's configuration may hold secrets, and nodes are open to everybody unless
+//! ZooKeeper authenticates.
 
 mod session;
 
@@ -30,10 +33,9 @@ use crate::layout::{self, CONTENT_MAX, Kept, TRIES};
 use crate::leadership::{Claim, Standing};
 use crate::{Addresses, Candidate, HaError, HaStore, Leader, Leadership, ZooKeeperSettings};
 
-/// What is at most this long is kept in its node.
-const INLINE_MAX: usize = 4096;
-const INLINE: u8 = b'=';
-const IN_FILE: u8 = b'@';
+/// Only the user may see what is kept.
+const PRIVATE_DIRECTORY: u16 = 0o700;
+const PRIVATE_FILE: u16 = 0o600;
 
 /// Keeps one cluster's leadership in ZooKeeper, and what is large in files.
 pub struct ZooKeeperStore {
@@ -118,16 +120,20 @@ impl ZooKeeperStore {
         name: &str,
         content: &Bytes,
     ) -> Result<(FsPath, Vec<u8>), HaError> {
-        let options = CreateOptions { permission: Some(0o600), ..CreateOptions::default() };
+        let options = CreateOptions { permission: Some(PRIVATE_FILE), ..CreateOptions::default() };
+        let directory = self.files(&leadership.claim);
+        for directory in [&self.directory, &directory] {
+            self.fs.mkdirs(directory, Some(PRIVATE_DIRECTORY)).await?;
+        }
         let mut tries = 0;
         loop {
             tries += 1;
             let file = format!("{name}.{}", uuid::Uuid::new_v4().simple());
-            let path = self.files(&leadership.claim).join(&file);
+            let path = directory.join(&file);
             match self.fs.write_fully(&path, content.clone(), &options).await {
                 Ok(()) => {
                     let pointer = format!("{}/{file}", leadership.claim.token);
-                    return Ok((path, [&[IN_FILE], pointer.as_bytes()].concat()));
+                    return Ok((path, pointer.into_bytes()));
                 }
                 Err(error) => {
                     self.forget(&path).await;
@@ -144,40 +150,34 @@ impl ZooKeeperStore {
         let _ = self.fs.delete(path, false).await.inspect_err(|error| warn!(%path, error = %error, "left there"));
     }
 
-    /// The file that a node refers to, if it does.
-    fn file_of(&self, data: &[u8]) -> Option<FsPath> {
-        let pointer = data.strip_prefix(&[IN_FILE])?;
-        Some(self.directory.join(std::str::from_utf8(pointer).ok()?))
-    }
-
-    /// What a node keeps.
-    async fn content(&self, node: &str, data: &[u8]) -> Result<Bytes, HaError> {
-        match (data.strip_prefix(&[INLINE]), self.file_of(data)) {
-            (Some(content), _) => Ok(Bytes::copy_from_slice(content)),
-            (None, Some(path)) => Ok(self.fs.read_fully(&path, CONTENT_MAX).await?),
-            (None, None) => {
-                let reason = "`=` and a content or `@` and the name of a file belongs there".to_owned();
+    /// The file that a node refers to.
+    fn file_of(&self, node: &str, data: &[u8]) -> Result<FsPath, HaError> {
+        let pointer = std::str::from_utf8(data).ok().filter(|pointer| pointer.contains('/') && !pointer.contains(".."));
+        match pointer {
+            Some(pointer) => Ok(self.directory.join(pointer)),
+            None => {
+                let reason = "the name of a file such as `0a1b/job-…` belongs there".to_owned();
                 Err(HaError::Damaged { path: node.to_owned(), reason })
             }
         }
     }
 
+    /// What a node refers to.
+    async fn content(&self, node: &str, data: &[u8]) -> Result<Bytes, HaError> {
+        Ok(self.fs.read_fully(&self.file_of(node, data)?, CONTENT_MAX).await?)
+    }
+
     async fn put(&self, leadership: &Leadership, kept: Kept, job: JobId, content: Bytes) -> Result<(), HaError> {
         let name = kept.name(job);
         let node = self.node(&name);
-        let (file, data) = if content.len() <= INLINE_MAX {
-            (None, [&[INLINE], &content[..]].concat())
-        } else {
-            self.version(leadership).await?;
-            let (file, data) = self.write_file(leadership, &name, &content).await?;
-            (Some(file), data)
-        };
+        self.version(leadership).await?;
+        let (file, data) = self.write_file(leadership, &name, &content).await?;
         let written = self.write(leadership, vec![Op::Create(node.clone(), data.clone())]).await;
         let outcome = match written {
             Ok(Ok(())) => return Ok(()),
             Ok(Err((_, Error::NodeExists))) => match self.session.get(&node).await? {
                 // An earlier try of this very write.
-                Some((found, _)) if found == data && file.is_some() => return Ok(()),
+                Some((found, _)) if found == data => return Ok(()),
                 Some((found, _)) if self.content(&node, &found).await? == content => Ok(()),
                 Some(_) => Err(HaError::AlreadyKept { what: kept.text(), job, path: node }),
                 None => Err(self.unexpected(&node, &Error::NoNode)),
@@ -186,7 +186,7 @@ impl ZooKeeperStore {
             Err(error) => Err(error),
         };
         // Unless it is not known whether the node refers to it.
-        if let (Some(file), false) = (file, outcome.as_ref().is_err_and(HaError::is_retryable)) {
+        if !outcome.as_ref().is_err_and(HaError::is_retryable) {
             self.forget(&file).await;
         }
         outcome
@@ -215,9 +215,10 @@ impl ZooKeeperStore {
         for _ in 0..TRIES {
             let mut steps = Vec::new();
             for name in names {
-                if let Some((data, _)) = self.session.get(&self.node(name)).await? {
-                    files.extend(self.file_of(&data));
-                    steps.push(Op::Delete(self.node(name)));
+                let node = self.node(name);
+                if let Some((data, _)) = self.session.get(&node).await? {
+                    files.insert(self.file_of(&node, &data)?);
+                    steps.push(Op::Delete(node));
                 }
             }
             match self.write(leadership, steps).await? {

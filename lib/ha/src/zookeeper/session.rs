@@ -91,7 +91,7 @@ impl Session {
                     warn!(operation, path, %error, "ZooKeeper is asked again");
                     tokio::time::sleep(self.settings.retry_wait).await;
                 }
-                Err(error @ (Error::NoAuth | Error::InvalidAcl | Error::AuthFailed | Error::QuotaExceeded)) => {
+                Err(error) if !is_conflict(&error) => {
                     let (quorum, path, reason) = (self.settings.quorum.clone(), path.to_owned(), error.to_string());
                     return Err(HaError::ZooKeeperRefuses { quorum, operation, path, reason });
                 }
@@ -200,17 +200,20 @@ fn is_conflict(error: &Error) -> bool {
     matches!(error, Error::NoNode | Error::NodeExists | Error::BadVersion | Error::NotEmpty)
 }
 
-/// Whether the same may succeed when it is asked again: the ensemble has no quorum now, or this session is over.
+/// Whether the same may succeed when it is asked again: everything that is no answer about the node, such as no quorum now, a
+/// session that is over, or a connection that was silent for too long (which the client has no kind of error for).
 fn is_passing(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::ConnectionLoss
-            | Error::SessionExpired
-            | Error::SessionMoved
-            | Error::ClientClosed
-            | Error::NoHosts
-            | Error::Timeout
-            | Error::Throttled
-            | Error::NotReadOnly
-    )
+    !is_conflict(error)
+        && !matches!(
+            error,
+            Error::NoAuth
+                | Error::InvalidAcl
+                | Error::AuthFailed
+                | Error::QuotaExceeded
+                | Error::BadArguments(_)
+                | Error::NoChildrenForEphemerals
+                | Error::Unimplemented
+                | Error::MarshallingError
+                | Error::UnmarshalError { .. }
+        )
 }

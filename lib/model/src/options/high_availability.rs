@@ -6,7 +6,7 @@ use super::section;
 
 section! { "High availability";
     TYPE: String = "high-availability.type", None, ["high-availability"],
-        "What is kept for the next JobManager: none; filesystem (who leads, job graphs and results, in `high-availability.storageDir`); or zookeeper (who leads is in ZooKeeper, what is large in that directory). Default: filesystem when that directory is set, otherwise none.";
+        "What is kept for the next JobManager: none; filesystem (who leads, job graphs and results, in `high-availability.storageDir`); or zookeeper (who leads is in ZooKeeper, graphs and results in that directory). Default: filesystem when that directory is set, otherwise none.";
     STORAGE_DIR: String = "high-availability.storageDir", None, ["high-availability.zookeeper.storageDir"],
         "Directory, on a file system that all nodes reach, of what is kept for the next JobManager. Each cluster has a directory of its own in it.";
     LEADER_LOST_TIMEOUT: Duration = "taskexecutor.leader-lost-timeout", Some("15 min"), [],
