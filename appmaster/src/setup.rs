@@ -29,6 +29,7 @@ use crate::resource::launch::{self, TaskExecutor};
 use crate::resource::manager::Profile;
 use crate::resource::slots::Reserve;
 use crate::resource::yarn::Intervals;
+use crate::rest::idle::{Closing, IDLE_LIMIT};
 use crate::rest::{self, RestOptions, RestRequest, RestState};
 
 /// Questions of REST that may wait for the main loop, which answers each at once.
@@ -225,6 +226,7 @@ async fn serve_rest(
     let router = rest::router(RestState::new(options, sender));
     // Ends with the process: it has to answer to the very end.
     tokio::spawn(async move {
+        let listener = Closing { listener, limit: IDLE_LIMIT };
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the REST interface ended");
         }

@@ -19,6 +19,7 @@ mod ask;
 mod auth;
 mod checkpoints;
 mod error;
+pub mod idle;
 mod json;
 mod logs;
 mod page;
