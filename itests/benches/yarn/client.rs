@@ -36,12 +36,25 @@ impl Distribution {
 
     /// `flink run -m yarn-cluster` with these arguments, to its end.
     pub fn run(&self, cluster: &HadoopCluster, arguments: &[&str]) -> Result<Submission> {
+        let arguments: Vec<String> =
+            ["run", "-m", "yarn-cluster"].iter().chain(arguments).map(|a| (*a).to_owned()).collect();
+        let done = self.flink(cluster, &arguments)?;
+        Ok(Submission {
+            application: done.application()?,
+            begun: done.begun,
+            submitted: done.reached("submitted")?,
+            ended: done.ended,
+            parts: done.parts()?,
+        })
+    }
+
+    /// `flink` with these arguments, to its end, which must be a good one.
+    pub fn flink(&self, cluster: &HadoopCluster, arguments: &[String]) -> Result<Done> {
         let mut command = Command::new(self.dir.join("bin/flink"));
         command
             .env_clear()
             .envs(["PATH", "HOME", "USER"].into_iter().filter_map(|key| Some((key, std::env::var(key).ok()?))));
-        command.env("HADOOP_CONF_DIR", cluster.conf_dir()).env("FLUMEN_TIMINGS", "1");
-        command.args(["run", "-m", "yarn-cluster"]).args(arguments);
+        command.env("HADOOP_CONF_DIR", cluster.conf_dir()).env("FLUMEN_TIMINGS", "1").args(arguments);
         let begun = now();
         let output = command.output().context("starting flink")?;
         let ended = now();
@@ -51,18 +64,47 @@ impl Distribution {
         }
         let timings = printed.lines().find(|line| line.contains("flumen_timings_ms")).context("no timings")?;
         let timings: Value = serde_json::from_str(timings)?;
-        let timings = &timings["flumen_timings_ms"];
+        Ok(Done { begun, ended, timings: timings["flumen_timings_ms"].clone(), printed })
+    }
+}
+
+/// What one command did. Times are seconds since 1970.
+#[derive(Debug)]
+pub struct Done {
+    /// When it was started.
+    pub begun: f64,
+    /// When it ended.
+    pub ended: f64,
+    /// Its own account, in milliseconds.
+    timings: Value,
+    /// All that it printed.
+    printed: String,
+}
+
+impl Done {
+    /// The application's id.
+    pub fn application(&self) -> Result<String> {
+        application_id(&self.printed).context("no application id")
+    }
+
+    /// The job's id.
+    pub fn job(&self) -> Result<String> {
+        let rest = self.printed.split("Job has been submitted with JobID ").nth(1).context("no job id")?;
+        Ok(rest.split_whitespace().next().context("no job id")?.to_owned())
+    }
+
+    /// When it had come to a point.
+    pub fn reached(&self, point: &str) -> Result<f64> {
         let seconds = |of: &Value| of.as_f64().map(|ms| ms / 1000.0);
         // Its clock starts a little after the command; its account is the last that it does.
-        let start = ended - seconds(&timings["total"]).context("no total")?;
-        let parts = timings["parts"].as_object().context("no parts")?;
-        Ok(Submission {
-            application: application_id(&printed).context("no application id")?,
-            begun,
-            submitted: start + seconds(&timings["reached"]["submitted"]).context("not submitted")?,
-            ended,
-            parts: parts.iter().filter_map(|(name, took)| Some((name.clone(), seconds(took)?))).collect(),
-        })
+        let start = self.ended - seconds(&self.timings["total"]).context("no total")?;
+        Ok(start + seconds(&self.timings["reached"][point]).with_context(|| format!("not {point}"))?)
+    }
+
+    /// Seconds of its parts; some overlap.
+    pub fn parts(&self) -> Result<BTreeMap<String, f64>> {
+        let parts = self.timings["parts"].as_object().context("no parts")?;
+        Ok(parts.iter().filter_map(|(name, took)| Some((name.clone(), took.as_f64()? / 1000.0))).collect())
     }
 }
 

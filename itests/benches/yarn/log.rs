@@ -26,13 +26,28 @@ impl Logs {
         self.first(EXECUTOR, text)
     }
 
+    /// When the ApplicationMaster wrote the first line with this text about a job.
+    pub fn master_of(&self, job: &str, text: &str) -> Result<f64> {
+        self.first_of(MASTER, job, text)
+    }
+
+    /// When the first TaskExecutor to do so wrote a line with this text about a job.
+    pub fn executor_of(&self, job: &str, text: &str) -> Result<f64> {
+        self.first_of(EXECUTOR, job, text)
+    }
+
     /// How many lines of the ApplicationMaster have this text.
     pub fn master_lines<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
         self.lines(MASTER).filter(move |line| line.contains(text))
     }
 
     fn first(&self, file: &str, text: &str) -> Result<f64> {
-        let times = self.lines(file).filter(|line| line.contains(text)).filter_map(time_of);
+        self.first_of(file, "", text)
+    }
+
+    fn first_of(&self, file: &str, job: &str, text: &str) -> Result<f64> {
+        let lines = self.lines(file).filter(|line| line.contains(job) && line.contains(text));
+        let times = lines.filter_map(time_of);
         times.min_by(f64::total_cmp).with_context(|| format!("{file} has no line with «{text}»"))
     }
 

@@ -1,13 +1,14 @@
 //! Flumen on a real YARN, each figure beside what it is compared with, from the same invocation.
 //!
 //! ```text
-//! cargo bench -p flumen-itests --bench yarn -- [submission] [memory] [wordcount] [sizes]
-//!     [--submissions 10] [--runs 3] [--megabytes 256] [--modes batch,streaming] [--distribution DIRECTORY]
+//! cargo bench -p flumen-itests --bench yarn -- [submission] [session] [memory] [wordcount] [sizes]
+//!     [--submissions 10] [--jobs 100] [--runs 3] [--megabytes 256] [--modes batch,streaming] [--distribution DIRECTORY]
 //! ```
 //!
-//! It packages Flumen first, unless it is given a distribution, and runs the packaged command, as a user would. YARN's heartbeats are the stock ones (1 s). The
-//! report is Markdown, on standard output; `docs/figures.md` keeps one. [`submission`] takes the time from the command to the
-//! job's RUNNING apart, [`memory`] looks at processes that have nothing to do, [`word_count`] counts words in two worker
+//! It packages Flumen first, unless it is given a distribution, and runs the packaged command, as a user would. YARN's
+//! heartbeats are the stock ones (1 s). The report is Markdown, on standard output; `docs/figures.md` keeps one.
+//! [`submission`] takes the time from the command to the job's RUNNING apart, [`session`] does so with a session and many
+//! small jobs in it, [`memory`] looks at processes that have nothing to do, [`word_count`] counts words in two worker
 //! processes beside a hand-written loop, and [`sizes`] weighs what is shipped.
 
 #![allow(clippy::print_stdout, reason = "a benchmark reports on its standard output")]
@@ -15,6 +16,7 @@
 mod client;
 mod log;
 mod memory;
+mod session;
 #[path = "../../../datastream/benches/shared/mod.rs"]
 mod shared;
 mod sizes;
@@ -45,6 +47,9 @@ struct Arguments {
     /// Warm submissions, after a first one
     #[arg(long, default_value_t = 10)]
     submissions: usize,
+    /// Jobs in one session, after a first one
+    #[arg(long, default_value_t = 100)]
+    jobs: usize,
     /// Runs of each word count
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -65,6 +70,7 @@ struct Arguments {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Figure {
     Submission,
+    Session,
     Memory,
     Wordcount,
     Sizes,
@@ -95,6 +101,9 @@ fn main() -> Result<()> {
     }
     if wanted(Figure::Submission) {
         submission::report(&distribution, arguments.submissions)?;
+    }
+    if wanted(Figure::Session) {
+        session::report(&distribution, arguments.jobs)?;
     }
     if wanted(Figure::Memory) {
         memory::report(&distribution)?;

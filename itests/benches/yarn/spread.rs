@@ -13,6 +13,12 @@ impl Spread {
         self.0.sort_by(f64::total_cmp);
     }
 
+    /// The least value that so large a share of the measurements does not exceed. 0 without any.
+    pub fn quantile(&self, share: f64) -> f64 {
+        let rank = (share * self.0.len() as f64).ceil() as usize;
+        self.0.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+    }
+
     /// The one in the middle; of an even number, between the two in the middle. 0 without any.
     pub fn median(&self) -> f64 {
         let at = |i: usize| self.0.get(i).copied().unwrap_or_default();
