@@ -19,8 +19,8 @@ use flumen_wire::frame::FrameError;
 use flumen_wire::tls::InternalTls;
 use tokio::time::{Instant, sleep_until};
 
-use crate::connection::{self, Answer, AttemptError, ConnectError, Registered};
-use crate::leader::{Found, Leaders};
+use crate::connection::{self, Answer, AttemptError, Backoff, ConnectError, Registered};
+use crate::leader::{Found, LOOK_MAX, Leaders};
 use crate::link::{Heard, Link};
 use crate::memory;
 use crate::programs::Programs;
@@ -139,6 +139,7 @@ pub async fn run(options: Options, terminate: impl Future<Output = ()>) -> Resul
         link: Link::Up(connection),
         leaders,
         search: None,
+        backoff: Backoff::new(LOOK_MAX),
         lost: None,
         last_heard: Instant::now(),
         heartbeat_timeout: settings.heartbeat_timeout,
@@ -168,6 +169,8 @@ struct Executor {
     leaders: Option<Leaders>,
     /// For another JobManager, while there is none or it says nothing.
     search: Option<crate::leader::Search>,
+    /// Between registrations that come to nothing.
+    backoff: Backoff,
     /// Since when there is no JobManager.
     lost: Option<Instant>,
     last_heard: Instant,
@@ -237,7 +240,7 @@ impl Executor {
         tracing::warn!(error, epoch = %self.epoch, "the JobManager is lost: the workers go on, and the next one is looked for");
         self.link = Link::Down;
         self.lost.get_or_insert_with(Instant::now);
-        self.search = Some(leaders.search(self.epoch));
+        self.search = Some(leaders.search(self.epoch, Duration::ZERO));
         Ok(())
     }
 
@@ -256,9 +259,11 @@ impl Executor {
         }
     }
 
+    /// A leader that was found is none to register with, at least for now.
     fn look_again(&mut self) {
         self.link = Link::Down;
-        self.search = self.leaders.as_ref().map(|leaders| leaders.search(self.epoch));
+        let wait = self.backoff.next_wait();
+        self.search = self.leaders.as_ref().map(|leaders| leaders.search(self.epoch, wait));
     }
 
     fn on_answer(&mut self, address: String, answer: Result<Answer, AttemptError>) -> Result<(), ExecutorError> {
@@ -272,6 +277,7 @@ impl Executor {
                 self.link = Link::Up(registered.connection);
                 self.last_heard = Instant::now();
                 self.lost = None;
+                self.backoff = Backoff::new(LOOK_MAX);
                 return Ok(());
             }
             Ok(Answer::No { epoch, reason }) if epoch >= self.epoch => {
@@ -329,7 +335,8 @@ impl Executor {
             }
             None if now >= self.last_heard + self.heartbeat_timeout / 3 && self.search.is_none() => {
                 // It may hang or be cut off, and have a successor already.
-                self.search = self.leaders.as_ref().map(|leaders| leaders.search(Epoch(self.epoch.0 + 1)));
+                self.search =
+                    self.leaders.as_ref().map(|leaders| leaders.search(Epoch(self.epoch.0 + 1), Duration::ZERO));
             }
             None => {}
         }

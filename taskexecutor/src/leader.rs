@@ -16,7 +16,7 @@ use crate::connection::{ATTEMPT_LIMIT, Backoff, dial};
 
 /// Longest wait between two looks for a leader: a new one is not kept waiting, and a store is not worn out by thousands of
 /// TaskExecutors.
-const LOOK_MAX: Duration = Duration::from_secs(1);
+pub const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Longest time of one look. The store repeats what fails within its own budget.
 const LOOK_LIMIT: Duration = Duration::from_secs(20);
@@ -60,10 +60,11 @@ impl Leaders {
         Ok(Some(Self { store: flumen_ha::open(&settings, files)?, tls: tls.clone() }))
     }
 
-    /// Looks for a leader with at least that number, and dials it.
-    pub fn search(&self, least: Epoch) -> Search {
+    /// Looks for a leader with at least that number, `after` a while, and dials it.
+    pub fn search(&self, least: Epoch, after: Duration) -> Search {
         let leaders = self.clone();
         Box::pin(async move {
+            sleep(after).await;
             let mut backoff = Backoff::new(LOOK_MAX);
             loop {
                 if let Some(found) = leaders.look(least).await {

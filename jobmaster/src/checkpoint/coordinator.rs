@@ -24,8 +24,6 @@ use crate::start::Start;
 
 /// Requests that may wait for their turn.
 const REQUESTS: usize = 100;
-/// Directories of aborted checkpoints in which late files are still looked for.
-const LOST: usize = 16;
 /// Shortest time between a failure of a final checkpoint and the next try, milliseconds: storage that refuses at once
 /// must not be asked in a loop.
 const RETRY_MS: u64 = 1_000;
@@ -87,7 +85,7 @@ pub(crate) struct Coordinator {
     /// The next checkpoint may not refer to files of the one that the job began with.
     full: bool,
     /// Directories of aborted checkpoints.
-    lost: VecDeque<String>,
+    pub(super) lost: VecDeque<String>,
     /// Whether anything was ever written into `base`.
     pub(super) used: bool,
     pub(super) tracker: Tracker,
@@ -543,22 +541,6 @@ impl Coordinator {
             self.forget(id);
         }
         self.stop_aborted(id, failure);
-    }
-
-    /// Removes what a checkpoint that was given up has left.
-    pub(super) fn forget(&mut self, id: CheckpointId) {
-        let Some(pending) = self.pending.remove(&id) else { return };
-        self.lose(pending.barrier.directory.clone());
-        let removed = self.files.release(pending.needs, self.next);
-        self.discard(removed);
-    }
-
-    /// Late files may still come into a directory of a checkpoint that was given up.
-    pub(super) fn lose(&mut self, directory: String) {
-        self.lost.push_back(directory);
-        if self.lost.len() > LOST {
-            self.lost.pop_front();
-        }
     }
 
     /// A subtask has taken all its input.

@@ -1,4 +1,4 @@
-//! What is left of a job's checkpoints when the job is over.
+//! What is left of a checkpoint that was given up, and of all of them when the job is over.
 
 use flumen_model::checkpoint::CheckpointId;
 use flumen_model::failure::{Blame, Failure};
@@ -8,6 +8,9 @@ use super::coordinator::Coordinator;
 use super::pending::Stage;
 use crate::event::Timestamp;
 use crate::settings::Retention;
+
+/// Directories of aborted checkpoints in which late files are still looked for.
+const LOST: usize = 16;
 
 impl Retention {
     /// Whether completed checkpoints are left when the job ends so.
@@ -21,6 +24,22 @@ impl Retention {
 }
 
 impl Coordinator {
+    /// Removes what a checkpoint that was given up has left.
+    pub(super) fn forget(&mut self, id: CheckpointId) {
+        let Some(pending) = self.pending.remove(&id) else { return };
+        self.lose(pending.barrier.directory.clone());
+        let removed = self.files.release(pending.needs, self.next);
+        self.discard(removed);
+    }
+
+    /// Late files may still come into a directory of a checkpoint that was given up.
+    pub(super) fn lose(&mut self, directory: String) {
+        self.lost.push_back(directory);
+        if self.lost.len() > LOST {
+            self.lost.pop_front();
+        }
+    }
+
     /// The job is over: answers whoever still waits, and removes what is not to be left.
     pub(crate) fn over(&mut self, status: JobStatus, now: Timestamp) {
         let keep = self.settings.retention.keeps(status);

@@ -284,7 +284,14 @@ impl WorkerReport {
         });
         let region = RegionReport {
             subtasks: here.collect(),
-            deployment: Deployment { restore: Vec::new(), ..deployment.clone() },
+            deployment: Deployment {
+                region: id,
+                attempt,
+                workers: deployment.workers.clone(),
+                me: deployment.me,
+                placement: deployment.placement.clone(),
+                restore: Vec::new(),
+            },
             restored,
             started: false,
             cancelled: false,
