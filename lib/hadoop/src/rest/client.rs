@@ -112,7 +112,7 @@ impl ResourceManagerClient {
         let mut attempts = Vec::new();
         // The list lacks their states.
         for AttemptJson { app_attempt_id, .. } in all.0 {
-            let one: AttemptJson = self.read(&Request::get(format!("{path}/{app_attempt_id}")), "/appAttempt").await?;
+            let one: AttemptJson = self.read(&Request::get(format!("{path}/{app_attempt_id}")), "").await?;
             attempts.extend(one.into_report());
         }
         attempts.sort_by_key(|attempt| attempt.number);

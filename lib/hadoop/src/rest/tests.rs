@@ -243,3 +243,23 @@ async fn killing_waits_for_the_end_and_not_for_ever() {
     let error = client(&[&server.address]).kill(id(), Duration::from_millis(1)).await.unwrap_err();
     assert!(matches!(error, RmError::NotEnded { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn attempts_are_read_with_the_reasons_that_their_list_lacks() {
+    let list = r#"{"appAttempts":{"appAttempt":[{"id":2,"appAttemptId":"appattempt_1_0001_000002","appAttemptState":"RUNNING"},
+        {"id":1,"appAttemptId":"appattempt_1_0001_000001","appAttemptState":"FAILED"}]}}"#;
+    let one = |number: u32, state: &str, diagnostics: &str| {
+        let id = format!("appattempt_1_0001_{number:06}");
+        json(
+            200,
+            &format!(
+                r#"{{"appAttemptId":"{id}","rpcPort":"-1","diagnosticsInfo":"{diagnostics}","appAttemptState":"{state}"}}"#
+            ),
+        )
+    };
+    let server =
+        Server::start([info("ACTIVE"), json(200, list), one(2, "RUNNING", ""), one(1, "FAILED", "killed")]).await;
+    let attempts = client(&[&server.address, &nobody().await]).attempts(id()).await.unwrap();
+    let seen: Vec<_> = attempts.iter().map(|a| (a.number, a.state.as_str(), a.diagnostics.as_str())).collect();
+    assert_eq!(seen, [(1, "FAILED", "killed"), (2, "RUNNING", "")]);
+}

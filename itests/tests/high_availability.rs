@@ -1,0 +1,280 @@
+//! The ApplicationMaster dies and its jobs go on: on a real cluster, without one restart and with exactly the right output.
+//!
+//! `FLUMEN_AM_KILLS` is how often the ApplicationMaster of the first test is killed (default 3).
+
+#![expect(clippy::unwrap_used, reason = "what helpers of a test can't do fails the test")]
+
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use flumen_itests::binaries::binary;
+use flumen_itests::flink::{self, Flink, Outcome};
+use flumen_itests::hadoop::{HadoopCluster, Site};
+use flumen_itests::job::Gate;
+use flumen_itests::process::{self, ContainerProcess};
+use flumen_itests::stateful::{differences, expected_rows};
+use flumen_itests::traces::wait_nothing_left;
+use flumen_itests::{say, wait};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(300);
+/// The job lasts for minutes while its gate is closed.
+const EVENTS: u64 = 400_000;
+const MASTER: &str = "flumen-appmaster";
+const TASKEXECUTOR: &str = "flumen-taskexecutor";
+const WORKER: &str = "itest-stateful";
+
+static CLUSTER: LazyLock<HadoopCluster> = LazyLock::new(|| {
+    let builder = HadoopCluster::builder().node_resources(12_288, 16);
+    builder.property(Site::Yarn, "yarn.resourcemanager.am.max-attempts", "100").start().unwrap()
+});
+
+/// Attempts are counted for ever, so that the number of kills is what the test says.
+fn options(attempts: u64) -> String {
+    let hdfs = CLUSTER.hdfs_url();
+    format!(
+        "-D high-availability.storageDir={hdfs}/ha -D yarn.application-attempts={attempts} \
+         -D yarn.application-attempt-failures-validity-interval=-1 -D execution.checkpointing.dir={hdfs}/checkpoints \
+         -D execution.checkpointing.interval=200ms"
+    )
+}
+
+fn flink(arguments: &str) -> Outcome {
+    Flink::on(&CLUSTER).args(arguments).limit(LIMIT).run()
+}
+
+fn arguments(name: &str, events: u64, gate: &Gate) -> String {
+    format!("--count {events} --gate {} --output {}/out/{name}", gate.path().display(), CLUSTER.hdfs_url())
+}
+
+fn processes(application: &str, program: &str) -> Vec<ContainerProcess> {
+    process::of_application(application).into_iter().filter(|process| process.program == program).collect()
+}
+
+fn pids(application: &str, program: &str) -> Vec<u32> {
+    processes(application, program).iter().map(|process| process.pid).collect()
+}
+
+fn ask(application: &str, path: &str) -> Result<Value, String> {
+    CLUSTER.yarn().through_proxy(application, path).map_err(|error| format!("{error:#}"))
+}
+
+/// The ids of the jobs in that state.
+fn jobs(application: &str, status: &str) -> Result<Vec<String>, String> {
+    let jobs = ask(application, "/jobs")?;
+    let all = jobs["jobs"].as_array().ok_or_else(|| jobs.to_string())?;
+    let of = all.iter().filter(|job| job["status"] == status);
+    Ok(of.filter_map(|job| job["id"].as_str().map(str::to_owned)).collect())
+}
+
+/// Number of the newest completed checkpoint of a job that has never been restored.
+fn newest_checkpoint(application: &str, job: &str) -> Result<u64, String> {
+    let checkpoints = ask(application, &format!("/jobs/{job}/checkpoints"))?;
+    assert_eq!(checkpoints["counts"]["restored"].as_u64().unwrap_or(0), 0, "no restart: {checkpoints}");
+    checkpoints["latest"]["completed"]["id"].as_u64().ok_or_else(|| checkpoints.to_string())
+}
+
+fn wait_checkpoint_after(application: &str, job: &str, before: u64) -> u64 {
+    wait::until_ok(&format!("a checkpoint of {job} after {before}"), LIMIT, || {
+        match newest_checkpoint(application, job) {
+            Ok(id) if id > before => Ok(id),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .unwrap()
+}
+
+/// Kills the ApplicationMaster and waits for the next.
+fn kill_master(application: &str) -> Duration {
+    let masters = processes(application, MASTER);
+    let [master] = &masters[..] else { panic!("{masters:?}") };
+    let since = Instant::now();
+    master.kill().unwrap();
+    wait::until("the next ApplicationMaster", LIMIT, || {
+        processes(application, MASTER).into_iter().find(|next| next.pid != master.pid)
+    })
+    .unwrap();
+    since.elapsed()
+}
+
+/// The longest time without a record that has ended within the last `within`, in milliseconds; 0: none was long.
+fn longest_gap(notes: &Path, within: Duration) -> u128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - within;
+    let files = std::fs::read_dir(notes).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let gaps = files.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).filter_map(|line| {
+        let (time, gap) = line.split_once(' ')?;
+        let time: u128 = time.parse().ok()?;
+        (time >= since.as_millis()).then(|| gap.parse().ok()).flatten()
+    });
+    gaps.max().unwrap_or(0)
+}
+
+/// Nothing of an application is left, nor of its data.
+fn nothing_is_left(application: &str) {
+    wait_nothing_left(&CLUSTER, application, LIMIT).unwrap();
+    let kept = CLUSTER.hdfs().tree("/ha").unwrap_or_default();
+    assert!(kept.iter().all(|entry| !entry.path.contains(application)), "{kept:?}");
+}
+
+fn output_is_exact(name: &str, events: u64) {
+    let written = CLUSTER.hdfs().read_all(&format!("/out/{name}")).unwrap();
+    assert_eq!(differences(&expected_rows(events), &written), "", "{name}");
+}
+
+#[test]
+fn a_job_does_not_notice_that_its_applicationmaster_dies_again_and_again() {
+    let kills: u64 = std::env::var("FLUMEN_AM_KILLS").ok().map_or(3, |kills| kills.parse().unwrap());
+    let events = EVENTS * (1 + kills / 4);
+    let gate = Gate::closed().unwrap();
+    let gaps = tempfile::tempdir().unwrap();
+    let mut client = Flink::on(&CLUSTER)
+        .args("run -m yarn-cluster -yjm 256m -ytm 384m -p 3")
+        .args(&options(kills + 1))
+        .arg(binary(WORKER))
+        .args(&arguments("killed", events, &gate))
+        .args(&format!("--gaps {}", gaps.path().display()))
+        .limit(LIMIT * 4)
+        .spawn();
+    let application = client.wait_printed("an application id", LIMIT, flink::application_id).unwrap();
+    client.wait_printed("the job runs", LIMIT, |text| text.contains("RUNNING").then_some(())).unwrap();
+    let job =
+        wait::until_ok("its job", LIMIT, || jobs(&application, "RUNNING")?.pop().ok_or_else(String::new)).unwrap();
+    let mut newest = wait_checkpoint_after(&application, &job, 2);
+    let (executors, workers) = (pids(&application, TASKEXECUTOR), pids(&application, WORKER));
+    assert_eq!((executors.len(), workers.len()), (3, 3));
+    for kill in 1..=kills {
+        let since = Instant::now();
+        let started = kill_master(&application);
+        newest = wait_checkpoint_after(&application, &job, newest);
+        let (took, gap) = (since.elapsed(), longest_gap(gaps.path(), since.elapsed()));
+        say(&format!(
+            "kill {kill}: process after {started:?}, checkpoint {newest} after {took:?}, longest gap {gap} ms"
+        ));
+        assert_eq!(jobs(&application, "RUNNING"), Ok(vec![job.clone()]));
+        assert_eq!(
+            (pids(&application, TASKEXECUTOR), pids(&application, WORKER)),
+            (executors.clone(), workers.clone())
+        );
+    }
+    assert!(client.runs(), "{}", client.printed());
+    gate.open().unwrap();
+    let outcome = client.wait(LIMIT).succeeded();
+    assert!(outcome.printed().contains("FINISHED") && !outcome.printed().contains("RESTARTING"), "{outcome}");
+    output_is_exact("killed", events);
+    nothing_is_left(&application);
+}
+
+#[test]
+fn all_jobs_of_a_session_survive_its_applicationmaster_and_none_of_them_runs_twice() {
+    let started = Flink::on(&CLUSTER).arg("yarn-session").args("-d -jm 256m -tm 512m -s 2").args(&options(3)).run();
+    let application = started.succeeded().application_id().unwrap();
+    let run = |name: &str, gate: &Gate| {
+        let flink = Flink::on(&CLUSTER).args(&format!("run -d -yid {application} -p 2"));
+        let flink = flink.args("-D execution.checkpointing.interval=200ms").arg(binary(WORKER));
+        let _ = flink.args(&arguments(name, EVENTS, gate)).limit(LIMIT).run().succeeded();
+    };
+    let (first, second) = (Gate::closed().unwrap(), Gate::closed().unwrap());
+    run("survivor-1", &first);
+    let job = wait::until_ok("the first job", LIMIT, || jobs(&application, "RUNNING")?.pop().ok_or_else(String::new))
+        .unwrap();
+    run("survivor-2", &second);
+    wait::until_ok("both jobs", LIMIT, || match jobs(&application, "RUNNING")? {
+        both if both.len() == 2 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .unwrap();
+    let running = jobs(&application, "RUNNING").unwrap();
+    let before: Vec<u64> = running.iter().map(|job| wait_checkpoint_after(&application, job, 1)).collect();
+    let workers = pids(&application, WORKER);
+
+    kill_master(&application);
+    for (job, before) in running.iter().zip(before) {
+        wait_checkpoint_after(&application, job, before);
+    }
+    assert_eq!(pids(&application, WORKER), workers);
+    let listed = flink(&format!("list -yid {application}")).succeeded();
+    assert!(running.iter().all(|job| listed.printed().contains(job)), "{listed}");
+
+    // One ends; the next leader knows that.
+    first.open().unwrap();
+    wait::until_ok("the first job has ended", LIMIT, || match jobs(&application, "FINISHED")? {
+        ended if ended == [job.clone()] => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .unwrap();
+    kill_master(&application);
+    let running =
+        wait::until_ok("the other job", LIMIT, || jobs(&application, "RUNNING")?.pop().ok_or_else(String::new))
+            .unwrap();
+    let newest = newest_checkpoint(&application, &running).unwrap_or(0);
+    wait_checkpoint_after(&application, &running, newest);
+    assert_eq!(jobs(&application, "FINISHED"), Ok(vec![job]));
+    second.open().unwrap();
+    wait::until_ok("both have ended", LIMIT, || match jobs(&application, "FINISHED")? {
+        both if both.len() == 2 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .unwrap();
+    let stopped = Flink::on(&CLUSTER).arg("yarn-session").args(&format!("-id {application}")).say("stop\n").run();
+    let _ = stopped.succeeded();
+    output_is_exact("survivor-1", EVENTS);
+    output_is_exact("survivor-2", EVENTS);
+    nothing_is_left(&application);
+}
+
+#[test]
+fn what_is_lost_while_there_is_no_leader_is_restarted() {
+    let gate = Gate::closed().unwrap();
+    let outcome = Flink::on(&CLUSTER)
+        .args("run -d -m yarn-cluster -yjm 256m -ytm 384m -p 2")
+        .args(&options(2))
+        .args("-D restart-strategy.type=fixed-delay -D restart-strategy.fixed-delay.delay=100ms")
+        .arg(binary(WORKER))
+        .args(&arguments("lost-executor", EVENTS, &gate))
+        .limit(LIMIT)
+        .run()
+        .succeeded();
+    let application = outcome.application_id().unwrap();
+    let job =
+        wait::until_ok("its job", LIMIT, || jobs(&application, "RUNNING")?.pop().ok_or_else(String::new)).unwrap();
+    let newest = wait_checkpoint_after(&application, &job, 1);
+    let masters = processes(&application, MASTER);
+    masters[0].kill().unwrap();
+    processes(&application, TASKEXECUTOR)[0].kill().unwrap();
+    wait::until_ok("a checkpoint after the restart", LIMIT, || {
+        let checkpoints = ask(&application, &format!("/jobs/{job}/checkpoints"))?;
+        let id = checkpoints["latest"]["completed"]["id"].as_u64().filter(|id| *id > newest);
+        id.ok_or_else(|| checkpoints.to_string())
+    })
+    .unwrap();
+    gate.open().unwrap();
+    let ended = CLUSTER.yarn().wait_ended(&application, LIMIT).unwrap();
+    assert_eq!(ended.final_status, "SUCCEEDED", "{}", ended.diagnostics);
+    output_is_exact("lost-executor", EVENTS);
+    nothing_is_left(&application);
+}
+
+#[test]
+fn after_the_last_attempt_the_user_reads_how_each_of_them_ended() {
+    let gate = Gate::closed().unwrap();
+    let mut client = Flink::on(&CLUSTER)
+        .args("run -m yarn-cluster -yjm 256m -ytm 384m -p 1")
+        .args(&options(2))
+        .arg(binary(WORKER))
+        .args(&arguments("used-up", EVENTS, &gate))
+        .limit(LIMIT)
+        .spawn();
+    let application = client.wait_printed("an application id", LIMIT, flink::application_id).unwrap();
+    client.wait_printed("the job runs", LIMIT, |text| text.contains("RUNNING").then_some(())).unwrap();
+    kill_master(&application);
+    CLUSTER.yarn().wait_job_state(&application, "RUNNING", LIMIT).unwrap();
+    processes(&application, MASTER)[0].kill().unwrap();
+    let outcome = client.wait(LIMIT);
+    let _ = outcome.failed_with(&["attempt 1", "attempt 2", "137"]);
+    wait::until_ok("no process is left", LIMIT, || match process::of_application(&application) {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("{left:?}")),
+    })
+    .unwrap();
+}
