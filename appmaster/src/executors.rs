@@ -24,6 +24,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
+use crate::executor_logs::{ExecutorLogs, OpenQuestions};
+
 /// Time from the connection to the registration. A TaskExecutor says who it is at once.
 const REGISTRATION_LIMIT: Duration = Duration::from_secs(10);
 
@@ -75,6 +77,7 @@ pub enum ExecutorEvent {
 pub struct ExecutorServer {
     events: mpsc::Receiver<ExecutorEvent>,
     handle: ExecutorHandle,
+    open_questions: OpenQuestions,
     _accepting: JoinSet<()>,
 }
 
@@ -93,6 +96,7 @@ struct Shared {
     hadoop: BTreeMap<String, String>,
     heartbeat: Heartbeat,
     connected: ExecutorHandle,
+    open_questions: OpenQuestions,
     events: mpsc::Sender<ExecutorEvent>,
 }
 
@@ -183,10 +187,20 @@ impl ExecutorServer {
         let handle = ExecutorHandle(Arc::default());
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let connected = handle.clone();
-        let shared = Shared { tls, epoch, configuration, hadoop, heartbeat, connected, events: sender };
+        let open_questions = OpenQuestions::default();
+        let shared = Shared {
+            tls,
+            epoch,
+            configuration,
+            hadoop,
+            heartbeat,
+            connected,
+            open_questions: open_questions.clone(),
+            events: sender,
+        };
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::new(shared)));
-        Ok((Self { events, handle, _accepting: accepting }, port))
+        Ok((Self { events, handle, open_questions, _accepting: accepting }, port))
     }
 
     /// The next event. Safe to cancel.
@@ -206,6 +220,11 @@ impl ExecutorServer {
     /// For sending from elsewhere.
     pub fn handle(&self) -> ExecutorHandle {
         self.handle.clone()
+    }
+
+    /// For reading their log files.
+    pub fn logs(&self) -> ExecutorLogs {
+        ExecutorLogs::new(self.handle(), self.open_questions.clone())
     }
 
     /// Tells all TaskExecutors to shut down and waits until they have closed their connections, at most `limit`. Events
@@ -245,6 +264,11 @@ impl ExecutorHandle {
             // Ends the connection's writer.
             *outbox = None;
         }
+    }
+
+    /// Whether it is there.
+    pub fn is_connected(&self, id: &ExecutorId) -> bool {
+        self.lock().contains_key(id)
     }
 
     fn enter(&self, id: &ExecutorId, outbox: mpsc::Sender<ExecutorCommand>) -> Result<(), Refusal> {
@@ -310,6 +334,7 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, shared: Arc<Shared>, unreg
         loss = read_reports(read, &id, &shared) => loss,
         loss = write_commands(write, commands, &shared) => loss,
     };
+    shared.open_questions.lost(&id);
     let failure = Failure::new(Blame::Outside, loss.to_string()).on(&id);
     tracing::info!(%id, "{loss}");
     shared.tell(ExecutorEvent::Lost { id: id.clone(), failure }).await;
@@ -389,7 +414,10 @@ async fn read_reports(mut stream: impl AsyncRead + Unpin, id: &ExecutorId, share
         if message.epoch > shared.epoch {
             return Loss::NewerLeader(message.epoch);
         }
-        shared.tell(ExecutorEvent::Report { id: id.clone(), report: message.report }).await;
+        match message.report {
+            ExecutorReport::Logs { request, answer } => shared.open_questions.answered(id, request, answer),
+            report => shared.tell(ExecutorEvent::Report { id: id.clone(), report }).await,
+        }
     }
 }
 
@@ -413,6 +441,16 @@ async fn write_commands(
             Ok(Err(error)) => return error.into(),
             Ok(Ok(())) => {}
         }
+    }
+}
+
+#[cfg(test)]
+impl ExecutorHandle {
+    /// One TaskExecutor of that name, and what it is told.
+    pub(crate) fn played(id: &ExecutorId) -> (Self, mpsc::Receiver<ExecutorCommand>) {
+        let (outbox, commands) = mpsc::channel(COMMANDS_MAX);
+        let handle = Self(Arc::new(Mutex::new([(id.clone(), Some(outbox))].into())));
+        (handle, commands)
     }
 }
 

@@ -18,10 +18,12 @@ pub mod dispatcher;
 pub mod client_watch;
 pub mod ending;
 pub mod program;
+pub mod program_cache;
 
 pub mod resource;
 
 pub mod checkpoints;
+pub mod executor_logs;
 pub mod executors;
 pub mod job_files;
 pub mod outputs;

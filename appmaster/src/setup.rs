@@ -9,9 +9,10 @@ use flumen_ha::Addresses;
 use flumen_hadoop::token::Credentials;
 use flumen_hadoop::yarn::{LaunchContext, LaunchError, RegistrationRequest, Resource};
 use flumen_jobmaster::Settings;
-use flumen_model::config::{BadConfiguration, Configuration};
+use flumen_log::LogDirectory;
+use flumen_model::config::{BadConfiguration, Configuration, MemorySize};
 use flumen_model::ids::Epoch;
-use flumen_model::options::{deployment, execution, memory, yarn};
+use flumen_model::options::{deployment, execution, memory, rest as rest_options, yarn};
 use flumen_wire::application::{APPLICATION_FILE, Application, Purpose};
 use flumen_wire::control::PROTOCOL_VERSION;
 use flumen_wire::tls::{InternalTls, SECURITY_FILE, SecurityError};
@@ -21,16 +22,18 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::dispatcher::ArchiveLimits;
 use crate::environment::Environment;
+use crate::executor_logs::ExecutorLogs;
 use crate::executors::ExecutorServer;
 use crate::high_availability::{Kept, Lead, LeadError};
 use crate::outputs::Staging;
 use crate::ports::{self, BindError, Ports};
+use crate::program_cache::ProgramCache;
 use crate::resource::launch::{self, TaskExecutor};
 use crate::resource::manager::Profile;
 use crate::resource::slots::Reserve;
 use crate::resource::yarn::Intervals;
 use crate::rest::idle::{Closing, IDLE_LIMIT};
-use crate::rest::{self, RestOptions, RestRequest, RestState};
+use crate::rest::{self, Jars, Limits, RestOptions, RestRequest, RestState};
 
 /// Questions of REST that may wait for the main loop, which answers each at once.
 const REST_REQUESTS_MAX: usize = 64;
@@ -158,7 +161,7 @@ pub async fn parts(
 
     let kept = lead.kept().await?;
     let (executors, rpc_port) = executor_server(environment, application, lead.epoch()).await?;
-    let (rest_port, requests) = serve_rest(environment, application, files).await?;
+    let (rest_port, requests) = serve_rest(environment, application, files, executors.logs()).await?;
     let host = &environment.host;
     let registration = RegistrationRequest {
         host: host.clone(),
@@ -205,6 +208,7 @@ async fn serve_rest(
     environment: &Environment,
     application: &Application,
     files: &FileSystems,
+    executor_logs: ExecutorLogs,
 ) -> Result<(u16, mpsc::Receiver<RestRequest>), SetupError> {
     let conf = &application.configuration;
     let ports = ports_of(deployment::REST_PORT.key, conf.find(&deployment::REST_PORT)?)?;
@@ -218,8 +222,11 @@ async fn serve_rest(
     let (sender, requests) = mpsc::channel(REST_REQUESTS_MAX);
     let options = RestOptions {
         token: application.rest_token.clone(),
+        authorization: conf.get(&rest_options::AUTHORIZATION)?,
         configuration: conf.clone(),
-        log_dir: flumen_log::container_log_dir(),
+        log_dir: flumen_log::container_log_dir().map(LogDirectory::new),
+        executor_logs,
+        jars: jars(application, files)?,
         files: files.clone(),
         clock: clock::timestamp,
     };
@@ -232,6 +239,27 @@ async fn serve_rest(
         }
     });
     Ok((port, requests))
+}
+
+/// What takes programs over REST; only sessions do.
+fn jars(application: &Application, files: &FileSystems) -> Result<Option<Jars>, SetupError> {
+    let conf = &application.configuration;
+    if !matches!(application.purpose, Purpose::Session) || !conf.get(&rest_options::WEB_SUBMIT)? {
+        return Ok(None);
+    }
+    let staging = files.resolve(&application.staging)?;
+    let Some(root) = staging.parent() else { return Ok(None) };
+    let replication = u16::try_from(conf.get(&yarn::FILE_REPLICATION)?).ok().filter(|&copies| copies > 0);
+    let cache = ProgramCache::new(files.clone(), root, replication);
+    // The container's working directory, unless there is another one.
+    let upload_dir = conf.find(&rest_options::UPLOAD_DIR)?.unwrap_or_else(|| ".".to_owned());
+    let upload_dir = std::path::absolute(upload_dir).map_err(SetupError::Read)?;
+    let limits = Limits {
+        upload_bytes: conf.get(&rest_options::MAX_CONTENT_LENGTH)?.0,
+        // The other half is for the session itself.
+        planning_memory: MemorySize(conf.get(&memory::JOBMANAGER_PROCESS)?.0 / 2),
+    };
+    Ok(Some(Jars::new(&upload_dir, cache, conf.clone(), application.hadoop.clone(), limits)))
 }
 
 fn ports_of(key: &str, text: Option<String>) -> Result<Ports, BadConfiguration> {

@@ -1,7 +1,7 @@
 //! Tests against the real Hadoop, with processes really killed; and the workspace's own tidy rules.
 //!
 //! Start at [`hadoop::HadoopCluster`]: HDFS and YARN, one JVM per daemon, on this machine, from Maven's jars. Around it:
-//! [`flink`] runs the command under test, [`hdfs`] and [`yarn`] look at what it did from outside, over Hadoop's own HTTP
+//! [`flink`] runs the command under test, [`flink_client`] Flink's own, [`hdfs`] and [`yarn`] look at what it did from outside, over Hadoop's own HTTP
 //! interfaces and not through Flumen's code, [`process`] looks into `/proc`, and [`workload`] makes inputs whose right
 //! answer is known. [`job`] has a job that is slow, or goes wrong, on demand, [`stateful`] one whose windows and totals are known;
 //! [`traces`] sees to it that nothing stays behind; [`cut`] loses a message on its way.
@@ -11,6 +11,7 @@
 pub mod binaries;
 pub mod cut;
 pub mod flink;
+pub mod flink_client;
 pub mod hadoop;
 pub mod hdfs;
 mod http;

@@ -188,6 +188,7 @@ pub async fn introduce(mut stream: Stream, registration: Vec<u8>) -> Result<Answ
         ExecutorCommand::StartWorker(_)
         | ExecutorCommand::StopWorker { .. }
         | ExecutorCommand::Worker { .. }
+        | ExecutorCommand::ReadLogs { .. }
         | ExecutorCommand::Heartbeat => Err(AttemptError::OutOfTurn),
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use flumen_fs::{FileSystems, FsError, FsOptions};
 use flumen_ha::HaError;
-use flumen_log::Logging;
+use flumen_log::{LogDirectory, Logging};
 use flumen_model::config::Configuration;
 use flumen_model::ids::Epoch;
 use flumen_model::options::yarn;
@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::connection::{self, Answer, AttemptError, Backoff, ConnectError, Registered};
 use crate::leader::{Found, LOOK_MAX, Leaders};
 use crate::link::{Heard, Link};
+use crate::log_reader::LogReader;
 use crate::memory;
 use crate::programs::Programs;
 use crate::settings::{Settings, SettingsError};
@@ -113,6 +114,7 @@ enum Event {
     Found(Found),
     Tick,
     Worker(WorkerKey, WorkerEvent),
+    Logs(ExecutorReport),
 }
 
 /// Registers at the JobManager and obeys it, and those that follow it, until the end. `terminate` is done when the process
@@ -144,6 +146,7 @@ pub async fn run(options: Options, terminate: impl Future<Output = ()>) -> Resul
         last_heard: Instant::now(),
         heartbeat_timeout: settings.heartbeat_timeout,
         leader_lost_timeout: settings.leader_lost_timeout,
+        logs: LogReader::new(LogDirectory::new(&options.log_dir)),
         workers: Workers::new(Common {
             info: options.info,
             security: options.security,
@@ -176,6 +179,7 @@ struct Executor {
     last_heard: Instant,
     heartbeat_timeout: Duration,
     leader_lost_timeout: Duration,
+    logs: LogReader,
     workers: Workers,
 }
 
@@ -193,7 +197,7 @@ impl Executor {
                 heard = self.link.next() => Event::Heard(heard),
                 found = next_found(&mut self.search) => Event::Found(found),
                 () = sleep_until(wake) => Event::Tick,
-                (key, event) = room.then_next_of(&mut self.workers) => Event::Worker(key, event),
+                event = room.then(next_event(&mut self.workers, &mut self.logs)) => event,
             };
             match event {
                 Event::Terminated => return Ok(Outcome::Terminated),
@@ -211,6 +215,7 @@ impl Executor {
                         self.report(report);
                     }
                 }
+                Event::Logs(report) => self.report(report),
             }
         }
     }
@@ -315,6 +320,7 @@ impl Executor {
                 self.report(ExecutorReport::Heartbeat { resident });
                 self.workers.forget_ended(Instant::now());
             }
+            ExecutorCommand::ReadLogs { request, wish } => self.logs.ask(request, wish),
             ExecutorCommand::Shutdown { reason } => {
                 tracing::info!(reason, "told to shut down");
                 return Some(Outcome::Shutdown);
@@ -350,5 +356,13 @@ async fn next_found(search: &mut Option<crate::leader::Search>) -> Found {
     match search {
         Some(search) => search.await,
         None => std::future::pending().await,
+    }
+}
+
+/// The next event of a worker, or answer about log files. Safe to cancel.
+async fn next_event(workers: &mut Workers, logs: &mut LogReader) -> Event {
+    tokio::select! {
+        (key, event) = workers.next_event() => Event::Worker(key, event),
+        report = logs.next() => Event::Logs(report),
     }
 }

@@ -7,6 +7,7 @@
 pub mod arguments;
 
 pub mod executor;
+pub mod log_reader;
 
 pub mod connection;
 mod leader;

@@ -10,8 +10,6 @@ use tokio::time::timeout;
 use crate::connection::{ATTEMPT_LIMIT, Answer, AttemptError, Connection, introduce};
 use crate::executor::ExecutorError;
 use crate::leader::Found;
-use crate::worker_process::{WorkerEvent, WorkerKey};
-use crate::workers::Workers;
 
 /// See the module.
 pub enum Link {
@@ -98,16 +96,16 @@ impl Link {
 }
 
 impl Room {
-    /// The next event of a worker, once there is room for the report that it may cause. Safe to cancel.
-    pub async fn then_next_of(self, workers: &mut Workers) -> (WorkerKey, WorkerEvent) {
+    /// Waits for what comes next, once there is room for the report that it may cause. Safe to cancel if `next` is.
+    pub async fn then<T>(self, next: impl Future<Output = T>) -> T {
         match self {
             Self::In(reports) => match reports.reserve().await {
                 // Given back at once: the loop is the only sender, so the room stays.
-                Ok(_room) => workers.next_event().await,
+                Ok(_room) => next.await,
                 // Nothing can be written any more; the reading side ends the connection.
                 Err(_) => std::future::pending().await,
             },
-            Self::Always => workers.next_event().await,
+            Self::Always => next.await,
             Self::Never => std::future::pending().await,
         }
     }

@@ -33,10 +33,15 @@ pub async fn act(
     configuration: &Configuration,
     reporter: &Reporter,
 ) -> anyhow::Result<bool> {
-    if let Verb::Dispose { path } = verb {
-        return dispose(path, configuration, reporter).await;
-    }
     let finder = Finder::new(configuration, reporter)?;
+    if let Verb::Dispose { path } = verb {
+        return match address {
+            Address::At(_) => dispose_there(path, &finder.master(address).await?, reporter).await,
+            Address::Application(_) | Address::Remembered | Address::Any => {
+                dispose(path, configuration, reporter).await
+            }
+        };
+    }
     let search = Search { finder: &finder, address, reporter };
     match verb {
         Verb::List { running, scheduled, all, json } => {
@@ -195,6 +200,18 @@ impl Asked<'_> {
 
 fn is_over(state: &str) -> bool {
     matches!(state, "CANCELED" | "FAILED" | "FINISHED")
+}
+
+/// Has the JobManager that was named remove a savepoint: it reaches file systems that this machine may not.
+async fn dispose_there(path: &str, found: &Found, reporter: &Reporter) -> anyhow::Result<bool> {
+    reporter.event(&format!("Disposing savepoint '{path}'."));
+    let request = found.master.trigger("/savepoint-disposal", &json!({ "savepoint-path": path })).await?;
+    tokio::select! {
+        result = found.master.result("/savepoint-disposal", &request) => drop(result?),
+        never = reporter.waiting("the removal") => match never {},
+    }
+    reporter.result(&format!("Savepoint '{path}' disposed."));
+    Ok(true)
 }
 
 /// Removes a savepoint from here: no job has to run for that.

@@ -285,7 +285,7 @@ fn reported(report: ApplicationReport) -> AppReport {
             ApplicationFinalStatus::Killed => FinalStatus::Killed,
             ApplicationFinalStatus::Undefined => FinalStatus::Undefined,
         },
-        diagnostics: report.diagnostics,
+        diagnostics: crate::diagnostics::readable(&report.diagnostics),
         tracking_url: report.tracking_url,
         // YARN shows `host:-1` for a master that gave no port.
         master: report.am_rpc_address.filter(|address| !address.ends_with(":-1") && !address.ends_with(":0")),

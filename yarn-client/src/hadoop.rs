@@ -37,6 +37,11 @@ pub fn load_if_any(configuration: &Configuration) -> Result<HadoopConfiguration,
     }
 }
 
+/// Whether no configuration of Hadoop was found at all.
+pub fn is_absent(configuration: &Configuration) -> bool {
+    matches!(load(configuration), Err(ConfError::NoFiles { .. }))
+}
+
 fn overridden(mut hadoop: HadoopConfiguration, configuration: &Configuration) -> HadoopConfiguration {
     for (prefix, replacement) in OVERRIDES {
         for (key, value) in configuration.with_prefix(prefix) {

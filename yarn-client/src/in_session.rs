@@ -52,6 +52,9 @@ async fn submit(
     timings: &Timings,
 ) -> anyhow::Result<(Found, String)> {
     let finder = Finder::new(&run.configuration, reporter)?;
+    if matches!(address, Address::At(_)) && hadoop::is_absent(&run.configuration) {
+        return over_rest(run, &finder, address, reporter, timings).await;
+    }
     let hadoop = hadoop::load_if_any(&run.configuration)?;
     // None of these needs another one.
     let all = async {
@@ -99,6 +102,44 @@ async fn submit(
     timings.part("submit", accepted(&found.master, &submission)).await?;
     timings.reached("submitted");
     Ok((found, job.to_string()))
+}
+
+/// Without Hadoop nothing can be staged from here: the session is given the program, and asks it for its graph itself.
+async fn over_rest(
+    run: &Run,
+    finder: &Finder<'_>,
+    address: &Address,
+    reporter: &Reporter,
+    timings: &Timings,
+) -> anyhow::Result<(Found, String)> {
+    let ProgramFile::Local(path) = &run.program else {
+        anyhow::bail!("program `{}` is not on this machine", run.program)
+    };
+    let (path, name) = (program::executable(path)?, run.program.name()?);
+    let content = std::fs::read(&path).with_context(|| format!("`{}` can't be read", path.display()))?;
+    let found = timings.part("locate", finder.master(address)).await?;
+    reporter.event(&format!("Uploading {name} ({:.1} MB) over REST", content.len() as f64 / 1e6));
+    let uploading = timings.part("upload", found.master.upload(&name, &content));
+    let id = tokio::select! {
+        id = uploading => id.context("the session does not take the program")?,
+        never = reporter.waiting("the upload") => match never {},
+    };
+    let configuration: serde_json::Map<_, _> =
+        run.configuration.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+    let job = new_job_id().to_string();
+    let body = serde_json::json!({
+        "jobId": job,
+        "programArgsList": run.arguments,
+        "flinkConfiguration": configuration,
+        "clientHeartbeat": run.shutdown_on_exit,
+    });
+    let accepted = timings.part("submit", found.master.run_uploaded(&id, &body)).await;
+    if let Err(error) = found.master.remove_uploaded(&id).await {
+        reporter.note(&format!("the uploaded program {id} stays on the JobManager: {error}"));
+    }
+    accepted.context("the session does not take the job")?;
+    timings.reached("submitted");
+    Ok((found, job))
 }
 
 async fn hashed(program: &ProgramFile) -> anyhow::Result<stage::Hashed> {

@@ -7,7 +7,7 @@ use flumen_fs::{FsError, FsPath};
 use flumen_hadoop::conf::ConfError;
 use flumen_model::config::Configuration;
 use flumen_model::ids::JobId;
-use flumen_model::options::{deployment, yarn};
+use flumen_model::options::{deployment, rest as options, yarn};
 use flumen_wire::application::{APPLICATION_FILE, Application};
 use tokio::sync::OnceCell;
 
@@ -130,7 +130,7 @@ impl<'a> Finder<'a> {
             if described.purpose.job().is_some_and(|other| other != job) {
                 continue;
             }
-            let found = self.described(id, report, Some(&described))?;
+            let found = self.described(id, report, Some(&described), None)?;
             if described.purpose.job().is_some() || has(&found.master, job).await {
                 return Ok(found);
             }
@@ -156,7 +156,7 @@ impl<'a> Finder<'a> {
             if let Ok(Some(described)) = describe(&yarn.place, &id).await
                 && report.master.is_some()
             {
-                all.push(self.described(&id, &report, Some(&described))?);
+                all.push(self.described(&id, &report, Some(&described), None)?);
             }
         }
         Ok(all)
@@ -179,7 +179,8 @@ impl<'a> Finder<'a> {
 
     /// An address needs no Hadoop; with it, the address may be found to be the remembered session's.
     async fn at(&self, at: &str) -> anyhow::Result<Found> {
-        let unknown = || Found { master: Master::new(self.http.clone(), at, None), application: None };
+        let token = self.given_token()?;
+        let unknown = || Found { master: Master::new(self.http.clone(), at, token.as_deref()), application: None };
         match hadoop::load(self.configuration) {
             Ok(_) => {}
             Err(ConfError::NoFiles { .. }) => return Ok(unknown()),
@@ -196,6 +197,16 @@ impl<'a> Finder<'a> {
         Ok(unknown())
     }
 
+    /// The token that the user's file holds (`rest.client.token-file`).
+    fn given_token(&self) -> anyhow::Result<Option<String>> {
+        let Some(path) = self.configuration.find(&options::TOKEN_FILE)? else { return Ok(None) };
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("the token can't be read from `{path}` ({})", options::TOKEN_FILE.key))?;
+        let token = text.trim();
+        anyhow::ensure!(!token.is_empty(), "`{path}` ({}) holds no token", options::TOKEN_FILE.key);
+        Ok(Some(token.to_owned()))
+    }
+
     /// A running application by its id.
     ///
     /// # Errors
@@ -208,26 +219,36 @@ impl<'a> Finder<'a> {
     async fn running(&self, id: &str, report: &AppReport) -> anyhow::Result<Found> {
         anyhow::ensure!(report.state == AppState::Running, "application {id} is not running{}", why(report));
         let place = &self.yarn()?.place;
+        let given = self.given_token()?;
+        let authorized = given.is_some() || rest::variable_authorizes();
         let described = match describe(place, id).await {
             Ok(described) => described,
             // Another user's; the token may have been given to this one.
-            Err(_) if rest::variable_authorizes() => None,
+            Err(_) if authorized => None,
             Err(error) => return Err(error),
         };
-        if described.is_none() && !rest::variable_authorizes() {
+        if described.is_none() && !authorized {
             anyhow::bail!(
                 "there is no description of application {id} in {}: it was submitted by another user, with another staging \
-                 directory, or is not Flumen's; with its token in FLINK_REST_CLIENT_HEADERS it can be used all the same",
+                 directory, or is not Flumen's; with its token in the file that rest.client.token-file names, or in \
+                 FLINK_REST_CLIENT_HEADERS, it can be used all the same",
                 place.base
             );
         }
-        self.described(id, report, described.as_ref())
+        self.described(id, report, described.as_ref(), given.as_deref())
     }
 
-    fn described(&self, id: &str, report: &AppReport, described: Option<&Application>) -> anyhow::Result<Found> {
+    /// `given` is the token of an application that is not described.
+    fn described(
+        &self,
+        id: &str,
+        report: &AppReport,
+        described: Option<&Application>,
+        given: Option<&str>,
+    ) -> anyhow::Result<Found> {
         let address = report.master.as_deref();
         let address = address.with_context(|| format!("the JobManager of application {id} has no address yet"))?;
-        let token = described.map(|described| described.rest_token.as_str());
+        let token = described.map(|described| described.rest_token.as_str()).or(given);
         let running = Running {
             id: id.to_owned(),
             cluster: self.yarn()?.cluster.clone(),

@@ -18,6 +18,7 @@ mod locate;
 mod properties;
 
 mod deploy;
+mod diagnostics;
 mod in_session;
 mod per_job;
 mod session;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 mod headers;
+mod jars;
 mod job;
 mod operation;
 
@@ -44,8 +45,8 @@ pub enum RestError {
     /// A change needs the application's token, and none, or a wrong one, was sent.
     #[error(
         "the JobManager at {address} takes changes only with its application's token: name the application with -yid <id> \
-         (the token is in its staging directory), or put the line `Authorization:Bearer <token>` into \
-         FLINK_REST_CLIENT_HEADERS"
+         (the token is in its staging directory), name a file with the token (-D rest.client.token-file=…), or put the line \
+         `Authorization:Bearer <token>` into FLINK_REST_CLIENT_HEADERS"
     )]
     Unauthorized {
         /// `host:port`.

@@ -140,7 +140,11 @@ pub fn submission(
         modify_acls: set(configuration.find(&yarn::MODIFY_ACLS)?),
         memory_mb: demand.master_mb,
         vcores: demand.master_vcores,
-        command: format!("exec ./{APPMASTER_FILE} 1><LOG_DIR>/jobmanager.out 2><LOG_DIR>/jobmanager.err"),
+        // YARN tells the end of a file that is called so when a container fails, and of no other.
+        command: format!(
+            "ln -sf jobmanager.err <LOG_DIR>/stderr; \
+             exec ./{APPMASTER_FILE} 1><LOG_DIR>/jobmanager.out 2><LOG_DIR>/jobmanager.err"
+        ),
         environment,
         resources,
     })
@@ -182,7 +186,8 @@ mod tests {
         assert_eq!((submission.queue, submission.priority, submission.node_label), (None, None, None));
         assert_eq!((submission.memory_mb, submission.vcores, submission.max_attempts), (256, 1, 1));
         assert_eq!(submission.failures_validity_ms, 10_000);
-        assert!(submission.command.starts_with("exec ./flumen-appmaster "), "{}", submission.command);
+        let command = &submission.command;
+        assert!(command.starts_with("ln -sf jobmanager.err <LOG_DIR>/stderr; exec ./flumen-appmaster 1>"), "{command}");
         assert_eq!(submission.environment, [("HADOOP_USER_NAME".to_owned(), "alice".to_owned())]);
     }
 

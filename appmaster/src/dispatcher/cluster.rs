@@ -44,6 +44,8 @@ impl Dispatcher {
         self.executors.heard(&id, now.timestamp);
         match report {
             ExecutorReport::Heartbeat { resident } => self.executors.set_resident(&id, resident),
+            // Answered where it was asked (`executor_logs`).
+            ExecutorReport::Logs { .. } => {}
             ExecutorReport::Register { .. } => tracing::warn!(executor = %id, "registered twice on one connection"),
             ExecutorReport::WorkerExited { job, instance, failure } => {
                 tracing::warn!(%job, executor = %id, instance, %failure, "worker ended");

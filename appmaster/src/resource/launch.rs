@@ -53,8 +53,10 @@ fn command(executor: &TaskExecutor) -> Result<String, LaunchError> {
     if let Some(found) = jobmanager.bytes().find(|b| !plain(*b)) {
         return Err(LaunchError::LiveArgument { argument: jobmanager.clone(), found: char::from(found).to_string() });
     }
+    // YARN tells the end of a file that is called `stderr` when a container fails, and of no other.
     Ok(format!(
-        "exec ./{TASKEXECUTOR_FILE} --jobmanager {jobmanager} --slots {slots} --memory {memory}{} \
+        "ln -sf taskmanager.err <LOG_DIR>/stderr; \
+         exec ./{TASKEXECUTOR_FILE} --jobmanager {jobmanager} --slots {slots} --memory {memory}{} \
          1><LOG_DIR>/taskmanager.out.0 2><LOG_DIR>/taskmanager.err",
         if *tls { "" } else { " --no-tls" }
     ))
@@ -113,7 +115,8 @@ mod tests {
     fn the_command_line_says_where_the_jobmanager_is() {
         assert_eq!(
             command(&executor()).unwrap(),
-            "exec ./flumen-taskexecutor --jobmanager node1.example:6123 --slots 2 --memory 1073741824 \
+            "ln -sf taskmanager.err <LOG_DIR>/stderr; \
+             exec ./flumen-taskexecutor --jobmanager node1.example:6123 --slots 2 --memory 1073741824 \
              1><LOG_DIR>/taskmanager.out.0 2><LOG_DIR>/taskmanager.err"
         );
         let open = command(&TaskExecutor { tls: false, ..executor() }).unwrap();

@@ -9,7 +9,9 @@ use flumen_model::ids::{JobId, VertexId};
 use flumen_model::status::JobStatus;
 use serde_json::json;
 
+use super::jars::JarError;
 use crate::dispatcher::TriggerId;
+use crate::executor_logs::NoAnswer;
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +48,12 @@ pub(super) enum RestError {
     JobOver(JobStatus),
     #[error("Could not find TaskExecutor {0}.")]
     NoExecutor(String),
-    #[error("There is no log file `{0}`; GET /jobmanager/logs lists those that exist.")]
+    #[error("There is no log file `{0}`; GET …/logs lists those that exist.")]
     NoLog(String),
+    #[error("The log files of TaskExecutor {id} can't be read: {why}.")]
+    ExecutorSilent { id: String, why: NoAnswer },
+    #[error("The file has {size} bytes, and nothing where the range begins.")]
+    NoSuchRange { size: u64 },
     #[error("Not found: {0}")]
     NoRoute(String),
     #[error("Job cancellation failed because the job has already reached another terminal state ({0}).")]
@@ -76,6 +82,8 @@ pub(super) enum RestError {
     Multipart,
     #[error("The log file `{name}` cannot be read: {cause}")]
     LogUnreadable { name: String, cause: std::io::Error },
+    #[error(transparent)]
+    Jar(#[from] JarError),
 }
 
 impl RestError {
@@ -103,7 +111,9 @@ impl RestError {
             Self::AlreadyOver(_) | Self::JobOver(_) | Self::OneJobOnly => StatusCode::CONFLICT,
             Self::StopMode => StatusCode::PERMANENT_REDIRECT,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Busy | Self::Ending | Self::NotBegun => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoSuchRange { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::Jar(error) => error.status(),
+            Self::Busy | Self::Ending | Self::NotBegun | Self::ExecutorSilent { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::LogUnreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -3,32 +3,36 @@
 //! In: HTTP requests. Out: [`RestRequest`]s to the main loop, which owns all state and answers each through its `reply`.
 //! Reading is open; whatever changes something needs the application's token. Start at `routes`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use flumen_fs::FileSystems;
 use flumen_jobmaster::{CheckpointStatistics, JobDetails, SnapshotWish, Timestamp};
+use flumen_log::LogDirectory;
 use flumen_model::config::Configuration;
 use flumen_model::ids::{ExecutorId, JobId};
 use flumen_wire::application::JobSubmission;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::dispatcher::{OperationKind, OperationState, TriggerId};
+use crate::executor_logs::ExecutorLogs;
 
 mod ask;
 mod auth;
 mod checkpoints;
 mod error;
 pub mod idle;
+mod jars;
 mod json;
 mod logs;
 mod page;
 mod params;
+mod range;
 mod routes;
 mod submit;
 #[cfg(test)]
 mod tests;
 
+pub use jars::{Jars, Limits};
 pub use routes::router;
 
 /// What the router needs to know. Cheap to clone.
@@ -42,10 +46,16 @@ pub struct RestState {
 pub struct RestOptions {
     /// Bearer token of changing calls. Never shown.
     pub token: String,
+    /// Whether changing calls need it.
+    pub authorization: bool,
     /// The effective configuration; secrets are hidden when it is shown.
     pub configuration: Configuration,
     /// The directory of the ApplicationMaster's log files; `None`: there are none to show.
-    pub log_dir: Option<PathBuf>,
+    pub log_dir: Option<LogDirectory>,
+    /// Asks TaskExecutors for theirs.
+    pub executor_logs: ExecutorLogs,
+    /// Takes programs; `None`: none are taken.
+    pub jars: Option<Jars>,
     /// The file systems of paths in requests.
     pub files: FileSystems,
     /// The time, for durations.

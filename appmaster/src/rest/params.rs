@@ -23,8 +23,11 @@ pub(super) struct TriggerParam(pub(super) TriggerId);
 /// `:checkpointid`.
 pub(super) struct CheckpointParam(pub(super) CheckpointId);
 
-/// `:taskmanagerid` or `:filename`: the last parameter, as it is.
+/// `:taskmanagerid` or `:jarid`, as it is.
 pub(super) struct NameParam(pub(super) String);
+
+/// `:filename`, as it is.
+pub(super) struct FileParam(pub(super) String);
 
 /// Query parameters.
 pub(super) struct QueryParams<T>(pub(super) T);
@@ -74,6 +77,14 @@ impl FromRequestParts<RestState> for NameParam {
 
     async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, RestError> {
         param(parts, state, "name").await.map(Self)
+    }
+}
+
+impl FromRequestParts<RestState> for FileParam {
+    type Rejection = RestError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &RestState) -> Result<Self, RestError> {
+        param(parts, state, "file").await.map(Self)
     }
 }
 

@@ -17,7 +17,7 @@ use super::json::job::{Job, JobIds, JobsOverview, Progress, Vertex};
 use super::json::outcome::{Exceptions, ExecutionResult, JobConfig, Status};
 use super::json::plan::JobPlan;
 use super::params::{JobParam, JsonBody, NameParam, QueryParams, VertexParam};
-use super::{RestState, checkpoints, logs, page, submit};
+use super::{Jars, RestState, checkpoints, jars, logs, page, submit};
 
 /// No request that is served here has more to say.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -29,9 +29,10 @@ pub(super) type Answer<T> = Result<Json<T>, RestError>;
 
 /// All routes, each also under `/v1`, and the web page at `/`.
 pub fn router(state: RestState) -> Router {
+    let jars = &state.options.jars;
     Router::new()
-        .merge(api())
-        .nest("/v1", api())
+        .merge(api(jars.clone()))
+        .nest("/v1", api(jars.clone()))
         .route("/", get(page::index))
         .route("/ui/style.css", get(page::style))
         .route("/ui/app.js", get(page::script))
@@ -41,11 +42,11 @@ pub fn router(state: RestState) -> Router {
         .with_state(state)
 }
 
-fn api() -> Router<RestState> {
+fn api(jars: Option<Jars>) -> Router<RestState> {
     Router::new()
         .route("/overview", get(overview))
         .route("/cluster", delete(shut_down))
-        .route("/config", get(async || Json(Dashboard::new())))
+        .route("/config", get(dashboard))
         .route("/jobs", get(job_ids))
         .merge(submit::api())
         .route("/jobs/overview", get(jobs_overview))
@@ -62,9 +63,8 @@ fn api() -> Router<RestState> {
         .route("/taskmanagers", get(taskmanagers))
         .route("/taskmanagers/{name}", get(taskmanager))
         .route("/jobmanager/config", get(jobmanager_config))
-        .route("/jobmanager/logs", get(jobmanager_logs))
-        .route("/jobmanager/logs/{name}", get(jobmanager_log_file))
-        .route("/jobmanager/log", get(jobmanager_log))
+        .merge(jars::api(jars))
+        .merge(logs::api())
         .merge(checkpoints::api())
 }
 
@@ -74,6 +74,10 @@ async fn not_found(uri: Uri) -> RestError {
 
 async fn overview(State(state): State<RestState>) -> Answer<Overview> {
     Ok(Json(Overview::new(&state.jobs().await?, &state.executors().await?)))
+}
+
+async fn dashboard(State(state): State<RestState>) -> Json<Dashboard> {
+    Json(Dashboard::new(state.options.jars.is_some()))
 }
 
 async fn shut_down(_: Authorized, State(state): State<RestState>) -> Answer<Value> {
@@ -224,25 +228,4 @@ async fn taskmanager(State(state): State<RestState>, NameParam(id): NameParam) -
 
 async fn jobmanager_config(State(state): State<RestState>) -> Json<Vec<ConfigurationEntry>> {
     Json(ConfigurationEntry::all(&state.options.configuration))
-}
-
-async fn jobmanager_logs(State(state): State<RestState>) -> Json<Value> {
-    let logs = state.options.log_dir.as_deref().map(logs::list).unwrap_or_default();
-    Json(json!({ "logs": logs }))
-}
-
-async fn jobmanager_log_file(
-    State(state): State<RestState>,
-    NameParam(name): NameParam,
-) -> Result<Response, RestError> {
-    log_file(&state, &name)
-}
-
-async fn jobmanager_log(State(state): State<RestState>) -> Result<Response, RestError> {
-    log_file(&state, logs::MAIN_LOG)
-}
-
-fn log_file(state: &RestState, name: &str) -> Result<Response, RestError> {
-    let dir = state.options.log_dir.as_deref().ok_or_else(|| RestError::NoLog(name.to_owned()))?;
-    logs::serve(dir, name)
 }

@@ -9,7 +9,8 @@ use flumen_jobmaster::{
     ExceptionEntry, JobDetails, RestartStrategy, Restarts, SnapshotWish, SplitProgress, SubtaskDetails, Timestamp,
     VertexDetails,
 };
-use flumen_model::config::Configuration;
+use flumen_log::LogDirectory;
+use flumen_model::config::{Configuration, MemorySize};
 use flumen_model::failure::{Blame, FailedSubtask, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId, SubtaskId, VertexId};
 use flumen_model::job_graph::{JobEdge, Partitioner, RuntimeMode};
@@ -21,10 +22,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::{
-    CancelReply, ExecutorView, RestOptions, RestRequest, RestState, SnapshotOrder, SubmitReply, TriggerReply, router,
+    CancelReply, ExecutorView, Jars, Limits, RestOptions, RestRequest, RestState, SnapshotOrder, SubmitReply, TriggerReply,
+    router,
 };
+use crate::program_cache::ProgramCache;
 
+mod authorization;
 mod checkpoints;
+mod jars;
+mod logs;
 mod submit;
 
 const JOB: &str = "000000000000000000000000000000ab";
@@ -139,16 +145,36 @@ impl Answer {
 }
 
 async fn server(job: JobDetails, log_dir: Option<&Path>) -> Server {
+    served(job, RestOptions { log_dir: log_dir.map(LogDirectory::new), ..options() }).await
+}
+
+fn options() -> RestOptions {
     let mut configuration = Configuration::new();
     configuration.set("parallelism.default", "2");
     configuration.set("security.ssl.key-password", "hunter2");
-    let options = RestOptions {
+    RestOptions {
         token: TOKEN.into(),
+        authorization: true,
         configuration,
-        log_dir: log_dir.map(Path::to_owned),
+        log_dir: None,
+        executor_logs: logs::of_executor(),
+        jars: None,
         files: FileSystems::new(FsOptions::default()).unwrap(),
         clock: || Timestamp(2000),
-    };
+    }
+}
+
+/// A session that takes programs and keeps everything in that directory.
+fn with_jars(dir: &Path, bytes_max: u64) -> RestOptions {
+    let options = options();
+    let root = options.files.resolve(&format!("file://{}/staging", dir.display())).unwrap();
+    let cache = ProgramCache::new(options.files.clone(), root, None);
+    let limits = Limits { upload_bytes: bytes_max, planning_memory: MemorySize::from_mib(256) };
+    let jars = Jars::new(dir, cache, options.configuration.clone(), Default::default(), limits);
+    RestOptions { jars: Some(jars), ..options }
+}
+
+async fn served(job: JobDetails, options: RestOptions) -> Server {
     let (sender, mut requests) = mpsc::channel(8);
     let (tell, told) = mpsc::channel(8);
     tokio::spawn(async move {
@@ -235,6 +261,11 @@ impl Server {
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
         Answer { status, head: head.to_owned(), body: if chunked { unchunked(body) } else { body.to_owned() } }
+    }
+
+    /// The same with the token.
+    async fn allowed(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        self.send(method, path, &format!("Authorization: Bearer {TOKEN}\r\n{headers}"), body).await
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -421,40 +452,6 @@ async fn secrets_of_the_configuration_are_hidden() {
 }
 
 #[tokio::test]
-async fn logs_are_served_and_nothing_beside_them() {
-    let dir = tempfile::tempdir().unwrap();
-    let logs = dir.path().join("logs");
-    std::fs::create_dir(&logs).unwrap();
-    std::fs::write(dir.path().join("secret"), "secret").unwrap();
-    let text = "ä line\n".repeat(50_000);
-    std::fs::write(logs.join("jobmanager.log"), &text).unwrap();
-    std::fs::write(logs.join("jobmanager.log.1"), "older\n").unwrap();
-    std::os::unix::fs::symlink(dir.path().join("secret"), logs.join("link")).unwrap();
-    let server = server(job(), Some(&logs)).await;
-
-    let listed = server.get("/jobmanager/logs").await.json();
-    let names: Vec<&str> = listed["logs"].as_array().unwrap().iter().map(|log| log["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["jobmanager.log", "jobmanager.log.1"]);
-    assert_eq!(listed["logs"][1]["size"], 6);
-    let log = server.get("/jobmanager/log").await;
-    assert_eq!((log.status, log.body == text), (200, true));
-    assert!(log.head.contains("text/plain") && log.head.contains("nosniff"), "{}", log.head);
-    assert_eq!(server.get("/v1/jobmanager/logs/jobmanager.log.1").await.body, "older\n");
-    for path in ["../secret", "..%2fsecret", "%2e%2e%2fsecret", "link", "..", "%2fetc%2fpasswd", ".", "%00", "absent"] {
-        let answer = server.get(&format!("/jobmanager/logs/{path}")).await;
-        assert_eq!(answer.status, 404, "{path}: {}", answer.body);
-        assert!(!answer.body.contains("root:") && answer.json()["errors"].is_array(), "{path}: {}", answer.body);
-    }
-}
-
-#[tokio::test]
-async fn without_a_log_directory_there_are_no_logs() {
-    let server = server(job(), None).await;
-    assert_eq!(server.get("/jobmanager/logs").await.json(), json!({ "logs": [] }));
-    assert_eq!(server.get("/jobmanager/log").await.status, 404);
-}
-
-#[tokio::test]
 async fn the_page_names_no_address_but_relative_ones() {
     let server = server(job(), None).await;
     let page = server.get("/").await;
@@ -479,13 +476,7 @@ async fn the_page_names_no_address_but_relative_ones() {
 async fn an_application_that_is_ending_says_so() {
     let (sender, requests) = mpsc::channel(1);
     drop(requests);
-    let options = RestOptions {
-        token: String::new(),
-        configuration: Configuration::new(),
-        log_dir: None,
-        files: FileSystems::new(FsOptions::default()).unwrap(),
-        clock: || Timestamp(0),
-    };
+    let options = RestOptions { token: String::new(), ..options() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router(RestState::new(options, sender))).await.unwrap() });

@@ -36,19 +36,11 @@ impl Installation {
     /// When Java or Maven is missing or too old, or the jars can't be fetched.
     pub fn ready() -> Result<Installation> {
         let (java_home, java_version) = java()?;
-        let version = between(POM, "<hadoop.version>", "</hadoop.version>").context("no version in pom.xml")?;
-        let cache = cache_dir()?;
-        std::fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
-        let installation = Installation { dir: cache.join(format!("hadoop-{version}")), java_home, java_version };
-
-        let lock = cache.join(format!("hadoop-{version}.lock"));
-        let lock = File::create(&lock).with_context(|| format!("creating {}", lock.display()))?;
-        lock.lock().context("waiting for another process that prepares Hadoop")?;
-        // The pom is the mark of completeness, and of being what is asked for.
-        if std::fs::read_to_string(installation.dir.join("pom.xml")).ok().as_deref() != Some(POM) {
-            fetch(&installation.dir, version)?;
-        }
+        let dir = fetched("hadoop", "hadoop.version", POM, 600, tidied)?;
+        let lock = Lock::of(&dir)?;
+        let installation = Installation { dir, java_home, java_version };
         warm::prepare(&installation)?;
+        drop(lock);
         Ok(installation)
     }
 
@@ -96,8 +88,8 @@ fn cache_dir() -> Result<PathBuf> {
 }
 
 /// The home and the full version of the Java in JAVA_HOME, else on the path.
-fn java() -> Result<(PathBuf, String)> {
-    const MISSING: &str = "Hadoop needs a Java runtime; scripts/setup.sh --hadoop installs one";
+pub(crate) fn java() -> Result<(PathBuf, String)> {
+    const MISSING: &str = "a Java runtime is needed: scripts/setup.sh --hadoop installs one";
     let home = match std::env::var_os("JAVA_HOME").filter(|home| !home.is_empty()) {
         Some(home) => PathBuf::from(home),
         None => {
@@ -122,13 +114,58 @@ fn java() -> Result<(PathBuf, String)> {
     Ok((home, version))
 }
 
-fn fetch(dir: &Path, version: &str) -> Result<()> {
-    say(&format!("fetching Hadoop {version} (about 90 MB, once) into {}", dir.display()));
-    let parent = dir.parent().context("the cache has a parent folder")?;
-    let tmp = tempfile::Builder::new().prefix(".hadoop.").tempdir_in(parent)?;
-    std::fs::write(tmp.path().join("pom.xml"), POM)?;
-    maven(tmp.path())?;
-    for jar in std::fs::read_dir(tmp.path().join("jars"))? {
+/// The folder in the cache with all jars that `pom` resolves to, in `jars`; fetched where this machine doesn't have them yet.
+/// `property` is the one of the pom that names the version, `files` about how many files Maven fetches, and `tidied` what is to
+/// be done to the folder before it gets its name.
+///
+/// # Errors
+/// When Maven is missing, or the jars can't be fetched.
+pub(crate) fn fetched(
+    name: &str,
+    property: &str,
+    pom: &str,
+    files: u32,
+    tidied: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let version = between(pom, &format!("<{property}>"), &format!("</{property}>")).context("no version in pom.xml")?;
+    let cache = cache_dir()?;
+    std::fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
+    let dir = cache.join(format!("{name}-{version}"));
+    let _lock = Lock::of(&dir)?;
+    // The pom is the mark of completeness, and of being what is asked for.
+    if std::fs::read_to_string(dir.join("pom.xml")).ok().as_deref() == Some(pom) {
+        return Ok(dir);
+    }
+    say(&format!("fetching {name} {version} (once) into {}", dir.display()));
+    let tmp = tempfile::Builder::new().prefix(&format!(".{name}.")).tempdir_in(&cache)?;
+    std::fs::write(tmp.path().join("pom.xml"), pom)?;
+    maven(tmp.path(), files)?;
+    tidied(tmp.path())?;
+    if dir.try_exists()? {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("removing the outdated {}", dir.display()))?;
+    }
+    std::fs::rename(tmp.keep(), &dir).with_context(|| format!("moving the jars to {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// One process at a time prepares a folder of the cache.
+struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    fn of(dir: &Path) -> Result<Lock> {
+        let mut path = dir.as_os_str().to_owned();
+        path.push(".lock");
+        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        file.lock().context("waiting for another process that prepares the same")?;
+        Ok(Lock { _file: file })
+    }
+}
+
+/// Hadoop's jars as the daemons need them.
+fn tidied(dir: &Path) -> Result<()> {
+    for jar in std::fs::read_dir(dir.join("jars"))? {
         let jar = jar?.path();
         let name = jar.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // Native parts for other systems, and a database driver that nothing here loads.
@@ -139,16 +176,13 @@ fn fetch(dir: &Path, version: &str) -> Result<()> {
     // The hadoop-hdfs jar lacks the web pages that NameNode and DataNode look for at start. JMX and WebHDFS are servlets
     // added in code, so empty folders do.
     for page in ["hdfs", "datanode", "static", "logs"] {
-        std::fs::create_dir_all(tmp.path().join("web/webapps").join(page))?;
+        std::fs::create_dir_all(dir.join("web/webapps").join(page))?;
     }
-    if dir.try_exists()? {
-        std::fs::remove_dir_all(dir).with_context(|| format!("removing the outdated {}", dir.display()))?;
-    }
-    std::fs::rename(tmp.keep(), dir).with_context(|| format!("moving Hadoop's jars to {}", dir.display()))
+    Ok(())
 }
 
 /// Lets Maven put all jars of `dir/pom.xml` into `dir/jars`.
-fn maven(dir: &Path) -> Result<()> {
+fn maven(dir: &Path, files: u32) -> Result<()> {
     const ATTEMPTS: u32 = 3; // it goes on where it stopped, so a shaky network gets through
     for attempt in 1..=ATTEMPTS {
         let mut maven = Command::new("mvn")
@@ -172,7 +206,7 @@ fn maven(dir: &Path) -> Result<()> {
             if line.contains("Downloaded from") {
                 fetched += 1;
                 if fetched % 50 == 0 {
-                    say(&format!("  {fetched} files (of about 600)"));
+                    say(&format!("  {fetched} files (of about {files})"));
                 }
             } else if line.starts_with("[ERROR]") && errors.len() < 5 {
                 errors.push(line);
@@ -183,7 +217,7 @@ fn maven(dir: &Path) -> Result<()> {
         }
         say(&format!("mvn failed (attempt {attempt} of {ATTEMPTS}): {}", errors.join("\n")));
     }
-    bail!("mvn could not fetch Hadoop's jars; its messages are above")
+    bail!("mvn could not fetch the jars; its messages are above")
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {

@@ -13,8 +13,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, reload};
 
+pub use directory::{LogDirectory, LogFile};
 pub use rolling::{Limits, RollingFile, SharedFile};
 
+mod directory;
 mod rolling;
 
 mod panics;

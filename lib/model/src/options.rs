@@ -10,6 +10,7 @@ pub mod deployment;
 pub mod execution;
 pub mod high_availability;
 pub mod memory;
+pub mod rest;
 pub mod yarn;
 
 /// An option as the reference shows it.
@@ -60,12 +61,13 @@ macro_rules! section {
 pub(crate) use section;
 
 /// All sections, in the order of the reference.
-pub const SECTIONS: [(&str, &[Described]); 6] = [
+pub const SECTIONS: [(&str, &[Described]); 7] = [
     execution::SECTION,
     checkpointing::SECTION,
     memory::SECTION,
     deployment::SECTION,
     high_availability::SECTION,
+    rest::SECTION,
     yarn::SECTION,
 ];
 

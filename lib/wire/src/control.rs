@@ -16,6 +16,7 @@ use flumen_model::status::ExecutionState;
 use serde::{Deserialize, Serialize};
 
 use crate::application::Program;
+use crate::logs::{LogAnswer, LogWish};
 use crate::report::WorkerReport;
 
 /// Version of these messages. Sides with different versions refuse each other when they meet.
@@ -111,6 +112,13 @@ pub enum ExecutorCommand {
     },
     /// Answered by [`ExecutorReport::Heartbeat`].
     Heartbeat,
+    /// Answered by [`ExecutorReport::Logs`] with the same number.
+    ReadLogs {
+        /// Made up by the JobManager.
+        request: u64,
+        /// What it wants to know.
+        wish: LogWish,
+    },
     /// Stop all workers and exit with code 0.
     Shutdown {
         /// For the log.
@@ -181,6 +189,13 @@ pub enum ExecutorReport {
     Heartbeat {
         /// Resident memory in bytes of the TaskExecutor and all its workers.
         resident: u64,
+    },
+    /// Answers [`ExecutorCommand::ReadLogs`].
+    Logs {
+        /// That one's number.
+        request: u64,
+        /// What there is.
+        answer: LogAnswer,
     },
 }
 

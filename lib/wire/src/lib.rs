@@ -17,5 +17,6 @@ pub mod certificate;
 pub mod data;
 pub mod frame;
 pub mod kept;
+pub mod logs;
 pub mod report;
 pub mod tls;

@@ -101,10 +101,15 @@ impl JobClient {
     }
 
     pub(super) fn get(&self, path: &str) -> RequestBuilder {
-        self.master.request(Method::GET, &format!("/jobs/{}{path}", self.job))
+        self.master.request(Method::GET, &self.path(path))
     }
 
     pub(super) fn change(&self, method: Method, path: &str) -> RequestBuilder {
-        self.master.change(method, &format!("/jobs/{}{path}", self.job))
+        self.master.change(method, &self.path(path))
+    }
+
+    /// The full path of one below the job.
+    pub(super) fn path(&self, below: &str) -> String {
+        format!("/jobs/{}{below}", self.job)
     }
 }

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{JobClient, RestError};
+use super::{JobClient, Master, RestError};
 
 /// Time between two looks at an operation.
 const POLL: Duration = Duration::from_millis(100);
@@ -37,18 +37,17 @@ struct Triggered {
     request: String,
 }
 
-impl JobClient {
-    /// Starts an operation; `path` is that of its POST below the job. Returns its number.
+impl Master {
+    /// Starts an operation; `path` is that of its POST. Returns its number.
     ///
     /// # Errors
     /// [`OperationError`].
     pub async fn trigger(&self, path: &str, body: &Value) -> Result<String, OperationError> {
-        let triggered: Triggered = self.master.read(self.change(Method::POST, path).json(body)).await?;
+        let triggered: Triggered = self.read(self.change(Method::POST, path).json(body)).await?;
         Ok(triggered.request)
     }
 
-    /// Waits for the end of an operation; `path` is that of its GET below the job, without the number. Returns what came of
-    /// it.
+    /// Waits for the end of an operation; `path` is that of its GET, without the number. Returns what came of it.
     ///
     /// # Errors
     /// [`OperationError`].
@@ -56,7 +55,7 @@ impl JobClient {
         let begun = Instant::now();
         let mut heard = begun;
         loop {
-            match self.look(path, request).await {
+            match self.read(self.request(Method::GET, &format!("{path}/{request}"))).await {
                 Ok(answer) => {
                     heard = Instant::now();
                     if let Some(operation) = finished(answer)? {
@@ -69,9 +68,24 @@ impl JobClient {
             tokio::time::sleep(if begun.elapsed() < FAST_PHASE { POLL } else { SLOW_POLL }).await;
         }
     }
+}
 
-    async fn look(&self, path: &str, request: &str) -> Result<Value, RestError> {
-        self.master.read(self.get(&format!("{path}/{request}"))).await
+impl JobClient {
+    /// Starts an operation; `path` is that of its POST below the job. Returns its number.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn trigger(&self, path: &str, body: &Value) -> Result<String, OperationError> {
+        self.master.trigger(&self.path(path), body).await
+    }
+
+    /// Waits for the end of an operation; `path` is that of its GET below the job, without the number. Returns what came of
+    /// it.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn result(&self, path: &str, request: &str) -> Result<Value, OperationError> {
+        self.master.result(&self.path(path), request).await
     }
 }
 

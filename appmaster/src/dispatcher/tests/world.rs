@@ -259,7 +259,9 @@ fn brief(effect: &Effect) -> String {
                 ExecutorCommand::Worker { message: ToWorker::Cancel { .. }, .. } => "cancel".into(),
                 ExecutorCommand::Worker { .. } => "worker".into(),
                 ExecutorCommand::Shutdown { reason } => format!("shutdown: {reason}"),
-                ExecutorCommand::Registered { .. } | ExecutorCommand::Heartbeat => "other".into(),
+                ExecutorCommand::Registered { .. } | ExecutorCommand::ReadLogs { .. } | ExecutorCommand::Heartbeat => {
+                    "other".into()
+                }
             };
             format!("{}: {command}", number(id))
         }

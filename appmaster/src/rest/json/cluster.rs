@@ -76,14 +76,15 @@ struct Features {
 }
 
 impl Dashboard {
-    pub(in crate::rest) fn new() -> Self {
+    /// `web_submit`: whether programs may be uploaded.
+    pub(in crate::rest) fn new(web_submit: bool) -> Self {
         Self {
             refresh_interval: 3000,
             timezone_name: "Coordinated Universal Time",
             timezone_offset: 0,
             flink_version: VERSION,
             flink_revision: COMMIT,
-            features: Features { web_submit: false, web_cancel: true, web_rescale: false, web_history: false },
+            features: Features { web_submit, web_cancel: true, web_rescale: false, web_history: false },
         }
     }
 }

@@ -8,6 +8,7 @@ pub(super) mod operation;
 pub(super) mod outcome;
 pub(super) mod plan;
 mod summary;
+mod throwable;
 
 use flumen_jobmaster::Timestamp;
 

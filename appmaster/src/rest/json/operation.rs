@@ -4,6 +4,7 @@ use flumen_model::failure::Failure;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::throwable::Throwable;
 use crate::dispatcher::OperationState;
 
 /// See the module.
@@ -45,7 +46,6 @@ impl Operation {
     }
 }
 
-/// The readable part of Flink's serialised exceptions.
-fn throwable(failure: &Failure) -> Value {
-    json!({ "class": "flumen.Failure", "stack-trace": failure.to_string(), "serialized-throwable": "" })
+fn throwable(failure: &Failure) -> Throwable {
+    Throwable::new("flumen.Failure", &failure.to_string())
 }

@@ -7,6 +7,7 @@ use flumen_model::failure::{Blame, Failure};
 use flumen_model::status::JobStatus;
 use serde::Serialize;
 
+use super::throwable::Throwable;
 use super::{duration, ms};
 
 /// `JobStatusInfo`.
@@ -201,16 +202,7 @@ struct JobResult {
     accumulator_results: BTreeMap<String, String>,
     net_runtime: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    failure_cause: Option<FailureCause>,
-}
-
-/// Flink's serialised throwable; what only a JVM could read of it is empty.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct FailureCause {
-    class: &'static str,
-    stack_trace: String,
-    serialized_throwable: &'static str,
+    failure_cause: Option<Throwable>,
 }
 
 impl ExecutionResult {
@@ -227,11 +219,8 @@ impl ExecutionResult {
                 return Self { status: QueueStatus { id: "IN_PROGRESS" }, job_execution_result: None };
             }
         };
-        let failure_cause = job.failure.as_ref().map(|failure| FailureCause {
-            class: class(failure.blame),
-            stack_trace: failure.to_string(),
-            serialized_throwable: "",
-        });
+        let cause = |failure: &Failure| Throwable::new(class(failure.blame), &failure.to_string());
+        let failure_cause = job.failure.as_ref().map(cause);
         Self {
             status: QueueStatus { id: "COMPLETED" },
             job_execution_result: Some(JobResult {

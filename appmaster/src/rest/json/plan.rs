@@ -1,7 +1,8 @@
 //! The JobGraph as Flink's plan.
 
-use flumen_jobmaster::{JobDetails, VertexDetails};
-use flumen_model::job_graph::RuntimeMode;
+use flumen_jobmaster::JobDetails;
+use flumen_model::ids::{JobId, VertexId};
+use flumen_model::job_graph::{JobEdge, JobGraph, RuntimeMode};
 use serde::Serialize;
 
 /// `JobPlanInfo`.
@@ -57,6 +58,19 @@ impl JobPlan {
     pub(in crate::rest) fn new(job: &JobDetails) -> Self {
         Self { plan: Plan::new(job) }
     }
+
+    /// That of a job that does not run (yet).
+    pub(in crate::rest) fn of_graph(job: JobId, graph: &JobGraph) -> Self {
+        let vertices = graph.vertices.iter();
+        let nodes = vertices.map(|vertex| Node::new(vertex.id, &vertex.name, vertex.parallelism, &graph.edges));
+        let plan = Plan {
+            jid: job.to_string(),
+            name: graph.name.clone(),
+            job_type: job_type(graph.mode),
+            nodes: nodes.collect(),
+        };
+        Self { plan }
+    }
 }
 
 impl Plan {
@@ -65,26 +79,30 @@ impl Plan {
             jid: job.job.to_string(),
             name: job.name.clone(),
             job_type: job_type(job.mode),
-            nodes: job.vertices.iter().map(|vertex| Node::new(vertex, job)).collect(),
+            nodes: job
+                .vertices
+                .iter()
+                .map(|vertex| Node::new(vertex.id, &vertex.name, vertex.parallelism, &job.edges))
+                .collect(),
         }
     }
 }
 
 impl Node {
-    fn new(vertex: &VertexDetails, job: &JobDetails) -> Self {
-        let inputs = job.edges.iter().filter(|edge| edge.target == vertex.id);
-        let input = |(num, edge): (usize, &flumen_model::job_graph::JobEdge)| Input {
+    fn new(id: VertexId, name: &str, parallelism: u32, edges: &[JobEdge]) -> Self {
+        let inputs = edges.iter().filter(|edge| edge.target == id);
+        let input = |(num, edge): (usize, &JobEdge)| Input {
             num,
             id: edge.source.to_string(),
             ship_strategy: edge.partitioner.ship_strategy(),
             exchange: "pipelined_bounded",
         };
         Self {
-            id: vertex.id.to_string(),
-            parallelism: vertex.parallelism,
+            id: id.to_string(),
+            parallelism,
             operator: "",
             operator_strategy: "",
-            description: html(&vertex.name),
+            description: html(name),
             inputs: inputs.enumerate().map(input).collect(),
             optimizer_properties: Empty {},
         }

@@ -176,7 +176,11 @@ async fn an_operation_tells_how_far_it_is() {
     let id = |number: u128| format!("{number:032x}");
     let done = |operation: Value| json!({"status": {"id": "COMPLETED"}, "operation": operation});
     let going_on = json!({"status": {"id": "IN_PROGRESS"}, "operation": null});
-    let cause = json!({"class": "flumen.Failure", "stack-trace": "disk full", "serialized-throwable": ""});
+    let failed = server.get(&format!("/jobs/{JOB}/savepoints/{}", id(3))).await.json();
+    // The head of every stream of Java's serialisation: Flink's clients read the cause from there.
+    let serialized = failed["operation"]["failure-cause"]["serialized-throwable"].as_str().unwrap();
+    assert!(serialized.starts_with("rO0AB"), "{serialized}");
+    let cause = json!({"class": "flumen.Failure", "stack-trace": "disk full", "serialized-throwable": serialized});
     for (path, expected) in [
         (format!("/jobs/{JOB}/savepoints/{}", id(1)), going_on.clone()),
         (format!("/jobs/{JOB}/checkpoints/{}", id(1)), going_on),
