@@ -140,12 +140,15 @@ fn a_job_of_which_nobody_reports_anything_begins_anew_with_numbers_of_its_own() 
     // One that comes late still has its worker.
     let late = world.tell(Event::FormerWorker { executor: executor("a"), instance: 1 });
     assert!(matches!(&late[..], [Action::StopWorker { instance: 1, .. }]), "{late:?}");
+    // One that was taken for lost comes back.
+    world.tell(Event::FormerWorker { executor: executor("b"), instance: 10_005 });
     world.register("a", 1);
     world.register("b", 1);
     world.deliver();
     assert_eq!(world.status(), JobStatus::Running);
     assert_eq!(attempts(&world), [LATER; 4]);
-    assert_eq!(world.workers[&executor("a")].instance, 10_001);
+    let instance = |name| world.workers[&executor(name)].instance;
+    assert_eq!((instance("a"), instance("b")), (10_001, 10_006));
 }
 
 #[test]
@@ -421,7 +424,16 @@ fn subtasks_that_have_ended_stay_ended() {
         world.say("b", state(FIRST, *id, ExecutionState::Finished));
     }
     let actions = world.adopt(inherits(&[newest]), &BOTH);
-    assert!(!touches(&actions) && triggered(&actions).is_some(), "{actions:?}");
+    assert!(!touches(&actions), "{actions:?}");
+    let next = triggered(&actions).expect("the next one is due");
+    let mut stored = Vec::new();
+    for vertex in [SOURCE, SINK] {
+        let (subtask, times) = (subtask(vertex, 0), SnapshotTimes::default());
+        let (attempt, checkpoint, snapshot) = (FIRST, next, Box::default());
+        stored.extend(world.say("a", FromWorker::CheckpointAck { attempt, subtask, checkpoint, snapshot, times }));
+    }
+    let whole = stored.iter().any(|action| matches!(action, Action::StoreCheckpoint(_)));
+    assert!(whole, "those that have ended need not confirm: {stored:?}");
     assert_eq!(world.details().vertices[0].subtasks[1].state, ExecutionState::Finished);
     assert_eq!(world.status(), JobStatus::Running);
 }
