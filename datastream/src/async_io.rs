@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use flumen_state::schema::check_compatible;
+use flumen_worker::batch::EventTime;
 use flumen_worker::functions::{AsyncFunction, AsyncMode, AsyncOptions};
 use flumen_worker::operator::Data;
-use flumen_worker::operators::async_io::AsyncIo;
+use flumen_worker::operators::async_io::{AsyncIo, IN_FLIGHT};
 
 use crate::graph::node::{Keeps, MakeOperator};
 use crate::graph::records::AnyPush;
@@ -52,6 +54,6 @@ impl<T: Data> DataStream<T> {
             let operator = AsyncIo::open(context, operator, function.clone(), options.clone(), output)?;
             Ok(AnyPush::of::<T>(Box::new(operator)))
         });
-        self.stateful("Async Wait", Keeps::State, make)
+        self.stateful("Async Wait", Keeps::List(IN_FLIGHT, check_compatible::<(EventTime, T)>), make)
     }
 }

@@ -9,6 +9,7 @@ use flumen_worker::batch::{Batch, EventTime, NO_TIME};
 use flumen_worker::exchange::codec;
 use flumen_worker::functions::{FunctionResult, RuntimeContext};
 use flumen_worker::operator::{BATCH_RECORDS, Data, SplitChange, TaskResult};
+use flumen_worker::operator_state::schema_of;
 use flumen_worker::sources::{Position, Source, SourceStatus};
 use flumen_worker::subtask::SubtaskContext;
 
@@ -58,7 +59,8 @@ use crate::function_error::failed;
 pub trait SourceFunction: Clone + Send + Sync + 'static {
     /// What it emits.
     type Out: Data;
-    /// A part of the input, with the place where reading goes on.
+    /// A part of the input, with the place where reading goes on. Its type may change between two versions of the program as
+    /// that of any state may.
     type Split: Data;
     /// What [`open`](Self::open) makes, and `read` works with: a connection, files by split.
     type State: 'static;
@@ -143,14 +145,16 @@ pub(crate) struct SplitSource<F: SourceFunction> {
     finished: Option<u64>,
     /// How many splits in a row had nothing to read, and the shortest time until one of them is looked at again.
     idle: (usize, Duration),
+    /// Of a split.
+    schema: String,
 }
 
 const NOT_IDLE: (usize, Duration) = (0, Duration::MAX);
 
 impl<F: SourceFunction> SplitSource<F> {
     pub(crate) fn new(function: F, context: &SubtaskContext, operator: OperatorId) -> TaskResult<Self> {
-        let splits: Vec<F::Split> = match context.restored_list(operator, Position::NAME) {
-            Some(items) => items.iter().map(|item| codec::decode(&mut &item[..])).collect::<TaskResult<_>>()?,
+        let splits: Vec<F::Split> = match context.restored_values(operator, Position::NAME)? {
+            Some(splits) => splits,
             None => {
                 let own = |index: usize| index as u32 % context.parallelism == context.id.index;
                 let splits = function.splits().into_iter().enumerate().filter(|(index, _)| own(*index));
@@ -169,6 +173,7 @@ impl<F: SourceFunction> SplitSource<F> {
             finishing: None,
             finished: None,
             idle: NOT_IDLE,
+            schema: schema_of::<F::Split>(Position::NAME),
         })
     }
 }
@@ -215,7 +220,7 @@ impl<F: SourceFunction> Source<F::Out> for SplitSource<F> {
             codec::encode(split, &mut item).map(|()| item)
         };
         let items = self.splits.iter().map(encode).collect::<TaskResult<_>>()?;
-        Ok(Position { items, redistribution: Redistribution::Split })
+        Ok(Position { items, schema: self.schema.clone(), redistribution: Redistribution::Split })
     }
 
     fn split_change(&mut self) -> Option<SplitChange> {

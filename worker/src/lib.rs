@@ -10,7 +10,7 @@
 
 pub mod batch;
 pub mod operator;
-mod operator_state;
+pub mod operator_state;
 
 pub mod subtask;
 pub mod task;

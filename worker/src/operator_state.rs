@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use flumen_model::checkpoint::{ListState, StateHandle, StateLocation};
 use flumen_model::ids::OperatorId;
-use flumen_state::StateError;
 use flumen_state::operator::{OperatorState, RestoredList};
+use flumen_state::{StateError, StateValue};
 
 use crate::checkpoint::Snapshot;
+use crate::exchange::codec;
+use crate::operator::TaskResult;
 use crate::subtask::SubtaskContext;
 
 impl SubtaskContext {
@@ -31,6 +33,26 @@ impl SubtaskContext {
         // What every subtask was given needs only one that hands it on.
         OperatorState::new(restored, self.id.index == 0)
     }
+}
+
+impl SubtaskContext {
+    /// The values of a divided list state at the checkpoint that the subtask starts from, also if they were written by an
+    /// older form of the type; `None` when it starts from none. They were put into snapshots with [`schema_of`] their type.
+    ///
+    /// # Errors
+    /// They are of a type that this one can't take the place of, or damaged.
+    pub fn restored_values<T: StateValue>(&self, operator: OperatorId, name: &str) -> TaskResult<Option<Vec<T>>> {
+        let Some(items) = self.restored_list(operator, name) else { return Ok(None) };
+        if self.restored.with_schemas(operator).any(|(known, ..)| known == name) {
+            return Ok(Some(self.open_operator_state(operator).list(name)?.get()));
+        }
+        items.iter().map(|item| codec::decode(&mut &item[..])).collect::<TaskResult<_>>().map(Some)
+    }
+}
+
+/// The schema of a type of the program, for [`Snapshot::list`]; empty when it has none that could be compared.
+pub fn schema_of<T: StateValue>(name: &str) -> String {
+    flumen_state::schema::of::<T>(name).unwrap_or_default()
 }
 
 impl Snapshot {

@@ -60,7 +60,7 @@ impl Position {
 
     /// The position of a source that begins anew after every restore.
     pub fn none() -> Self {
-        Self { items: Vec::new(), redistribution: Redistribution::Split }
+        Self { items: Vec::new(), schema: String::new(), redistribution: Redistribution::Split }
     }
 }
 

@@ -126,7 +126,7 @@ impl TaskState {
         let mut snapshot = Snapshot::new(barrier);
         let position = source.snapshot(&self.context)?;
         let items = position.items.iter().map(Vec::as_slice);
-        snapshot.list(operator, Position::NAME, position.redistribution, "", items);
+        snapshot.list(operator, Position::NAME, position.redistribution, &position.schema, items);
         self.snapshot(head, snapshot, None)
     }
 
@@ -226,6 +226,8 @@ impl TaskState {
 pub struct Position {
     /// Serialised by the source.
     pub items: Vec<Vec<u8>>,
+    /// Schema of the items, if they are values of a type of the program; empty when they are the source's own business.
+    pub schema: String,
     /// Which subtasks get them after a restore.
     pub redistribution: Redistribution,
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use flumen_model::ids::OperatorId;
 use flumen_model::options::execution;
+use flumen_state::schema::check_compatible;
 use flumen_worker::files::file_systems;
 use flumen_worker::operator::{Data, TaskResult};
-use flumen_worker::sources::Source;
 use flumen_worker::sources::collection::CollectionSource;
 use flumen_worker::sources::generator::GeneratorSource;
 use flumen_worker::sources::socket::SocketSource;
 use flumen_worker::sources::text_file::{self, TextFileSource, TextSplit};
+use flumen_worker::sources::{Position, Source};
 use flumen_worker::subtask::SubtaskContext;
 use flumen_worker::task;
 
@@ -106,7 +107,12 @@ impl StreamExecutionEnvironment {
     pub fn add_source<F: SourceFunction>(&self, function: F) -> DataStream<F::Out> {
         let traits = Traits { bounded: function.is_bounded(), ..REPLAYS };
         let source = move |context: &SubtaskContext, operator| SplitSource::new(function.clone(), context, operator);
-        self.typed_source("Source: Custom Source", traits, source)
+        let stream = self.typed_source("Source: Custom Source", traits, source);
+        for input in &stream.inputs {
+            let keeps = Keeps::List(Position::NAME, check_compatible::<F::Split>);
+            self.change(input.node, |node| node.keeps = keeps);
+        }
+        stream
     }
 
     fn typed_source<T: Data, S: Source<T> + 'static>(

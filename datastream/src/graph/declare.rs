@@ -52,6 +52,12 @@ pub(crate) fn declare(
             Keeps::KeyedState => true,
             // Without a snapshot nothing is to be found out about them.
             Keeps::OperatorState | Keeps::MaybeOperatorState => !lists.is_empty(),
+            Keeps::List(name, reads) => {
+                let unreadable =
+                    lists.iter().filter(|list| list.0 == name).filter_map(|list| reads(name, &list.2).err());
+                problems.extend(unreadable.map(|incompatible| format!("`{}`: {incompatible}", node.name)));
+                false
+            }
             Keeps::Nothing | Keeps::Watermarks | Keeps::State => false,
         };
         if !asked {

@@ -150,7 +150,7 @@ impl Node {
     /// Whether a snapshot holds something of it. A source's position is state, too.
     fn keeps_state(&self) -> bool {
         match self.keeps {
-            Keeps::State | Keeps::OperatorState | Keeps::KeyedState => true,
+            Keeps::State | Keeps::List(..) | Keeps::OperatorState | Keeps::KeyedState => true,
             Keeps::Nothing | Keeps::MaybeOperatorState | Keeps::Watermarks => false,
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use flumen_model::ids::OperatorId;
 use flumen_model::job_graph::{Partitioner, RuntimeMode};
+use flumen_state::schema::Incompatible;
 use flumen_worker::deployment::AnyGate;
 use flumen_worker::exchange::channels::OutputChannel;
 use flumen_worker::operator::TaskResult;
@@ -84,6 +85,9 @@ pub(crate) enum Partition {
     Keyed(MakeWriter),
 }
 
+/// Whether values of a type can be read that were written with a schema: name of the state, schema.
+pub(crate) type Reads = fn(&str, &str) -> Result<(), Incompatible>;
+
 /// What an operator keeps between records.
 #[derive(Clone, Default)]
 pub(crate) enum Keeps {
@@ -96,6 +100,8 @@ pub(crate) enum Keeps {
     Watermarks,
     /// State that is known only when it runs.
     State,
+    /// A list of that name, whose items are of one type of the program.
+    List(&'static str, Reads),
     /// Operator state, which can be asked for before it runs.
     OperatorState,
     /// Keyed state, which can be asked for before it runs.

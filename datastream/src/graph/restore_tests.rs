@@ -16,8 +16,13 @@ use flumen_worker::functions::{
 use flumen_worker::operators::Collector;
 use serde::{Deserialize, Serialize};
 
+use flumen_worker::functions::RuntimeContext;
+use flumen_worker::operator::Data;
+
+use crate::async_io::AsyncDataStream;
 use crate::environment::StreamExecutionEnvironment;
 use crate::error::{Error, Result};
+use crate::source_function::{ReadStatus, SourceFunction, SourceOutput};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Total {
@@ -268,4 +273,58 @@ fn operator_state_that_can_not_be_read_is_refused_by_state_and_field() {
     let path = savepoint_with(&graph, other.path(), &[("divided", Redistribution::Union, total)]);
     let error = refused(build_remembering::<Total>(&path));
     assert!(error.contains("`divided`") && error.contains("Union"), "{error}");
+}
+
+/// Splits of that type.
+#[derive(Clone)]
+struct Splits<S>(std::marker::PhantomData<fn() -> S>);
+
+impl<S: Data + Default> SourceFunction for Splits<S> {
+    type Out = S;
+    type Split = S;
+    type State = ();
+
+    fn splits(&self) -> Vec<S> {
+        vec![S::default()]
+    }
+
+    fn open(&self, _: &RuntimeContext) -> FunctionResult {
+        panic!("nothing is opened where nothing runs")
+    }
+
+    fn read(&mut self, _: &mut S, (): &mut (), _: &mut SourceOutput<'_, S>) -> FunctionResult<ReadStatus> {
+        Ok(ReadStatus::Finished)
+    }
+}
+
+fn build_reading<S: Data + Default>(from: &str) -> Result<JobGraph> {
+    let mut configuration = Configuration::new();
+    configuration.set("execution.checkpointing.interval", "1 h");
+    if !from.is_empty() {
+        configuration.set("execution.state-recovery.path", from);
+    }
+    let env = StreamExecutionEnvironment::get_with(&configuration).unwrap();
+    let read = env.add_source(Splits::<S>(std::marker::PhantomData)).uid("read");
+    let ask = |_: S| async { Ok(vec![1_u64]) };
+    AsyncDataStream::unordered_wait(read, ask, std::time::Duration::from_secs(1), 2).uid("asked").print();
+    Ok(env.build("test")?.graph)
+}
+
+#[test]
+fn splits_and_records_on_their_way_that_can_not_be_read_are_refused_by_state_and_field() {
+    let directory = tempfile::tempdir().unwrap();
+    let graph = build_reading::<Total>("").unwrap();
+    let lists = [
+        ("source-position", Redistribution::Split, flumen_state::schema::of::<Total>("x").unwrap()),
+        ("async-in-flight", Redistribution::Split, flumen_state::schema::of::<(i64, Total)>("x").unwrap()),
+    ];
+    let path = savepoint_with(&graph, directory.path(), &lists);
+    assert!(build_reading::<Total>(&path).is_ok());
+    assert!(build_reading::<WiderTotal>(&path).is_ok(), "an added and a wider field can be read");
+
+    let error = refused(build_reading::<OtherTotal>(&path));
+    for (operator, state) in [("`Source: Custom Source`", "source-position"), ("`Async Wait`", "async-in-flight")] {
+        let line = error.lines().find(|line| line.contains(&format!("`{state}`")));
+        assert!(line.is_some_and(|line| line.contains("count") && line.contains(operator)), "{state}: {error}");
+    }
 }

@@ -17,13 +17,14 @@ use crate::batch::{Batch, EventTime, NO_TIME};
 use crate::exchange::codec;
 use crate::functions::{AsyncFunction, AsyncMode, AsyncOptions, RuntimeContext, not_opened, user_failure};
 use crate::operator::{Data, Push, Signal, TaskResult};
+use crate::operator_state::schema_of;
 use crate::operators::Collector;
 use crate::subtask::SubtaskContext;
 
 use call::{Call, Caller};
 
-/// The name of the list that holds the records on their way.
-const STATE: &str = "async-in-flight";
+/// The name of the list that holds the records on their way: pairs of [`EventTime`] and record.
+pub const IN_FLIGHT: &str = "async-in-flight";
 
 /// Something that stands in the queue.
 enum Entry<In, Out> {
@@ -43,6 +44,8 @@ enum Entry<In, Out> {
 pub struct AsyncIo<In, Out, F> {
     context: SubtaskContext,
     operator: OperatorId,
+    /// Of what it keeps.
+    schema: String,
     caller: Caller<F, Out>,
     mode: AsyncMode,
     timeout_ms: i64,
@@ -73,6 +76,7 @@ impl<In: Data, Out: Send + 'static, F: AsyncFunction<In, Out>> AsyncIo<In, Out, 
         let mut this = Self {
             context: context.clone(),
             operator,
+            schema: schema_of::<(EventTime, In)>(IN_FLIGHT),
             caller: Caller::new(context, function, options.retry),
             mode: options.mode,
             timeout_ms: milliseconds(options.timeout),
@@ -83,10 +87,8 @@ impl<In: Data, Out: Send + 'static, F: AsyncFunction<In, Out>> AsyncIo<In, Out, 
             blocks: false,
             out: Collector::new(output),
         };
-        for item in context.restored_list(operator, STATE).unwrap_or_default() {
-            let mut bytes = &item[..];
-            let time = codec::decode(&mut bytes)?;
-            this.queue.push_back(Entry::Waiting { record: codec::decode(&mut bytes)?, time });
+        for (time, record) in context.restored_values(operator, IN_FLIGHT)?.unwrap_or_default() {
+            this.queue.push_back(Entry::Waiting { record, time });
             this.waiting += 1;
         }
         this.call_waiting();
@@ -246,7 +248,7 @@ impl<In: Data, Out: Send + 'static, F: AsyncFunction<In, Out>> Push<In> for Asyn
                     ends.push(bytes.len());
                 }
                 let items = ends.windows(2).map(|item| &bytes[item[0]..item[1]]);
-                snapshot.list(self.operator, STATE, Redistribution::Split, "", items);
+                snapshot.list(self.operator, IN_FLIGHT, Redistribution::Split, &self.schema, items);
             }
             Signal::End => self.drain()?,
             _ => {}

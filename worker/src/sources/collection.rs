@@ -51,6 +51,6 @@ impl<T: Data + Sync> Source<T> for CollectionSource<T> {
     fn snapshot(&mut self, _: &SubtaskContext) -> TaskResult<Position> {
         let mut position = Vec::new();
         codec::encode(&(self.next as u64), &mut position)?;
-        Ok(Position { items: vec![position], redistribution: Redistribution::Split })
+        Ok(Position { items: vec![position], schema: String::new(), redistribution: Redistribution::Split })
     }
 }

@@ -124,7 +124,7 @@ impl<T, F: FnMut(u64) -> T> Source<T> for GeneratorSource<F> {
             codec::encode(&(range.start, range.end), &mut item).map(|()| item)
         };
         let items = self.ranges.iter().map(encode).collect::<TaskResult<_>>()?;
-        Ok(Position { items, redistribution: Redistribution::Union })
+        Ok(Position { items, schema: String::new(), redistribution: Redistribution::Union })
     }
 
     fn split_change(&mut self) -> Option<SplitChange> {

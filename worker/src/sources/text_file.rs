@@ -169,7 +169,7 @@ impl Source<String> for TextFileSource {
         let read_later = self.left.iter().cloned();
         let mut items: Vec<_> = current.chain(read_later).map(|split| split.encode().into_bytes()).collect();
         items.extend(context.splits.waiting().into_iter().map(String::into_bytes));
-        Ok(Position { items, redistribution: Redistribution::Split })
+        Ok(Position { items, schema: String::new(), redistribution: Redistribution::Split })
     }
 }
 
