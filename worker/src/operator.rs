@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::batch::{Batch, EventTime};
 use crate::checkpoint::Snapshot;
+use crate::restore::condemns;
 
 /// A type whose values can be records of a stream: any record may have to cross to another process.
 pub trait Data: Clone + Send + Serialize + DeserializeOwned + 'static {}
@@ -40,9 +41,8 @@ pub enum TaskError {
 impl From<StateError> for TaskError {
     fn from(error: StateError) -> Self {
         match error.kind() {
-            StateErrorKind::Corrupt { .. } | StateErrorKind::Read { .. } => {
-                Self::Restore { message: error_chain(&error) }
-            }
+            StateErrorKind::Corrupt { .. } => Self::Restore { message: error_chain(&error) },
+            StateErrorKind::Read { source, .. } if condemns(source) => Self::Restore { message: error_chain(&error) },
             _ => Self::Failed { blame: error.blame(), message: error_chain(&error) },
         }
     }

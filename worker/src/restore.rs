@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use flumen_checkpoint::{CheckpointError, open_handle, read_handle};
-use flumen_fs::{FileReader, FileSystems, FsError, FsPath};
+use flumen_checkpoint::{CheckpointError, open_handle, open_state_file, read_handle};
+use flumen_fs::{FileReader, FileSystems};
 use flumen_model::checkpoint::{
     CheckpointId, InFlight, KeyedState, ListState, Redistribution, StateHandle, StateLocation, SubtaskRestore,
 };
@@ -153,6 +153,16 @@ async fn read_list(files: &FileSystems, list: &ListState, items: &mut Vec<Bytes>
     Ok(())
 }
 
+/// Whether a part of keyed state that could not be read is the checkpoint's own fault: it is not there, ends before it should,
+/// or is not what was written. A file system that does not answer, and a local disk that is full or broken, say nothing about
+/// the checkpoint: an older one must not be taken for that.
+pub(crate) fn condemns(error: &io::Error) -> bool {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<CheckpointError>()) {
+        Some(error) => error.is_about_the_checkpoint(),
+        None => error.kind() == io::ErrorKind::UnexpectedEof,
+    }
+}
+
 /// Reads the parts of keyed state where a backend asks for them.
 pub(crate) struct HandleParts {
     context: SubtaskContext,
@@ -189,7 +199,9 @@ impl PartFile {
     /// Reads a piece, which may be shorter at the end of the file.
     async fn read(mut self, at: u64) -> (Self, io::Result<Bytes>) {
         let piece = match &mut self {
-            Self::Checkpoint(file) => file.read_at(at, PIECE).await.map_err(io::Error::other),
+            Self::Checkpoint(file) => {
+                file.read_at(at, PIECE).await.map_err(|error| io::Error::other(CheckpointError::from(error)))
+            }
             Self::LocalCopy(file) => {
                 let file = Arc::clone(file);
                 transfer::blocking(move || read_piece(&file, at)).await
@@ -281,9 +293,8 @@ impl HandleParts {
         let (file, offset) = match copy.map(File::open) {
             Some(Ok(copy)) => (PartFile::LocalCopy(Arc::new(copy)), 0),
             Some(Err(_)) | None => {
-                let path: FsPath = path.parse().map_err(io::Error::other)?;
-                let fs = self.context.worker.files.get(&path).map_err(io::Error::other)?;
-                (PartFile::Checkpoint(self.wait(fs.open(&path))?), *offset)
+                let end = offset.saturating_add(handle.length);
+                (PartFile::Checkpoint(self.wait(open_state_file(&self.context.worker.files, path, end))?), *offset)
             }
         };
         let local = matches!(file, PartFile::LocalCopy(_));
@@ -291,7 +302,8 @@ impl HandleParts {
         Ok(OpenPart { name: part.to_owned(), offset, file: Some(file), ahead: None, start: 0, piece: Bytes::new() })
     }
 
-    fn wait<R>(&self, work: impl Future<Output = Result<R, FsError>>) -> io::Result<R> {
+    /// What a file system said stays in the error, for [`condemns`].
+    fn wait<R>(&self, work: impl Future<Output = Result<R, CheckpointError>>) -> io::Result<R> {
         let interrupted = |_| io::Error::from(io::ErrorKind::Interrupted);
         self.context.block_on(work).map_err(interrupted)?.map_err(io::Error::other)
     }
@@ -303,7 +315,7 @@ impl SnapshotReader for HandleParts {
     fn copy(&mut self, parts: &[PartCopy]) -> Result<(), StateError> {
         let mut wanted = Vec::new();
         for copy in parts {
-            let missing = || StateErrorKind::Read { part: copy.part.clone(), source: io::ErrorKind::NotFound.into() };
+            let missing = || StateErrorKind::Read { part: copy.part.clone(), source: no_such_part() };
             wanted.push((copy.clone(), self.parts.get(&copy.part).cloned().ok_or_else(missing)?));
         }
         let context = self.context.clone();
@@ -319,7 +331,7 @@ impl SnapshotReader for HandleParts {
     }
 
     fn read_exact_at(&mut self, part: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let handle = self.parts.get(part).cloned().ok_or(io::ErrorKind::NotFound)?;
+        let handle = self.parts.get(part).cloned().ok_or_else(no_such_part)?;
         if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > handle.length) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -330,6 +342,11 @@ impl SnapshotReader for HandleParts {
         }
         self.read(part, &handle, offset, buffer)
     }
+}
+
+/// The checkpoint's own description lacks it.
+fn no_such_part() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the checkpoint has no such part")
 }
 
 /// Makes a local file of a part.

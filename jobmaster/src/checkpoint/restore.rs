@@ -290,7 +290,7 @@ impl Coordinator {
             Some(other) => {
                 tracing::error!(job = %self.job, checkpoint = %id, "can't be restored, checkpoint {other} is used: {failure}");
                 let text = format!(
-                    "checkpoint {id} can't be restored, so that checkpoint {other} is used: {}",
+                    "checkpoint {id} can't be restored, so that checkpoint {other} is used; what sinks have committed by checkpoint {id} comes again: {}",
                     failure.message
                 );
                 Ok(explained(text))

@@ -35,7 +35,7 @@ pub use find::{Newest, Rejected, newest_valid, newest_valid_of};
 pub use format::{Origin, VERSION};
 pub use keeper::{Beginning, Keeper, Places, StoreError};
 pub use lead::Leadership;
-pub use read::{HandleReader, open_handle, read_handle};
+pub use read::{HandleReader, open_handle, open_state_file, read_handle};
 pub use store::{Stored, load, store};
 pub use validate::{Depth, validate};
 pub use write::{Section, SharedFile, StateFile};

@@ -40,22 +40,33 @@ pub async fn open_handle(systems: &FileSystems, handle: &StateHandle) -> Result<
     let source = match &handle.location {
         StateLocation::Inline(_) => Source::Inline(inline(handle).transpose()?),
         StateLocation::File { path, offset, .. } => {
-            let file: FsPath = path.parse()?;
-            let opened = systems.get(&file)?.open(&file).await;
-            let file = opened.map_err(|error| match error {
-                FsError::NotFound { .. } | FsError::NotADirectory { .. } => {
-                    CheckpointError::StateMissing { path: path.clone() }
-                }
-                error => error.into(),
-            })?;
-            let needed = offset.saturating_add(handle.length);
-            if file.len() < needed {
-                return Err(CheckpointError::StateShort { path: path.clone(), found: file.len(), needed });
-            }
+            let file = open_state_file(systems, path, offset.saturating_add(handle.length)).await?;
             Source::File { file, offset: *offset }
         }
     };
     Ok(HandleReader { source, handle: handle.clone(), read: 0, hash: Xxh3::new() })
+}
+
+/// Opens a file of state, to read anywhere in it. It has at least the `needed` bytes; checksums are compared by nobody.
+///
+/// # Errors
+/// [`CheckpointError::StateMissing`] or [`CheckpointError::StateShort`], with the file; those of the file system.
+pub async fn open_state_file(
+    systems: &FileSystems,
+    path: &str,
+    needed: u64,
+) -> Result<Box<dyn FileReader>, CheckpointError> {
+    let file: FsPath = path.parse()?;
+    let file = systems.get(&file)?.open(&file).await.map_err(|error| match error {
+        FsError::NotFound { .. } | FsError::NotADirectory { .. } => {
+            CheckpointError::StateMissing { path: path.to_owned() }
+        }
+        error => error.into(),
+    })?;
+    if file.len() < needed {
+        return Err(CheckpointError::StateShort { path: path.to_owned(), found: file.len(), needed });
+    }
+    Ok(file)
 }
 
 /// The bytes of an inline handle, compared with its length and checksum; `None` when it is in a file.
