@@ -48,8 +48,8 @@ impl Checkpoints {
         settings.directory.clone_from(&places.checkpoints);
         settings.savepoint_directory.clone_from(&places.savepoints);
         let (keeper, beginning) = Keeper::begin(files.clone(), Origin { job, epoch }, &places).await?;
-        let Beginning { from, inherited, directory } = beginning;
-        Ok((Self { job, keeper: Arc::new(keeper) }, Start { from, inherited, directory, epoch }))
+        let Beginning { from, inherited, unusable, directory } = beginning;
+        Ok((Self { job, keeper: Arc::new(keeper) }, Start { from, inherited, unusable, directory, epoch }))
     }
 
     /// Completes one.

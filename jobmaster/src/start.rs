@@ -15,6 +15,9 @@ pub struct Start {
     /// Checkpoints that this job completed in a former life of its JobManager, oldest first. They belong to the job, which
     /// starts from the newest of them rather than from `from`.
     pub inherited: Vec<CompletedCheckpoint>,
+    /// There were such checkpoints, and none can be used: why. The job goes on if its subtasks run, or fails: it must not begin
+    /// as if it had never run.
+    pub unusable: Option<String>,
     /// The directory into which this leader writes checkpoints; `None`: `<state.checkpoints.dir>/<job id>`.
     pub directory: Option<String>,
     /// Of this leader: 0 or 1 for the first. A leader that is cut off may go on for a while with TaskExecutors that nobody

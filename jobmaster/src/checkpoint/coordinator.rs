@@ -64,6 +64,8 @@ pub(crate) struct Coordinator {
     pub(super) next: CheckpointId,
     /// A former leader of this job has completed checkpoints.
     pub(super) inherits: bool,
+    /// It has, and none is left whole: why.
+    pub(super) unusable: Option<String>,
     pub(super) pending: BTreeMap<CheckpointId, Pending>,
     pub(super) store: Store,
     pub(super) files: Files,
@@ -110,6 +112,7 @@ impl Coordinator {
             total: graph.vertices.iter().map(|vertex| vertex.parallelism as usize).sum(),
             next: CheckpointId(known.max().unwrap_or(0) + 1 + super::adopt::gap(start.epoch)),
             inherits: !start.inherited.is_empty(),
+            unusable: None,
             pending: BTreeMap::new(),
             store: Store::default(),
             files: Files::default(),
@@ -133,6 +136,7 @@ impl Coordinator {
             return (coordinator, Err(no_directory(options::CHECKPOINT_DIRECTORY.key)));
         }
         match start.inherited.is_empty() {
+            true if start.unusable.is_some() => coordinator.unusable = start.unusable,
             true => coordinator.begin_from(start.from),
             false => start.inherited.into_iter().for_each(|checkpoint| {
                 coordinator.adopt(checkpoint, true);

@@ -260,9 +260,11 @@ impl Coordinator {
         }
         self.ends.renew(members, self.next());
         let Some(newest) = self.store.newest().map(Arc::clone) else {
-            return match self.store.is_lost() {
-                false => Ok(BTreeMap::new()),
-                true => Err(Box::new(Failure::new(Blame::Outside, "none of the job's checkpoints can be restored"))),
+            let text = "none of the job's checkpoints can be restored";
+            return match (&self.unusable, self.store.is_lost()) {
+                (None, false) => Ok(BTreeMap::new()),
+                (None, true) => Err(Box::new(Failure::new(Blame::Outside, text))),
+                (Some(why), _) => Err(Box::new(Failure::new(Blame::Outside, format!("{text}: {why}")))),
             };
         };
         let assigned = assign(&newest, graph, self.settings.ignore_unclaimed);

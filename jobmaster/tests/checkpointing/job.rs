@@ -36,6 +36,13 @@ impl Job {
     }
 
     pub(crate) fn starting(options: &[(&str, &str)], start: Start) -> Self {
+        let job = Self::begun(options, start);
+        assert_eq!(job.status(), JobStatus::Running);
+        job
+    }
+
+    /// A job that may have failed already.
+    pub(crate) fn begun(options: &[(&str, &str)], start: Start) -> Self {
         let mut graph = graph(1, 2, 1);
         graph.mode = RuntimeMode::Streaming;
         let options: Vec<_> = DEFAULTS.iter().chain(options).copied().collect();
@@ -43,7 +50,6 @@ impl Job {
         world.finishing = false;
         world.register("a", 2);
         world.deliver();
-        assert_eq!(world.status(), JobStatus::Running);
         Self { world }
     }
 

@@ -106,3 +106,13 @@ fn the_first_checkpoint_is_full_until_one_has_completed() {
     assert_eq!(job.barriers().pop().unwrap().kind, SnapshotKind::FullCheckpoint);
     assert!(!job.is_removed("/old/chk-41"));
 }
+
+#[test]
+fn a_job_of_which_no_checkpoint_is_left_whole_does_not_begin_anew() {
+    let unusable = Some("`/c/chk-3/list` does not exist".to_owned());
+    let from = Some(former("/old/chk-41", SnapshotKind::Savepoint));
+    let job = Job::begun(&[], Start { unusable, from, ..Start::default() });
+    assert_eq!(job.status(), JobStatus::Failed);
+    let failure = job.world.master.details().failure.unwrap();
+    assert!(failure.message.contains("/c/chk-3/list"), "{failure}");
+}

@@ -44,6 +44,9 @@ pub struct Beginning {
     /// What former leaders of the same job have completed and retained, oldest first: the last one is the newest that is
     /// whole.
     pub inherited: Vec<CompletedCheckpoint>,
+    /// Former leaders have completed checkpoints, and none of them is left whole: why. The job must not begin as if it had
+    /// never run.
+    pub unusable: Option<String>,
     /// Where this leader writes checkpoints; `None` when the job takes none.
     pub directory: Option<String>,
 }
@@ -124,6 +127,10 @@ impl Keeper {
             if origin.epoch.0 > 1 {
                 leadership = Some(Leadership::claim(&systems, directory, origin.epoch).await?);
                 let newest = newest_valid(&systems, directory, Depth::Lengths).await?;
+                if newest.found.is_none() && !newest.rejected.is_empty() {
+                    let reasons: Vec<_> = newest.rejected.iter().map(|rejected| rejected.reason.to_string()).collect();
+                    beginning.unusable = Some(reasons.join("; "));
+                }
                 beginning.inherited.extend(newest.older.into_iter().rev().map(|older| older.checkpoint));
                 beginning.inherited.extend(newest.found.map(|found| found.checkpoint));
             }
@@ -367,6 +374,22 @@ mod tests {
         second.clean_up().await;
         assert_eq!(scratch.names("cp").await, Vec::<String>::new());
         assert!(load(&scratch.systems, &scratch.path("sp/savepoint-2")).await.is_ok(), "the user's stays");
+    }
+
+    #[tokio::test]
+    async fn that_no_checkpoint_of_a_job_is_left_whole_is_told_with_the_file() {
+        let scratch = Scratch::new();
+        let (first, beginning) = begin(&scratch, 1, None).await.unwrap();
+        assert_eq!(begin(&scratch, 2, None).await.unwrap().1.unusable, None, "there was none");
+        let (third, beginning_of_third) = begin(&scratch, 3, None).await.unwrap();
+        let one = taken(&scratch, &beginning_of_third, 1).await;
+        third.store(&one).await.unwrap();
+        assert!(beginning.inherited.is_empty() && first.discard(Vec::new()).await.is_empty());
+        let list = format!("{}/list", one.directory).parse().unwrap();
+        scratch.fs().delete(&list, false).await.unwrap();
+        let later = begin(&scratch, 4, None).await.unwrap().1;
+        assert!(later.inherited.is_empty());
+        assert!(later.unusable.unwrap().contains(&list.to_string()));
     }
 
     #[tokio::test]
