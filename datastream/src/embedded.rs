@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flumen_fs::{FileSystems, output};
-use flumen_jobmaster::{Action, Event, JobMaster, JobResult, Settings, Timestamp};
+use flumen_jobmaster::{
+    Action, Event, JobMaster, JobResult, RequestId, Settings, SnapshotRequest, SnapshotWish, Timestamp,
+};
 use flumen_model::config::Configuration;
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
@@ -23,10 +25,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use crate::embedded::checkpoints::Checkpoints;
+use crate::embedded::client::{Command, Reply};
 use crate::environment::JobExecutionResult;
 use crate::error::{Error, Result};
 
 mod checkpoints;
+mod client;
+
+pub use client::JobClient;
 
 /// The one TaskExecutor there is.
 const EXECUTOR: &str = "embedded";
@@ -35,18 +41,57 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs a program to its end.
 pub(crate) fn run(program: Program, setup: &ProgramSetup) -> Result<JobExecutionResult> {
-    let io = |error: std::io::Error| Error::Embedded(error.into());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(io)?;
-    let result = drive(&runtime, program, setup);
-    runtime.shutdown_timeout(SHUTDOWN_LIMIT);
-    let result = result?;
-    match result.failure {
-        Some(failure) => Err(Error::JobFailed { name: result.name, failure: Box::new(failure) }),
-        None => Ok(JobExecutionResult { job: result.job, runtime: Duration::from_millis(result.runtime_ms) }),
+    let (_, commands) = mpsc::channel(client::COMMANDS);
+    Prepared::new(program, setup, commands)?.run()
+}
+
+/// Runs a program in a thread of its own.
+pub(crate) fn start(program: Program, setup: &ProgramSetup) -> Result<JobClient> {
+    let (sender, commands) = mpsc::channel(client::COMMANDS);
+    let name = program.graph.name.clone();
+    let prepared = Prepared::new(program, setup, commands)?;
+    let job = prepared.cluster.job;
+    let thread = std::thread::Builder::new().name("embedded cluster".to_owned()).spawn(move || prepared.run());
+    Ok(JobClient::new(job, name, sender, thread.map_err(|error| Error::Embedded(error.into()))?))
+}
+
+/// A job that is accepted and not begun.
+struct Prepared {
+    runtime: Runtime,
+    cluster: Cluster,
+    jobmaster: JobMaster,
+    actions: Vec<Action>,
+    inbox: mpsc::Receiver<Event>,
+    /// Removed when the job is over.
+    _local: LocalDirectories,
+}
+
+impl Prepared {
+    fn new(program: Program, setup: &ProgramSetup, commands: mpsc::Receiver<Command>) -> Result<Self> {
+        let io = |error: std::io::Error| Error::Embedded(error.into());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(io)?;
+        prepare(runtime, program, setup, commands)
+    }
+
+    fn run(self) -> Result<JobExecutionResult> {
+        let Self { runtime, cluster, jobmaster, actions, inbox, _local } = self;
+        let result = runtime.block_on(cluster.run(jobmaster, actions, inbox));
+        runtime.shutdown_timeout(SHUTDOWN_LIMIT);
+        let result = result.map_err(|text| Error::Embedded(text.into()))?;
+        match (result.failure, result.status) {
+            (Some(failure), _) => Err(Error::JobFailed { name: result.name, failure: Box::new(failure) }),
+            (None, JobStatus::Canceled) => Err(Error::JobCanceled { name: result.name }),
+            (None, _) => Ok(JobExecutionResult { job: result.job, runtime: Duration::from_millis(result.runtime_ms) }),
+        }
     }
 }
 
-fn drive(runtime: &Runtime, program: Program, setup: &ProgramSetup) -> Result<JobResult> {
+fn prepare(
+    runtime: Runtime,
+    program: Program,
+    setup: &ProgramSetup,
+    commands: mpsc::Receiver<Command>,
+) -> Result<Prepared> {
     let configuration = &setup.configuration;
     let embedded = |error: Box<dyn std::error::Error + Send + Sync>| Error::Embedded(error);
     let files = file_systems(configuration, &setup.hadoop).map_err(|e| embedded(e.into()))?;
@@ -79,9 +124,13 @@ fn drive(runtime: &Runtime, program: Program, setup: &ProgramSetup) -> Result<Jo
         events,
         workers: HashMap::new(),
         slots,
+        commands,
+        waiting: None,
+        asked: HashMap::new(),
+        requests: 0,
         result: None,
     };
-    runtime.block_on(cluster.run(jobmaster, actions, inbox)).map_err(|text| Error::Embedded(text.into()))
+    Ok(Prepared { runtime, cluster, jobmaster, actions, inbox, _local: local })
 }
 
 async fn prepare_outputs(files: &FileSystems, graph: &JobGraph, job: JobId) -> Result<()> {
@@ -137,6 +186,13 @@ struct Cluster {
     events: mpsc::Sender<Event>,
     workers: HashMap<u32, mpsc::Sender<ToWorker>>,
     slots: u32,
+    commands: mpsc::Receiver<Command>,
+    /// What was wanted before the job ran; another wish at that time is refused.
+    waiting: Option<(SnapshotWish, Reply)>,
+    /// Who waits for which snapshot.
+    asked: HashMap<RequestId, Reply>,
+    /// So many.
+    requests: u64,
     result: Option<JobResult>,
 }
 
@@ -154,15 +210,50 @@ impl Cluster {
             let wait = jobmaster
                 .next_timer()
                 .map_or(Duration::from_secs(3600), |at| Duration::from_millis(at.0.saturating_sub(now().0)));
-            let event = match tokio::time::timeout(wait, inbox.recv()).await {
-                Ok(Some(event)) => event,
-                Ok(None) => return Err("the embedded cluster lost its own events"),
-                Err(_) => Event::Tick,
+            let runs = jobmaster.status() == JobStatus::Running;
+            let event = match self.waiting.take_if(|_| runs) {
+                Some((wish, reply)) => self.ask(wish, reply),
+                None => tokio::select! {
+                    event = tokio::time::timeout(wait, inbox.recv()) => match event {
+                        Ok(Some(event)) => event,
+                        Ok(None) => return Err("the embedded cluster lost its own events"),
+                        Err(_) => Event::Tick,
+                    },
+                    Some(command) = self.commands.recv() => match command {
+                        Command::Cancel => Event::Cancel,
+                        Command::Snapshot(wish, reply) if runs || self.waiting.is_some() => self.ask(wish, reply),
+                        // A snapshot can be taken of a job that runs: until then the program waits.
+                        Command::Snapshot(wish, reply) => {
+                            self.waiting = Some((wish, reply));
+                            Event::Tick
+                        }
+                    },
+                },
             };
             self.act(jobmaster.step(now(), event)).await;
         }
         self.checkpoints.settle().await;
         self.result.take().ok_or("the job ended without a result")
+    }
+
+    /// What the program wants, as the JobMaster is told it.
+    fn ask(&mut self, mut wish: SnapshotWish, reply: Reply) -> Event {
+        if let SnapshotWish::Savepoint { target: Some(target) } | SnapshotWish::Stop { target: Some(target), .. } =
+            &mut wish
+        {
+            match self.files.resolve(target) {
+                Ok(path) => *target = path.to_string(),
+                Err(error) => {
+                    // Who has asked waits for it.
+                    let _ = reply.try_send(Err(Failure::new(Blame::User, error.to_string())));
+                    return Event::Tick;
+                }
+            }
+        }
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        self.asked.insert(request, reply);
+        Event::Snapshot(SnapshotRequest { request, wish })
     }
 
     async fn act(&mut self, actions: Vec<Action>) {
@@ -183,8 +274,12 @@ impl Cluster {
                 }
                 Action::StoreCheckpoint(checkpoint) => self.checkpoints.store(checkpoint),
                 Action::DiscardFiles { paths } => self.checkpoints.discard(paths),
-                // Nobody can ask an embedded cluster for one.
-                Action::Answer { request, .. } => tracing::warn!(?request, "nobody asked for this snapshot"),
+                Action::Answer { request, result } => {
+                    if let Some(asked) = self.asked.remove(&request) {
+                        // Who has asked waits for it.
+                        let _ = asked.try_send(result);
+                    }
+                }
                 Action::Done(result) => {
                     if result.status != JobStatus::Finished {
                         self.abandon_outputs().await;

@@ -18,7 +18,7 @@ use flumen_worker::deployment::Program;
 use flumen_worker::files::file_systems;
 use flumen_worker::process::{self, worker_context};
 
-use crate::embedded;
+use crate::embedded::{self, JobClient};
 use crate::error::{Error, Result};
 use crate::graph::declare::declare;
 use crate::graph::job::{self, Built};
@@ -161,10 +161,23 @@ impl StreamExecutionEnvironment {
     /// [`Error::Snapshot`] and [`Error::Restore`] when it can't start from the savepoint that it is to start from,
     /// [`Error::JobFailed`].
     pub fn execute(&self, name: &str) -> Result<JobExecutionResult> {
+        self.run(name, embedded::run)
+    }
+
+    /// Starts everything written so far as one job, and comes back while it runs: for tests and programs that run by
+    /// themselves. In the processes that Flumen starts it does what [`execute`](Self::execute) does.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); that the job failed, [`JobClient::wait`] says.
+    pub fn execute_async(&self, name: &str) -> Result<JobClient> {
+        self.run(name, embedded::start)
+    }
+
+    fn run<R>(&self, name: &str, embedded: impl FnOnce(Program, &ProgramSetup) -> Result<R>) -> Result<R> {
         let setup = self.effective_setup();
         let program = self.build(name);
         match &self.start.role {
-            Role::Embedded => embedded::run(program?, &setup),
+            Role::Embedded => embedded(program?, &setup),
             Role::Plan(control) => {
                 let mut socket = control.take().ok_or_else(|| once("plan"))?;
                 let reply = match program {

@@ -72,6 +72,20 @@ pub enum Error {
         /// Why: vertex, subtask and message.
         failure: Box<Failure>,
     },
+    /// The job was cancelled.
+    #[error("job `{name}` was cancelled")]
+    JobCanceled {
+        /// The job's name.
+        name: String,
+    },
+    /// A savepoint was not taken.
+    #[error("no savepoint of job `{name}` was taken: {failure}")]
+    NotTaken {
+        /// The job's name.
+        name: String,
+        /// Why.
+        failure: Box<Failure>,
+    },
 }
 
 /// A program that returns its error from `main` shows it through `Debug`: as text with all causes.

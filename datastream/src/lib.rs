@@ -57,6 +57,7 @@ mod error;
 pub use async_io::AsyncDataStream;
 pub use broadcast::{BroadcastConnectedKeyedStream, BroadcastConnectedStream, BroadcastStream};
 pub use connected::{ConnectKeyedWith, ConnectWith, ConnectedKeyedStreams, ConnectedStreams};
+pub use embedded::JobClient;
 pub use environment::{
     CheckpointConfig, CheckpointingMode, ExternalizedCheckpointRetention, JobExecutionResult, RestartStrategy,
     StreamExecutionEnvironment,

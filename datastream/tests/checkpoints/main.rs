@@ -6,6 +6,7 @@ mod directory;
 mod log;
 mod sums;
 
+mod client;
 mod damaged;
 mod former_jobs;
 mod recovery;
