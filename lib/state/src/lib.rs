@@ -51,6 +51,7 @@ pub use keyed::{Keyed, LookAhead};
 pub use layout::{LaidOut, Layout};
 pub use meta::{StateKind, StateMeta};
 pub use options::{BackendKind, BackendOptions};
+pub use prefetch::prefetch;
 pub use restore::{PartCopy, PartsInMemory, RestoredKeyed, SnapshotReader};
 pub use snapshot::{FileSource, PendingSnapshot, SnapshotBytes, SnapshotFile, SnapshotStep};
 pub use table::Table;

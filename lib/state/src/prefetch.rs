@@ -6,7 +6,7 @@ pub(crate) const LINE_BYTES: usize = 64;
 /// Begins to bring the first bytes of a value into the processor's caches, and waits for nothing. Does nothing where the
 /// language has no such instruction.
 #[inline]
-pub(crate) fn prefetch<T>(value: &T) {
+pub fn prefetch<T>(value: &T) {
     prefetch_line(std::ptr::from_ref(value).cast());
     // It may begin near the end of a line.
     if size_of::<T>() > 1 && !LINE_BYTES.is_multiple_of(size_of::<T>()) {

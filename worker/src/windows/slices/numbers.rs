@@ -2,12 +2,15 @@
 
 use std::hash::BuildHasher as _;
 
+use flumen_state::prefetch;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::batch::{EventTime, NO_TIME};
-use crate::keyed::Key;
+use crate::keyed::{Key, KeySelector};
+
+use super::TOUCHED;
 
 /// Keys have numbers, and numbers have keys. Numbers are given again when nothing belongs to them any more.
 pub(super) struct Numbers<K> {
@@ -77,16 +80,40 @@ impl<K: Key> Numbers<K> {
         self.table.find(hash, |number| self.keys[*number as usize] == *key).copied()
     }
 
-    /// The number of a key, or, seldom, that of another one: the key itself isn't looked at.
-    #[inline]
-    pub(super) fn guess(&self, key: &K) -> Option<u32> {
-        self.table.find(self.hasher.hash_one(key), |_| true).copied()
-    }
-
-    /// Whether that is the number of that key.
-    #[inline]
-    pub(super) fn is_of(&self, number: u32, key: &K) -> bool {
-        self.keys.get(number as usize).is_some_and(|known| known == key)
+    /// Adds the numbers of the records' keys to `found`; `unknown` for keys that have none.
+    ///
+    /// For many at once, and in steps, so that the processor waits for the memory of all of them together.
+    pub(super) fn find_all<T, S: KeySelector<T, Key = K>>(
+        &self,
+        selector: &S,
+        records: &[T],
+        unknown: u32,
+        found: &mut Vec<u32>,
+    ) {
+        if S::MAKES_KEYS && std::mem::needs_drop::<K>() {
+            let find = |record| selector.with_key(record, |key| self.find(key)).unwrap_or(unknown);
+            found.extend(records.iter().map(find));
+            return;
+        }
+        let mut slots = [None; TOUCHED];
+        for records in records.chunks(TOUCHED) {
+            for (record, slot) in records.iter().zip(&mut slots) {
+                // Looks at the table's tags alone: the first one with the right tag is almost always the one.
+                let hash = selector.with_key(record, |key| self.hasher.hash_one(key));
+                *slot = self.table.find(hash, |_| true);
+                slot.iter().for_each(|slot| prefetch(*slot));
+            }
+            let begin = found.len();
+            found.extend(slots[..records.len()].iter().map(|slot| slot.copied().unwrap_or(unknown)));
+            found[begin..].iter().filter_map(|number| self.keys.get(*number as usize)).for_each(prefetch);
+            for (record, number) in records.iter().zip(&mut found[begin..]) {
+                selector.with_key(record, |key| {
+                    if self.keys.get(*number as usize) != Some(key) {
+                        *number = self.find(key).unwrap_or(unknown);
+                    }
+                });
+            }
+        }
     }
 
     /// Gives a key that has no number one.

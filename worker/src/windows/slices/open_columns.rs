@@ -47,13 +47,14 @@ impl<A> Newest<&[Cell<A>]> {
 }
 
 impl<A> Newest<&mut [Cell<A>]> {
-    /// Adds a record of a key, which has so many `slices`, to the slice with that end; gives it back if that is none of them.
+    /// Adds a record of a key to the slice with that end; gives it back if that is none of them. Keys that had nothing there are added
+    /// to `begun`.
     #[inline]
     pub(super) fn add<T, F: Fold<T, Acc = A>>(
         &mut self,
         end: EventTime,
         number: u32,
-        slices: &mut [u32],
+        begun: &mut Vec<u32>,
         record: T,
         fold: &mut F,
     ) -> Result<(), T> {
@@ -64,7 +65,7 @@ impl<A> Newest<&mut [Cell<A>]> {
         } else {
             *cell = Cell::Sum(fold.first(record));
             self.filled[at] += 1;
-            slices[number as usize] += 1;
+            begun.push(number);
         }
         Ok(())
     }

@@ -10,10 +10,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::hint::black_box;
 use std::rc::Rc;
 
-use flumen_state::{Keyed, LaidOut, Layout, StateValue, ValueStateDescriptor};
+use flumen_state::{Keyed, LaidOut, Layout, StateValue, ValueStateDescriptor, prefetch};
 
 use crate::batch::{END_OF_TIME, EventTime};
 use crate::keyed::{Key, KeySelector};
@@ -31,7 +30,7 @@ use super::open_columns::OpenColumns;
 use super::past::PastSlices;
 use super::past_columns::{Leaving, PastColumns};
 use super::shape::Slicing;
-use super::{KEYS, OPEN, PAST, TOUCHED};
+use super::{KEYS, OPEN, PAST};
 
 /// The number of a key that has none.
 pub(super) const UNKNOWN: u32 = u32::MAX;
@@ -56,6 +55,8 @@ pub(super) struct Places<K, A> {
     /// Keys whose next window is a later one. Only after a restore where subtasks were at different watermarks.
     ahead: BTreeMap<u32, EventTime>,
     spare: Spare<A>,
+    /// Keys that have got something in a slice, which is not counted yet. Empty between batches.
+    begun: Vec<u32>,
     /// Keys that may have nothing any more.
     gone: Vec<u32>,
     restored: Restored<A>,
@@ -93,6 +94,7 @@ impl<K: Key, A: StateValue> Places<K, A> {
             past_due: None,
             ahead: BTreeMap::new(),
             spare: Spare::new(),
+            begun: Vec::new(),
             gone: Vec::new(),
             restored: Restored { past: Vec::new(), due: BTreeMap::new() },
         }
@@ -225,40 +227,16 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
     }
 
     /// The numbers of the records' keys; [`UNKNOWN`] for keys that have none.
-    ///
-    /// For all records of a batch at once: the processor then waits for the memory of several keys at a time.
     pub(super) fn find<T, S: KeySelector<T, Key = K>>(&self, selector: &S, records: &[T], found: &mut Vec<u32>) {
-        let numbers = &self.places.borrow().numbers;
         found.clear();
-        if S::MAKES_KEYS && std::mem::needs_drop::<K>() {
-            let find = |record| selector.with_key(record, |key| numbers.find(key)).unwrap_or(UNKNOWN);
-            found.extend(records.iter().map(find));
-            return;
-        }
-        // In two steps, so that no memory is waited for only to learn which memory to ask for next.
-        for records in records.chunks(TOUCHED) {
-            let begin = found.len();
-            let guess = |record| selector.with_key(record, |key| numbers.guess(key)).unwrap_or(UNKNOWN);
-            found.extend(records.iter().map(guess));
-            for (record, number) in records.iter().zip(&mut found[begin..]) {
-                selector.with_key(record, |key| {
-                    if !numbers.is_of(*number, key) {
-                        *number = numbers.find(key).unwrap_or(UNKNOWN);
-                    }
-                });
-            }
-        }
+        self.places.borrow().numbers.find_all(selector, records, UNKNOWN, found);
     }
 
-    /// Asks for the memory that records of keys with these numbers, in slices with these ends, are added to, for several at a time.
+    /// Asks for the memory that records of keys with these numbers, in slices with these ends, are added to.
     pub(super) fn touch(&self, numbers: &[u32], ends: &[EventTime]) {
         let places = self.places.borrow();
         let newest = places.open.newest();
-        let empty = numbers.iter().zip(ends).map(|(number, end)| {
-            let cell = newest.cell(*end, *number);
-            usize::from(matches!(cell, Some(Cell::Empty)))
-        });
-        black_box(empty.sum::<usize>());
+        numbers.iter().zip(ends).filter_map(|(number, end)| newest.cell(*end, *number)).for_each(prefetch);
     }
 
     /// Adds records as long as each is of a key that has a number, and its slice is one of the newest, as almost all are. Returns the
@@ -272,18 +250,19 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
         if self.state.open.is_snapshot_running() {
             return records.next();
         }
-        let Places { numbers, open, .. } = &mut *self.places.borrow_mut();
-        let (_, filled) = numbers.keys_and_filled();
+        let Places { numbers, open, begun, .. } = &mut *self.places.borrow_mut();
         let mut newest = open.newest_mut();
         let mut other = None;
         for Numbered { record, time, number, slice_end } in records {
-            if let Err(record) = newest.add(slice_end, number, filled, record, fold) {
+            if let Err(record) = newest.add(slice_end, number, begun, record, fold) {
                 other = Some(Numbered { record, time, number, slice_end });
                 break;
             }
         }
         let filled = newest.into_filled();
         open.filled(filled);
+        // Together, so that the processor waits for their memory together.
+        begun.drain(..).for_each(|number| numbers.fill(number, 1));
         other
     }
 
