@@ -25,8 +25,20 @@ pub(crate) struct Splits {
     triggered: BTreeMap<CheckpointId, u64>,
 }
 
+/// Subtasks can't go back to a checkpoint of a former JobManager without the others that share their splits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "checkpoint {checkpoint} is of a former JobManager, of whom it is not known which subtasks were given which splits after \
+     it, so that they can only go back to it together: cancel the job, and start it from that checkpoint (-s)"
+)]
+pub(crate) struct ReadersUnknown {
+    pub(crate) checkpoint: CheckpointId,
+}
+
 #[derive(Debug, Default)]
 struct Source {
+    /// The checkpoint of a former life at which the queue began.
+    began_at: Option<CheckpointId>,
     total: u64,
     queue: VecDeque<Arc<str>>,
     /// Splits that may return to the queue, in the order in which they were handed out.
@@ -47,14 +59,16 @@ impl Splits {
         for vertex in &mut graph.vertices {
             let Some(source) = &mut vertex.source else { continue };
             let queue: VecDeque<Arc<str>> = source.splits.drain(..).map(Arc::from).collect();
-            sources.insert(vertex.id, Source { total: queue.len() as u64, queue, handed_out: Vec::new() });
+            sources.insert(vertex.id, Source { total: queue.len() as u64, queue, ..Source::default() });
         }
         Self { sources, reading: HashSet::new(), clock: 0, triggered: BTreeMap::new() }
     }
 
     /// Begins where a checkpoint of a former life of the job was: its splits, not those of the graph.
-    pub(crate) fn begin_at(&mut self, vertex: VertexId, progress: &SourceProgress) {
+    pub(crate) fn begin_at(&mut self, checkpoint: CheckpointId, vertex: VertexId, progress: &SourceProgress) {
         if let Some(source) = self.sources.get_mut(&vertex) {
+            source.began_at = Some(checkpoint);
+            source.handed_out.clear();
             source.queue = progress.remaining.iter().map(|split| Arc::from(split.as_str())).collect();
             source.total = progress.handed_out + progress.remaining.len() as u64;
         }
@@ -98,6 +112,14 @@ impl Splits {
             }
         }
         true
+    }
+
+    /// Sources whose queues begin after a checkpoint of a former life, which is older than the one that they began at: some
+    /// subtasks have to go back to it because the newer one turned out to be damaged.
+    pub(crate) fn begun_after(&self, checkpoint: CheckpointId) -> impl Iterator<Item = VertexId> {
+        let known = self.triggered.contains_key(&checkpoint);
+        let after = move |source: &Source| !known && source.began_at.is_some_and(|began_at| began_at != checkpoint);
+        self.sources.iter().filter(move |(_, source)| after(source)).map(|(vertex, _)| *vertex)
     }
 
     /// The subtask is in the middle of a split.
@@ -263,7 +285,7 @@ mod tests {
     #[test]
     fn a_job_goes_on_with_the_splits_of_its_former_life() {
         let mut splits = Splits::take_from(&mut graph(&["a", "b", "c"]));
-        splits.begin_at(VertexId(1), &SourceProgress { remaining: vec!["x".into()], handed_out: 4 });
+        splits.begin_at(CheckpointId(3), VertexId(1), &SourceProgress { remaining: vec!["x".into()], handed_out: 4 });
         assert_eq!(splits.next(subtask(1, 0)).as_deref(), Some("x"));
         assert_eq!(splits.next(subtask(1, 0)), None);
         assert_eq!(splits.progress(VertexId(1)), Some(SplitProgress { done: 5, total: 5 }));

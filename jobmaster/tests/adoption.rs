@@ -337,6 +337,61 @@ fn only_splits_since_the_newest_checkpoint_count() {
     assert_eq!(world.details().vertices[0].splits.unwrap().total, 6);
 }
 
+/// Two checkpoints of a former life, one split apart.
+fn two_checkpoints(partitioner: Partitioner) -> [CompletedCheckpoint; 2] {
+    let mut world = World::new(streaming(partitioner, 6), &CHECKPOINTS);
+    world.finishing = false;
+    world.register("a", 1);
+    world.register("b", 1);
+    while given(&world).len() < 2 || world.status() != JobStatus::Running {
+        let event = world.mail.pop_front().expect("both ask for splits");
+        world.tell(event);
+    }
+    let older = complete(&mut world);
+    let event = world.mail.pop_front().unwrap();
+    world.tell(event);
+    let newer = complete(&mut world);
+    let remaining = |checkpoint: &CompletedCheckpoint| {
+        let source = checkpoint.vertices.iter().find_map(|vertex| vertex.source.as_ref());
+        source.map(|progress| progress.remaining.len())
+    };
+    assert_eq!((remaining(&older), remaining(&newer)), (Some(4), Some(3)));
+    [older, newer]
+}
+
+/// A later life of it, in which the newer of them turns out to be damaged.
+fn newer_is_damaged(partitioner: Partitioner, [older, newer]: [CompletedCheckpoint; 2]) -> World {
+    let options = [CHECKPOINTS[0], CHECKPOINTS[1], ("restart-strategy.type", "fixed-delay")];
+    let damaged = newer.id;
+    let mut world = World::starting(streaming(partitioner, 6), &options, inherits(&[older, newer]));
+    world.finishing = false;
+    world.register("a", 1);
+    world.register("b", 1);
+    world.deliver();
+    assert_eq!(given(&world), ["split-3", "split-4", "split-5"]);
+    let attempt = attempts(&world)[0];
+    let failure = failure(Blame::Outside, "its file is torn");
+    world.say("a", FromWorker::RestoreFailed { attempt, subtask: subtask(SOURCE, 0), checkpoint: damaged, failure });
+    world.deliver();
+    world.pass(2_000);
+    world.deliver();
+    world
+}
+
+#[test]
+fn splits_return_when_the_newest_checkpoint_of_a_former_life_is_damaged() {
+    let world = newer_is_damaged(Partitioner::Hash, two_checkpoints(Partitioner::Hash));
+    assert_eq!(world.status(), JobStatus::Running);
+    assert_eq!(given(&world), ["split-2", "split-3", "split-4", "split-5"]);
+}
+
+#[test]
+fn a_job_fails_rather_than_lose_splits_of_which_the_readers_are_not_known() {
+    let world = newer_is_damaged(Partitioner::Forward, two_checkpoints(Partitioner::Forward));
+    let failure = world.details().failure.expect("only one of two regions can go back");
+    assert!(failure.message.contains("which subtasks were given which splits"), "{failure}");
+}
+
 #[test]
 fn checkpoints_go_on_and_those_under_way_are_given_up() {
     let mut world = running(streaming(Partitioner::Hash, 0));

@@ -278,6 +278,13 @@ impl Coordinator {
         Ok(members.iter().filter_map(restore).collect())
     }
 
+    /// Where the sources with splits were at the checkpoint that subtasks are restored from.
+    pub(crate) fn positions(&self, graph: &JobGraph) -> BTreeMap<VertexId, SourceProgress> {
+        let Some(newest) = self.store.newest() else { return BTreeMap::new() };
+        let of = |vertex: &JobVertex| Some((vertex.id, source_of(newest, vertex)?.clone()));
+        graph.vertices.iter().filter_map(of).collect()
+    }
+
     /// The checkpoint that subtasks are restored from.
     pub(crate) fn newest(&self) -> Option<CheckpointId> {
         self.store.newest().map(|checkpoint| checkpoint.id)

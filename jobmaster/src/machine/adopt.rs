@@ -42,7 +42,11 @@ impl JobMaster {
         master.take_executors(&executors);
         match begun {
             Ok(positions) => {
-                positions.iter().for_each(|(vertex, progress)| master.splits.begin_at(*vertex, progress));
+                if let Some(checkpoint) = master.coordinator.newest() {
+                    for (vertex, progress) in &positions {
+                        master.splits.begin_at(checkpoint, *vertex, progress);
+                    }
+                }
                 master.take_regions(&executors);
                 master.hear_of_failures(&executors);
                 master.place_waiting();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flumen_model::checkpoint::SubtaskRestore;
-use flumen_model::failure::Failure;
-use flumen_model::ids::{ExecutionAttempt, ExecutorId, SubtaskId};
+use flumen_model::failure::{Blame, Failure};
+use flumen_model::ids::{ExecutionAttempt, ExecutorId, SubtaskId, VertexId};
 use flumen_model::status::{ExecutionState, JobStatus};
 use flumen_wire::control::{Deployment, RegionId, ToWorker, WorkerAddress};
 
@@ -13,6 +13,7 @@ use super::JobMaster;
 use crate::event::Action;
 use crate::place::{Former, place};
 use crate::region::DeployedTo;
+use crate::splits::ReadersUnknown;
 use crate::state::{Phase, RegionPhase};
 
 /// How long the driver may take to make outputs visible: renames of part files, thousands at most, by a file system that
@@ -151,9 +152,29 @@ impl JobMaster {
     /// What the subtasks of a region start with.
     fn restore_of(&mut self, members: &[SubtaskId]) -> Result<BTreeMap<SubtaskId, SubtaskRestore>, Box<Failure>> {
         let mut restore = self.coordinator.restore(&self.graph, members, self.now)?;
+        self.go_back(members)?;
         self.splits.restore(self.coordinator.newest(), members);
         restore.retain(|subtask, _| members.contains(subtask));
         Ok(restore)
+    }
+
+    /// Takes the queues of splits back to a checkpoint that is older than the one at which a former life ended.
+    fn go_back(&mut self, members: &[SubtaskId]) -> Result<(), Box<Failure>> {
+        let Some(checkpoint) = self.coordinator.newest() else { return Ok(()) };
+        let begun_after: Vec<VertexId> = self.splits.begun_after(checkpoint).collect();
+        let positions = self.coordinator.positions(&self.graph);
+        for vertex in self.graph.vertices.iter().filter(|vertex| begun_after.contains(&vertex.id)) {
+            let Some(progress) = positions.get(&vertex.id) else { continue };
+            match members.iter().filter(|member| member.vertex == vertex.id).count() {
+                0 => {}
+                all if all == vertex.parallelism as usize => self.splits.begin_at(checkpoint, vertex.id, progress),
+                _ => {
+                    let text = ReadersUnknown { checkpoint }.to_string();
+                    return Err(Box::new(Failure::new(Blame::Outside, text)));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Lets the workers of a region begin once the last of them is deployed (JM-1).
