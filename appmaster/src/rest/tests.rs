@@ -22,8 +22,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::{
-    CancelReply, ExecutorView, Jars, Limits, RestOptions, RestRequest, RestState, SnapshotOrder, SubmitReply, TriggerReply,
-    router,
+    CancelReply, ExecutorView, Jars, Limits, RestOptions, RestRequest, RestState, SnapshotOrder, SubmitReply,
+    TriggerReply, router,
 };
 use crate::program_cache::ProgramCache;
 
