@@ -205,8 +205,8 @@ impl Lead {
     /// [`HaError`]: the job is not to be acknowledged.
     pub async fn put_job(&self, submission: &JobSubmission) -> Result<(), HaError> {
         let result = self.store.put_job(&self.leadership, submission.job, bytes(submission)?).await;
-        if matches!(&result, Err(error) if !error.is_superseded()) {
-            // Whether it is there isn't known, and it will be refused.
+        if matches!(&result, Err(error) if !error.is_superseded() && !matches!(error, HaError::AlreadyKept { .. })) {
+            // Whether it is there isn't known, and it will be refused. One that was there before stays.
             if let Err(error) = self.store.remove_job(&self.leadership, submission.job).await {
                 tracing::warn!(job = %submission.job, error = with_causes(&error), "a refused job may be left behind");
             }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, Thread};
+use std::thread::{self, JoinHandle, Thread};
 
 use flumen_model::checkpoint::{KeyGroupRange, KeyedFormat};
 
@@ -93,7 +93,10 @@ impl BitOrAssign for SnapshotStep {
 /// The blocks of a snapshot in the canonical format; ends after the last or the first error. Each may wait for the subtask.
 #[derive(Debug)]
 pub struct CanonicalBlocks {
-    receiver: Receiver<Message>,
+    /// `None` only while it is dropped.
+    receiver: Option<Receiver<Message>>,
+    /// The thread that makes the blocks, if it does nothing else.
+    maker: Option<JoinHandle<()>>,
     complete: bool,
     /// Blocks that were taken since the subtask was last told.
     taken: usize,
@@ -129,14 +132,15 @@ impl Iterator for CanonicalBlocks {
         if self.complete {
             return None;
         }
+        let receiver = self.receiver.as_ref()?;
         self.taken += 1;
-        let ready = match self.receiver.try_recv() {
+        let ready = match receiver.try_recv() {
             // When there is room for several, so that the subtask isn't woken for each.
             Ok(message) if self.taken < BLOCKS_MAX / 4 => Ok(message),
             first => {
                 self.taken = 0;
                 self.subtask.wake_if_it_waits();
-                first.or_else(|_| self.receiver.recv())
+                first.or_else(|_| receiver.recv())
             }
         };
         match ready {
@@ -159,8 +163,22 @@ impl Iterator for CanonicalBlocks {
 
 impl Drop for CanonicalBlocks {
     fn drop(&mut self) {
-        // It finds out that nobody takes anything any more.
+        // Whoever makes the blocks finds out that nobody takes them any more.
+        self.receiver = None;
         self.subtask.wake_if_it_waits();
+        if let Some(maker) = self.maker.take() {
+            // A panic in it ended the blocks too early, which was seen.
+            let _ = maker.join();
+        }
+    }
+}
+
+impl CanonicalBlocks {
+    /// Says which thread makes the blocks: it has ended when these are gone.
+    #[cfg(feature = "rocksdb")]
+    pub(crate) fn made_by(mut self, maker: JoinHandle<()>) -> Self {
+        self.maker = Some(maker);
+        self
     }
 }
 
@@ -184,7 +202,7 @@ fn with_room(blocks: usize) -> (ChunkSender, CanonicalBlocks) {
     let subtask = Arc::new(Subtask { thread: thread::current(), waits: AtomicBool::new(false) });
     (
         ChunkSender { sender, subtask: Arc::clone(&subtask), held: None, failed: false, abandoned: false },
-        CanonicalBlocks { receiver, complete: false, taken: 0, subtask },
+        CanonicalBlocks { receiver: Some(receiver), maker: None, complete: false, taken: 0, subtask },
     )
 }
 

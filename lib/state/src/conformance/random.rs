@@ -42,6 +42,16 @@ struct Running {
     model: Model,
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A process that ends while another thread is in RocksDB may abort. After a panic the subtasks, which these wait for,
+        // are still there.
+        if !thread::panicking() {
+            self.stored.drain(..).for_each(|storing| drop(storing.join()));
+        }
+    }
+}
+
 /// Random numbers that a seed decides.
 pub(super) struct Random(pub(super) u64);
 
@@ -113,14 +123,14 @@ pub fn simulate(backend: &impl Backend, seed: u64, steps: usize) {
             }
             98 if !running.is_empty() => {
                 subtasks.iter_mut().for_each(|subtask| subtask.keyed.finish_snapshots());
-                let chosen = running.swap_remove(random.below(running.len() as u64) as usize);
-                let pieces: Vec<_> = chosen.stored.into_iter().map(|s| s.join().unwrap().unwrap()).collect();
+                let mut chosen = running.swap_remove(random.below(running.len() as u64) as usize);
+                let pieces: Vec<_> = chosen.stored.drain(..).map(|s| s.join().unwrap().unwrap()).collect();
                 let parallelism = [3, 2, 1, 5][random.below(4) as usize];
                 compare(open(backend, parallelism, &pieces), &chosen.model, &format!("seed {seed}, step {step}"));
                 if random.below(2) == 0 {
                     // Back to then, with another number of subtasks.
                     running.clear();
-                    model = chosen.model;
+                    model = chosen.model.clone();
                     subtasks = open(backend, parallelism, &pieces);
                 }
             }

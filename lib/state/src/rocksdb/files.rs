@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
 
 use crate::error::StateError;
 use crate::snapshot::{FileSource, SnapshotFile};
@@ -44,13 +44,9 @@ impl PartNames {
 
 /// Begins to make the files of a snapshot.
 pub(super) fn begin(link: Link, names: Arc<PartNames>, shared: bool) -> Result<PendingFiles, StateError> {
-    let (sender, receiver) = sync_channel(1);
-    link.in_thread("snapshot", move |link| {
-        let files = link.make().and_then(|links| LinkedFiles::of(links, &names, shared));
-        // If nobody wants them, they go.
-        let _ = sender.send(files);
-    })?;
-    Ok(PendingFiles::Pending(receiver))
+    let made = move |link: Link| link.make().and_then(|links| LinkedFiles::of(links, &names, shared));
+    let maker = link.in_thread("snapshot", made)?;
+    Ok(PendingFiles { maker: Some(maker), linked: None })
 }
 
 /// The parts of a snapshot.
@@ -86,21 +82,29 @@ fn file(name: String, path: PathBuf, shared_as: Option<String>) -> Result<Snapsh
 
 /// The parts of a snapshot, whose files may still have to be made.
 #[derive(Debug)]
-pub(super) enum PendingFiles {
-    Pending(Receiver<Result<LinkedFiles, StateError>>),
-    Ready(LinkedFiles),
+pub(super) struct PendingFiles {
+    /// The thread that makes them, until they were asked for.
+    maker: Option<JoinHandle<Result<LinkedFiles, StateError>>>,
+    linked: Option<LinkedFiles>,
+}
+
+impl Drop for PendingFiles {
+    fn drop(&mut self) {
+        if let Some(maker) = self.maker.take() {
+            // Nobody wants the files: they go.
+            let _ = maker.join();
+        }
+    }
 }
 
 impl FileSource for PendingFiles {
     fn files(&mut self) -> Result<&[SnapshotFile], StateError> {
-        if let Self::Pending(receiver) = self {
-            let gone = |_| StateError::misuse("the files of a snapshot that failed were asked for again");
-            *self = Self::Ready(receiver.recv().map_err(gone)??);
+        if let Some(maker) = self.maker.take() {
+            let panicked = |_| StateError::misuse("the thread that made the files of a snapshot panicked");
+            self.linked = Some(maker.join().map_err(panicked)??);
         }
-        match self {
-            Self::Ready(linked) => Ok(&linked.files),
-            Self::Pending(_) => Ok(&[]),
-        }
+        let gone = || StateError::misuse("the files of a snapshot that failed were asked for again");
+        self.linked.as_ref().map(|linked| &*linked.files).ok_or_else(gone)
     }
 }
 

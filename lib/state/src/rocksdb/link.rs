@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::{self, JoinHandle};
 
 use crate::error::{StateError, StateErrorKind};
 
@@ -38,10 +39,14 @@ pub(super) fn begin(instance: &Arc<Instance>, number: u64, contents: Contents) -
 }
 
 impl Link {
-    /// Starts a thread, in which the links are to be made.
-    pub(super) fn in_thread(self, name: &str, work: impl FnOnce(Self) + Send + 'static) -> Result<(), StateError> {
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(self));
-        thread.map(drop).map_err(|source| {
+    /// Starts a thread, in which the links are to be made. Whoever takes the snapshot joins it, also when it is given up:
+    /// a process that ends while another thread is in RocksDB may abort, because RocksDB's own static data go first.
+    pub(super) fn in_thread<T: Send + 'static>(
+        self,
+        name: &str,
+        work: impl FnOnce(Self) -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>, StateError> {
+        thread::Builder::new().name(name.to_owned()).spawn(move || work(self)).map_err(|source| {
             StateErrorKind::Backend { what: "starting the thread of a snapshot".to_owned(), source: source.into() }
                 .into()
         })

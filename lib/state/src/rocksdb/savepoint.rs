@@ -14,7 +14,7 @@ use super::shared::SharedRocksDb;
 /// Begins to write what there is now as blocks, in a thread of its own, which ends when nobody takes them.
 pub(super) fn begin(link: Link, shared: SharedRocksDb) -> Result<CanonicalBlocks, StateError> {
     let (mut sender, blocks) = blocks();
-    link.in_thread("savepoint", move |link| {
+    let maker = link.in_thread("savepoint", move |link| {
         let written = link.make().and_then(|links| {
             let contents = &links.contents;
             let mut writer = Writer::new(contents.states.clone(), contents.groups, contents.max_parallelism);
@@ -28,7 +28,7 @@ pub(super) fn begin(link: Link, shared: SharedRocksDb) -> Result<CanonicalBlocks
             sender.send(&mut Writer::new(vec![], KeyGroupRange { start: 0, end: 0 }, 1), true);
         }
     })?;
-    Ok(blocks)
+    Ok(blocks.made_by(maker))
 }
 
 fn write_rows(
