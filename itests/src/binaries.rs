@@ -45,10 +45,12 @@ fn build() -> Result<PathBuf, String> {
     // target/<profile>/deps/<test>
     let folder = test.parent().and_then(|deps| deps.parent()).ok_or("the test lies outside of a target folder")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // With a test among the targets cargo chooses the features that it chose for this test, and builds nothing twice.
+    // With this test's features and a test among the targets cargo builds nothing twice.
     cargo.args(["build", "--workspace", "--bins", "--test", "tidy", "--quiet"]).current_dir(repository());
-    if cfg!(feature = "rocksdb") {
-        cargo.args(["--features", "rocksdb"]);
+    for (feature, is_on) in [("rocksdb", cfg!(feature = "rocksdb")), ("zookeeper", cfg!(feature = "zookeeper"))] {
+        if is_on {
+            cargo.args(["--features", feature]);
+        }
     }
     hide_own_package(&mut cargo);
     match folder.file_name().and_then(|profile| profile.to_str()) {

@@ -284,8 +284,8 @@ fn savepoints_stops_and_silent_clients_concern_one_job_of_a_session() {
     // What it wrote since the savepoint is written again: into a directory of its own.
     for (name, options) in [("laura-first", "-n -p 2"), ("laura-claimed", "-cm CLAIM -p 1")] {
         job = job_id(&stateful(&desk, &format!("-d -s {savepoint} {options}"), name, &gate).run().succeeded());
-        assert!(restored(&job).is_some(), "{}", get(&format!("/jobs/{job}/checkpoints")));
         completes(&job).unwrap();
+        assert!(restored(&job).is_some(), "{}", get(&format!("/jobs/{job}/checkpoints")));
         let before = savepoint;
         savepoint = savepoint_of(&desk.flink("stop").arg(&job).run().succeeded());
         let kept = CLUSTER.hdfs().exists(before.strip_prefix(&hdfs).unwrap()).unwrap();
