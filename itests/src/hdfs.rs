@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
@@ -11,6 +12,7 @@ use reqwest::header::{CONTENT_TYPE, LOCATION};
 use serde_json::Value;
 
 use crate::http::{checked, client};
+use crate::wait;
 
 /// The files of a NameNode, seen by one user.
 #[derive(Debug, Clone)]
@@ -145,6 +147,17 @@ impl Hdfs {
             found.extend(below);
         }
         Ok(found)
+    }
+
+    /// Waits until nothing is below a folder. What a job of a session leaves is removed after its end has been told.
+    ///
+    /// # Errors
+    /// When the limit has passed, with what is there.
+    pub fn wait_empty(&self, path: &str, limit: Duration) -> Result<()> {
+        wait::until_ok(&format!("nothing is in {path}"), limit, || match self.tree(path) {
+            Ok(left) if left.is_empty() => Ok(()),
+            left => Err(format!("{left:?}")),
+        })
     }
 
     /// Whether there is something at `path`.

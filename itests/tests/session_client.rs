@@ -130,7 +130,7 @@ fn jobs_run_in_the_session_of_the_properties_file_until_it_is_told_to_stop() {
     assert!(cancelled.stdout.contains(&format!("Cancelled job {job}.")), "{cancelled}");
     let listed = desk.flink("list").arg("-r").run().succeeded();
     assert!(listed.stdout.contains("No running jobs."), "{listed}");
-    assert_eq!(CLUSTER.hdfs().tree("/tmp/session-3").unwrap(), []);
+    CLUSTER.hdfs().wait_empty("/tmp/session-3", LIMIT).unwrap();
 
     desk.stop(&session);
     assert_eq!(std::fs::read_dir(desk.dir.path()).unwrap().count(), 0, "no properties file is left");
@@ -309,7 +309,7 @@ fn savepoints_stops_and_silent_clients_concern_one_job_of_a_session() {
     };
     wait::until("the silent client's job is cancelled", LIMIT, || (state("itest")? == "CANCELED").then_some(()))
         .unwrap();
-    assert_eq!(CLUSTER.hdfs().tree("/tmp/laura-silent").unwrap(), []);
+    CLUSTER.hdfs().wait_empty("/tmp/laura-silent", LIMIT).unwrap();
 
     others_gate.open().unwrap();
     wait::until("the other job is over", LIMIT, || {
