@@ -12,7 +12,7 @@ use crate::tmp_dirs;
 /// The values, read once at the registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Silence of the JobManager after which it is given up (`heartbeat.timeout`).
+    /// Silence of the JobManager after which it is given up, and of a worker after which it is killed (`heartbeat.timeout`).
     pub heartbeat_timeout: Duration,
     /// Time for which workers go on without a JobManager, if there may be another one (`taskexecutor.leader-lost-timeout`).
     pub leader_lost_timeout: Duration,

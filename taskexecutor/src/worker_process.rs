@@ -36,6 +36,10 @@ const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// holds the other end makes this last.
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
+/// A worker counts as silent when so many parts of the time for that passed one after the other without a word. So a stop of
+/// this process itself, which makes one of them as long as you like, is no silence of the worker.
+const SILENT_PARTS: u32 = 4;
+
 /// Which worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerKey {
@@ -61,6 +65,8 @@ pub struct Launch {
     pub directory: PathBuf,
     /// The first frame that it reads.
     pub setup: ProgramSetup,
+    /// Once it has said something, it is killed when it says nothing for so long.
+    pub silence_max: Duration,
     /// Removed when the worker is gone.
     pub tmp_dirs: PrivateDirs,
     /// Where its standard output goes.
@@ -191,10 +197,25 @@ impl WorkerProcess {
     }
 }
 
+/// Why nothing more is heard of a worker that did not close its socket.
+#[derive(Debug)]
+enum Unheard {
+    /// What it says is not understood, or the connection broke.
+    Frame(FrameError),
+    /// It says nothing.
+    Silent(Duration),
+}
+
+impl From<FrameError> for Unheard {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
+
 /// A child with everything that belongs to it.
 struct Running {
     child: Child,
-    reader: JoinHandle<Result<(), FrameError>>,
+    reader: JoinHandle<Result<(), Unheard>>,
     writer: JoinHandle<()>,
     outputs: Vec<JoinHandle<()>>,
     tail: Tail,
@@ -231,7 +252,7 @@ fn spawn(
     let (read, write) = ours.into_split();
     Ok(Running {
         child,
-        reader: tokio::spawn(take_messages(launch.key, read, events.clone())),
+        reader: tokio::spawn(take_messages(launch.key, read, launch.silence_max, events.clone())),
         writer: tokio::spawn(give_messages(setup, messages, write)),
         outputs,
         tail,
@@ -246,18 +267,34 @@ fn socket_pair() -> io::Result<(UnixStream, Stdio)> {
     Ok((UnixStream::from_std(ours)?, Stdio::from(OwnedFd::from(its))))
 }
 
-/// Ends when the worker closes its socket, breaks the protocol, or nobody listens any more.
+/// Ends when the worker closes its socket, breaks the protocol, falls silent, or nobody listens any more. How long it may take
+/// until its first message is not decided here. While a message waits to be taken, the worker is not listened to, so
+/// that time is not its silence.
 async fn take_messages(
     key: WorkerKey,
     mut socket: OwnedReadHalf,
+    silence_max: Duration,
     events: mpsc::Sender<(WorkerKey, WorkerEvent)>,
-) -> Result<(), FrameError> {
-    while let Some(message) = frame::read(&mut socket).await? {
-        if events.send((key, WorkerEvent::Said(message))).await.is_err() {
+) -> Result<(), Unheard> {
+    let mut message = frame::read(&mut socket).await?;
+    while let Some(said) = message {
+        if events.send((key, WorkerEvent::Said(said))).await.is_err() {
             break;
         }
+        message = heard_within(silence_max, frame::read(&mut socket)).await??;
     }
     Ok(())
+}
+
+/// What is heard, unless it takes longer than that.
+async fn heard_within<T>(limit: Duration, heard: impl Future<Output = T>) -> Result<T, Unheard> {
+    let mut heard = std::pin::pin!(heard);
+    for _ in 0..SILENT_PARTS {
+        if let Ok(heard) = timeout(limit / SILENT_PARTS, &mut heard).await {
+            return Ok(heard);
+        }
+    }
+    Err(Unheard::Silent(limit))
 }
 
 /// Ends with the handle or the worker. What can't be written any more is the reader's to notice.
@@ -275,7 +312,7 @@ async fn give_messages(setup: Vec<u8>, mut messages: mpsc::Receiver<ToWorker>, m
 
 impl Running {
     /// Waits for the process's end, or brings it about: when told to, when the handle is dropped, when the worker closed
-    /// its control socket and does not exit, or when it breaks the protocol. (A reset, or an end in the middle of a frame, is
+    /// its control socket and does not exit, or when it breaks the protocol or falls silent. (A reset, or an end in the middle of a frame, is
     /// what a dying process leaves: its exit tells more.)
     async fn watch(mut self, mut kill: oneshot::Receiver<()>) -> Ending {
         let mut killed = None;
@@ -292,8 +329,8 @@ impl Running {
                 end = &mut self.reader, if channel_open => {
                     channel_open = false;
                     give_up = Instant::now() + EXIT_GRACE;
-                    if let Ok(Err(error @ (FrameError::TooLong(_) | FrameError::Malformed(_)))) = end {
-                        killed = Some(nonsense(&error));
+                    killed = end.ok().and_then(Result::err).as_ref().and_then(reason_to_kill);
+                    if killed.is_some() {
                         give_up = Instant::now();
                     }
                 }
@@ -325,7 +362,16 @@ fn start_kill(child: &mut Child) {
     let _ = child.start_kill();
 }
 
-fn nonsense(error: &FrameError) -> String {
-    let source = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{error}{source}")
+/// Why a worker that is not heard any more has to be killed at once, if it has to.
+fn reason_to_kill(unheard: &Unheard) -> Option<String> {
+    match unheard {
+        Unheard::Frame(error @ (FrameError::TooLong(_) | FrameError::Malformed(_))) => {
+            let source = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            Some(format!("{error}{source}"))
+        }
+        Unheard::Frame(_) => None,
+        Unheard::Silent(limit) => {
+            Some(format!("it was silent for {} s (heartbeat.timeout): it hangs, or was stopped", limit.as_secs_f32()))
+        }
+    }
 }

@@ -207,6 +207,7 @@ impl Workers {
                 hadoop: hadoop.clone(),
                 worker: Some(setup),
             },
+            silence_max: settings.heartbeat_timeout,
             tmp_dirs,
             stdout: self.stdout.clone(),
             stderr: SharedFile::new(RollingFile::lazy(&log_file, settings.log_limits)),
@@ -261,6 +262,8 @@ impl Workers {
                 worker.due = Some(due);
                 None
             }
+            // A sign of life, which has done its work.
+            WorkerEvent::Said(FromWorker::Io { subtasks, .. }) if subtasks.is_empty() => None,
             WorkerEvent::Said(message) => {
                 // One that was told to stop is no longer listened to.
                 let worker = self.worker(key).filter(|worker| worker.fate == Fate::Own)?;

@@ -150,6 +150,33 @@ fn a_program_that_came_later_is_fetched_and_one_that_was_altered_is_refused() {
 }
 
 #[test]
+fn a_worker_that_hangs_is_killed_and_one_that_shows_signs_of_life_is_not() {
+    let mut container = Container::start(&[("heartbeat.timeout", "3 s")]);
+    container.start_worker(0, "echo");
+    let alive_for = container.hear_ready(0);
+    // Twice the time of silence, in which nobody but this JobManager says anything.
+    let begun = std::time::Instant::now();
+    while begun.elapsed().as_secs() < 6 {
+        container.heartbeat();
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+    }
+    assert!(alive(alive_for));
+
+    container.start_worker(1, "hung");
+    let hung = container.hear_ready(1);
+    let failure = loop {
+        container.say(ExecutorCommand::Heartbeat);
+        match container.hear() {
+            ExecutorReport::Heartbeat { .. } => std::thread::park_timeout(std::time::Duration::from_millis(100)),
+            ExecutorReport::WorkerExited { instance: 1, failure, .. } => break failure,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(failure.message.contains("it was silent for 3 s (heartbeat.timeout)"), "{failure}");
+    assert!(failure.blame == Blame::Outside && !alive(hung), "{failure}");
+}
+
+#[test]
 fn a_refusal_is_passed_on_before_the_exit() {
     let mut container = Container::start(&[]);
     container.start_worker(0, "refuse");

@@ -6,9 +6,11 @@
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use flumen_model::config::BadConfiguration;
 use flumen_model::failure::{Blame, Failure};
+use flumen_model::ids::ExecutionAttempt;
 use flumen_model::job_graph::RuntimeMode;
 use flumen_model::options::{checkpointing, execution, memory};
 use flumen_model::text::with_causes;
@@ -16,6 +18,7 @@ use flumen_wire::control::{FromWorker, ProgramSetup, ToWorker, WorkerSetup};
 use flumen_wire::frame;
 use flumen_wire::tls::{InternalTls, SecurityError};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::deployment::Program;
 use crate::exchange::network::Network;
@@ -74,6 +77,9 @@ pub fn worker_context(
     })
 }
 
+/// A worker that has nothing to say says so this often: one that says nothing is taken for hung, and killed.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
 /// Threads for asynchronous I/O: connections and files wait more than they work.
 const IO_THREADS: usize = 2;
 
@@ -121,7 +127,12 @@ fn begin(control: UnixStream, setup: &ProgramSetup, worker: &WorkerSetup, progra
         let (commands, obeyed) = mpsc::channel::<ToWorker>(QUEUE);
         tokio::spawn(worker.run(obeyed));
         tokio::spawn(async move {
-            while let Some(report) = to_report.recv().await {
+            loop {
+                let report = match timeout(SIGN_OF_LIFE, to_report.recv()).await {
+                    Ok(Some(report)) => report,
+                    Ok(None) => return,
+                    Err(_) => FromWorker::Io { attempt: ExecutionAttempt::default(), subtasks: Vec::new() },
+                };
                 if let Err(error) = frame::write(&mut write, &report).await {
                     return tracing::warn!(%error, "a report was lost");
                 }

@@ -443,7 +443,8 @@ pub enum FromWorker {
         /// Which file, and what is wrong with it.
         failure: Failure,
     },
-    /// Counts of running subtasks, about once a second.
+    /// Counts of running subtasks, about once a second. A worker that has nothing else to say says this without any subtask,
+    /// as often: a sign of life, which its TaskExecutor keeps to itself.
     Io {
         /// The execution that is meant.
         attempt: ExecutionAttempt,

@@ -3,8 +3,11 @@
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use flumen_model::failure::{Blame, Failure};
+use flumen_model::ids::ExecutionAttempt;
 use flumen_wire::control::{FromWorker, ProgramSetup, ToWorker, WorkerAddress};
 use flumen_wire::frame;
 
@@ -58,9 +61,21 @@ pub fn play() {
         }
         _ => {}
     }
-    while let Ok(Some(message)) = frame::read_blocking::<ToWorker>(&mut socket) {
+    let mut heard = socket.try_clone().unwrap();
+    let socket = Arc::new(Mutex::new(socket));
+    if script != "hung" {
+        let socket = Arc::clone(&socket);
+        std::thread::spawn(move || {
+            let life = FromWorker::Io { attempt: ExecutionAttempt::default(), subtasks: Vec::new() };
+            while frame::write_blocking(&mut *socket.lock().unwrap(), &life).is_ok() {
+                std::thread::park_timeout(Duration::from_millis(200));
+            }
+        });
+    }
+    while let Ok(Some(message)) = frame::read_blocking::<ToWorker>(&mut heard) {
         if let ToWorker::Start { attempt, .. } = message {
-            frame::write_blocking(&mut socket, &FromWorker::Deployed { region: 0, attempt }).unwrap();
+            let deployed = FromWorker::Deployed { region: 0, attempt };
+            frame::write_blocking(&mut *socket.lock().unwrap(), &deployed).unwrap();
         }
     }
     // The contract: without a TaskExecutor there is no worker.
