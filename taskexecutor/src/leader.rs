@@ -10,13 +10,19 @@ use flumen_ha::{HaError, HaSettings, HaStore};
 use flumen_model::config::Configuration;
 use flumen_model::ids::{Epoch, ExecutorId};
 use flumen_wire::tls::{InternalTls, Stream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::connection::{ATTEMPT_LIMIT, Backoff, dial};
 
 /// Longest wait between two looks for a leader: a new one is not kept waiting, and a store is not worn out by thousands of
 /// TaskExecutors.
 pub const LOOK_MAX: Duration = Duration::from_secs(1);
+
+/// The same while a leader has just been lost: YARN starts the next one within a second or two.
+const LOOK_MAX_AT_FIRST: Duration = Duration::from_millis(200);
+
+/// How long that is.
+const AT_FIRST: Duration = Duration::from_secs(10);
 
 /// Longest time of one look. The store repeats what fails within its own budget.
 const LOOK_LIMIT: Duration = Duration::from_secs(20);
@@ -65,12 +71,14 @@ impl Leaders {
         let leaders = self.clone();
         Box::pin(async move {
             sleep(after).await;
-            let mut backoff = Backoff::new(LOOK_MAX);
+            let begun = Instant::now();
+            let (mut at_first, mut backoff) = (Backoff::new(LOOK_MAX_AT_FIRST), Backoff::new(LOOK_MAX));
             loop {
                 if let Some(found) = leaders.look(least).await {
                     return found;
                 }
-                sleep(backoff.next_wait()).await;
+                let waits = if begun.elapsed() < AT_FIRST { &mut at_first } else { &mut backoff };
+                sleep(waits.next_wait()).await;
             }
         })
     }
