@@ -218,11 +218,27 @@ impl MainLoop {
                 self.tell(Event::Resource(manager::Event::Launched { id, result }));
             }
             YarnEvent::Inspected(cluster) => self.tell(Event::Resource(manager::Event::ClusterInspected(cluster))),
+            YarnEvent::Silent => self.ask_for_a_successor(),
             YarnEvent::AttemptOver(reason) => self.end = Some(End::AttemptOver(reason)),
             YarnEvent::Lost(error) => self.end = Some(End::Lost(error)),
         }
         // Once a heartbeat is enough: a job's details may be long.
         self.yarn.set_progress(self.dispatcher.progress());
+    }
+
+    /// YARN does not speak to this attempt. If that is because it is cut off, the next attempt may lead already, and its
+    /// TaskExecutors would never look for that one as long as this one speaks to them.
+    fn ask_for_a_successor(&mut self) {
+        let lead = self.admittance.lead.clone();
+        if lead.is_on() {
+            tracing::warn!("YARN does not answer: is there a newer JobManager?");
+            self.files.spawn(async move {
+                Done::Told(match lead.still_leads().await {
+                    Err(error) => Event::Superseded(error.to_string()),
+                    Ok(()) => Event::Tick,
+                })
+            });
+        }
     }
 
     fn answered(&mut self, answer: AllocateResponse) {

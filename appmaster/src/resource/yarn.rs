@@ -24,6 +24,9 @@ use super::fit::Cluster;
 /// process.
 const LAUNCHES_MAX: usize = 32;
 
+/// A heartbeat without an answer for so long is told, and again after as long.
+pub(crate) const SILENCE: Duration = Duration::from_secs(5);
+
 /// Limit of one look at the cluster.
 const INSPECTION_LIMIT: Duration = Duration::from_secs(10);
 
@@ -52,6 +55,9 @@ pub enum YarnEvent {
     },
     /// How large the cluster is; `None` when YARN did not tell.
     Inspected(Option<Cluster>),
+    /// A heartbeat has had no answer for a while, and it is tried further: YARN is away, or this attempt is cut off from it and
+    /// may have a successor already.
+    Silent,
     /// This application attempt is over: stop all work and leave without a word.
     AttemptOver(String),
     /// YARN can't be reached, or can't be understood, and that will not change.
@@ -90,6 +96,8 @@ pub struct Yarn<S = ApplicationMasterClient> {
     pending: AllocateRequest,
     beat: Option<Waiting<Result<AllocateResponse, AmError>>>,
     last_beat: Instant,
+    /// When the heartbeat that is under way is told to have no answer.
+    silent_at: Instant,
     nm_tokens: HashMap<NodeId, Token>,
     waiting: VecDeque<Container>,
     launches: JoinSet<(ContainerId, Result<(), String>)>,
@@ -132,6 +140,7 @@ impl<S: Scheduler + 'static> Yarn<S> {
             pending: AllocateRequest::default(),
             beat: None,
             last_beat: Instant::now(),
+            silent_at: Instant::now(),
             nm_tokens: HashMap::new(),
             waiting: VecDeque::new(),
             launches: JoinSet::new(),
@@ -197,6 +206,10 @@ impl<S: Scheduler + 'static> Yarn<S> {
                         return event;
                     }
                 }
+                () = tokio::time::sleep_until(self.silent_at), if self.beat.is_some() => {
+                    self.silent_at = Instant::now() + SILENCE;
+                    return YarnEvent::Silent;
+                }
                 () = tokio::time::sleep_until(due), if self.beat.is_none() => self.start_beat(),
             }
         }
@@ -216,6 +229,7 @@ impl<S: Scheduler + 'static> Yarn<S> {
         let request = std::mem::replace(&mut self.pending, AllocateRequest { progress, ..AllocateRequest::default() });
         let scheduler = Arc::clone(&self.scheduler);
         self.last_beat = Instant::now();
+        self.silent_at = self.last_beat + SILENCE;
         self.beat = Some(Box::pin(async move { scheduler.lock().await.allocate(&request).await }));
     }
 

@@ -15,12 +15,15 @@ struct Played {
     told: Arc<Notes<Vec<(Duration, AllocateRequest)>>>,
     answers: Arc<Notes<VecDeque<Result<AllocateResponse, AmError>>>>,
     start: Option<Instant>,
+    /// Nothing is answered before this time.
+    away_until: Duration,
 }
 
 impl Scheduler for Played {
     async fn allocate(&mut self, request: &AllocateRequest) -> Result<AllocateResponse, AmError> {
         let at = self.start.map_or(Duration::ZERO, |start| start.elapsed());
         self.told.lock().unwrap().push((at, request.clone()));
+        tokio::time::sleep(self.away_until.saturating_sub(at)).await;
         let answer = self.answers.lock().unwrap().pop_front();
         answer.unwrap_or_else(|| Ok(AllocateResponse::default()))
     }
@@ -110,6 +113,20 @@ async fn a_wait_that_is_given_up_loses_no_answer() {
     };
     assert_eq!(answer.completed.len(), 1);
     assert_eq!(played.beats().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_without_an_answer_is_told_again_and_again_and_the_answer_after_all() {
+    let played = Played { away_until: Duration::from_secs(17), ..Played::default() };
+    let mut yarn = played.yarn();
+    let begun = Instant::now();
+    for silent_for in [5, 10] {
+        assert!(matches!(yarn.next().await, YarnEvent::Silent));
+        let at = (INTERVALS.idle + Duration::from_secs(silent_for)).as_millis();
+        assert!((at..at + 10).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    }
+    assert!(matches!(yarn.next().await, YarnEvent::Answered(_)));
+    assert!(matches!(yarn.next().await, YarnEvent::Answered(_)), "and not of a YARN that answers");
 }
 
 #[tokio::test(start_paused = true)]
