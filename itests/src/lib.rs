@@ -4,7 +4,8 @@
 //! [`flink`] runs the command under test, [`flink_client`] Flink's own, [`hdfs`] and [`yarn`] look at what it did from outside, over Hadoop's own HTTP
 //! interfaces and not through Flumen's code, [`process`] looks into `/proc`, and [`workload`] makes inputs whose right
 //! answer is known. [`job`] has a job that is slow, or goes wrong, on demand, [`stateful`] one whose windows and totals are known;
-//! [`traces`] sees to it that nothing stays behind; [`cut`] loses a message on its way.
+//! [`traces`] sees to it that nothing stays behind; [`cut`] loses messages on their way,
+//! and [`watched`] looks at an application that something happens to.
 //!
 //! Everything is blocking: a test reads from top to bottom. Every wait has a limit ([`wait::until`]).
 
@@ -21,6 +22,7 @@ pub mod random;
 pub mod stateful;
 pub mod traces;
 pub mod wait;
+pub mod watched;
 pub mod workload;
 pub mod yarn;
 

@@ -1,117 +1,197 @@
-//! Exactly once through real kills: while windowed, keyed jobs write through the file sink, workers, TaskExecutors and
-//! NodeManagers are killed at random; the output must equal the one that was computed without any fault, record for record.
+//! Exactly once through real failures: while several jobs run in one session with high availability, anything of it and of Hadoop is
+//! killed or halted at random. At the end each output must equal the one that was computed without any fault, record for
+//! record, no job may be gone or have run twice, and nothing may be left.
 //!
-//! `FLUMEN_CHAOS_SEED` repeats the choices of a run, `FLUMEN_CHAOS_KILLS` is how many there are (default 12).
+//! `FLUMEN_CHAOS_SEED` repeats the choices of a run, `FLUMEN_CHAOS_BLOWS` is how many there are (default 10);
+//! `FLUMEN_CHAOS_MINUTES` goes on for that long instead.
 
 #![expect(clippy::unwrap_used, reason = "what helpers of a test can't do fails the test")]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flumen_itests::binaries::binary;
-use flumen_itests::flink::{self, Flink, Running};
-use flumen_itests::hadoop::{Daemon, HadoopCluster};
+use flumen_itests::flink::Flink;
+use flumen_itests::hadoop::{Daemon, HadoopCluster, Site};
 use flumen_itests::job::Gate;
 use flumen_itests::process::{self, ContainerProcess};
 use flumen_itests::random::Random;
 use flumen_itests::stateful::{differences, expected_rows};
-use flumen_itests::traces::{containers, wait_nothing_left};
+use flumen_itests::traces::wait_nothing_left;
+use flumen_itests::watched::{MASTER, TASKEXECUTOR, Watched};
 use flumen_itests::{say, wait};
+use rustix::process::Signal;
 
 const LIMIT: Duration = Duration::from_secs(300);
-const EVENTS: u64 = 400_000;
-const TASKEXECUTOR: &str = "flumen-taskexecutor";
 const WORKER: &str = "itest-stateful";
+/// Events of a job in a minute while its gate is closed.
+const EVENTS_A_MINUTE: u64 = 2 * 1600 * 60;
+/// How long a job must last without the blows that a number of minutes asks for.
+const SPARE_MINUTES: u64 = 10;
 
 struct Job {
-    backend: &'static str,
-    application: String,
-    client: Running,
+    name: &'static str,
+    id: String,
 }
 
-fn start(cluster: &HadoopCluster, backend: &'static str, unaligned: bool, gate: &Gate) -> Job {
-    let hdfs = cluster.hdfs_url();
-    let options = format!(
-        "-D state.backend.type={backend} -D execution.checkpointing.interval=300ms \
-         -D execution.checkpointing.unaligned.enabled={unaligned} \
-         -D execution.checkpointing.dir={hdfs}/checkpoints -D execution.checkpointing.local-backup.enabled=true \
-         -D restart-strategy.type=fixed-delay -D restart-strategy.fixed-delay.attempts=1000 \
-         -D restart-strategy.fixed-delay.delay=100ms -D yarn.maximum-failed-containers=1000"
-    );
-    let mut client = Flink::on(cluster)
-        .args("run -m yarn-cluster -yjm 256m -ytm 384m -p 2")
-        .args(&options)
-        .arg(binary("itest-stateful"))
-        .args(&format!("--count {EVENTS} --gate {} --output {hdfs}/out/{backend}", gate.path().display()))
-        .limit(LIMIT * 5)
-        .spawn();
-    let application = client.wait_printed("an application id", LIMIT, flink::application_id).unwrap();
-    client.wait_printed("the job runs", LIMIT, |text| text.contains("RUNNING").then_some(())).unwrap();
-    Job { backend, application, client }
+/// A session with jobs, on a cluster of its own.
+struct Chaos {
+    cluster: HadoopCluster,
+    session: Watched,
+    jobs: Vec<Job>,
+    random: Random,
+    /// What stands still until the next blow.
+    halted: Vec<ContainerProcess>,
 }
 
-impl Job {
-    /// Completed checkpoints, as the JobManager says.
-    fn checkpoints(&self, cluster: &HadoopCluster) -> Result<u64, String> {
-        let ask = |path: &str| cluster.yarn().through_proxy(&self.application, path).map_err(|e| format!("{e:#}"));
-        let jobs = ask("/jobs/overview")?;
-        let id = jobs["jobs"][0]["jid"].as_str().ok_or_else(|| jobs.to_string())?.to_owned();
-        let checkpoints = ask(&format!("/jobs/{id}/checkpoints"))?;
-        checkpoints["counts"]["completed"].as_u64().ok_or_else(|| checkpoints.to_string())
+impl Chaos {
+    fn start(mut random: Random, events: u64, gate: &Gate) -> Chaos {
+        let builder = HadoopCluster::builder().nodes(3).node_resources(4096, 8);
+        let cluster = builder
+            .property(Site::Yarn, "yarn.resourcemanager.am.max-attempts", "100000")
+            .property(Site::Yarn, "yarn.am.liveness-monitor.expiry-interval-ms", "10000")
+            .start()
+            .unwrap();
+        let hdfs = cluster.hdfs_url();
+        let options = format!(
+            "-D high-availability.storageDir={hdfs}/ha -D yarn.application-attempts=100000 \
+             -D yarn.application-attempt-failures-validity-interval=-1 -D yarn.heartbeat.interval=1s \
+             -D heartbeat.timeout=5s -D heartbeat.interval=1s -D yarn.maximum-failed-containers=100000"
+        );
+        let started = Flink::on(&cluster).arg("yarn-session").args("-d -jm 256m -tm 512m -s 2").args(&options).run();
+        let session = Watched::new(&started.succeeded().application_id().unwrap(), LIMIT);
+
+        let backends: &[(&str, &str)] = if cfg!(feature = "rocksdb") {
+            &[("first", "hashmap"), ("second", "hashmap"), ("third", "rocksdb")]
+        } else {
+            &[("first", "hashmap"), ("second", "hashmap")]
+        };
+        // One of the jobs lets its barriers overtake records.
+        let unaligned = random.index(backends.len()).unwrap();
+        say(&format!("unaligned checkpoints: {}", backends[unaligned].0));
+        let mut jobs = Vec::new();
+        for (number, (name, backend)) in backends.iter().enumerate() {
+            let options = format!(
+                "-D state.backend.type={backend} -D execution.checkpointing.interval=300ms \
+                 -D execution.checkpointing.unaligned.enabled={} -D execution.checkpointing.dir={hdfs}/checkpoints \
+                 -D execution.checkpointing.local-backup.enabled=true -D restart-strategy.type=fixed-delay \
+                 -D restart-strategy.fixed-delay.attempts=100000 -D restart-strategy.fixed-delay.delay=100ms",
+                number == unaligned
+            );
+            let run = Flink::on(&cluster).args(&format!("run -d -yid {} -p 2", session.id)).args(&options);
+            let arguments = format!("--count {events} --gate {} --output {hdfs}/out/{name}", gate.path().display());
+            let outcome = run.arg(binary(WORKER)).args(&arguments).limit(LIMIT).run().succeeded();
+            let printed = outcome.printed();
+            let id = printed.split_once("JobID ").unwrap().1.chars().take_while(char::is_ascii_alphanumeric).collect();
+            jobs.push(Job { name, id });
+        }
+        session.wait_jobs(&cluster, "RUNNING", jobs.len()).unwrap();
+        Chaos { cluster, session, jobs, random, halted: Vec::new() }
     }
 
-    /// Waits until the job has completed another checkpoint: it has got over what happened.
-    fn wait_progress(&self, cluster: &HadoopCluster) {
-        let before = wait::until_ok("the job's checkpoints", LIMIT, || self.checkpoints(cluster)).unwrap();
-        let what = format!("{} completes a checkpoint after number {before}", self.backend);
-        wait::until_ok(&what, LIMIT, || match self.checkpoints(cluster)? {
-            now if now > before => Ok(()),
-            now => Err(now.to_string()),
-        })
-        .unwrap();
-    }
-
-    fn processes(&self, program: &str) -> Vec<ContainerProcess> {
-        process::of_application(&self.application).into_iter().filter(|process| process.program == program).collect()
-    }
-
-    /// The node of its ApplicationMaster, which is not to be lost here.
-    fn master_node(&self, cluster: &HadoopCluster) -> Option<usize> {
-        let all = containers(cluster, &self.application).ok()?;
-        all.into_iter().find(|(_, id)| id.ends_with("_000001")).map(|(node, _)| node)
-    }
-}
-
-/// Kills something of a job and says what.
-fn kill(cluster: &mut HadoopCluster, job: &Job, all: &[Job], random: &mut Random) -> String {
-    match random.below(5) {
-        0 | 1 => format!("worker {} of {}", kill_one(job, WORKER, random), job.backend),
-        2 | 3 => format!("TaskExecutor {} of {}", kill_one(job, TASKEXECUTOR, random), job.backend),
-        _ => {
-            let masters: Vec<usize> = all.iter().filter_map(|job| job.master_node(cluster)).collect();
-            let free: Vec<usize> = (1..=cluster.nodes()).filter(|node| !masters.contains(node)).collect();
-            let node = free[random.index(free.len()).expect("two masters leave one of three nodes")];
-            let all = all.iter().flat_map(|job| containers(cluster, &job.application).unwrap());
-            let lost: Vec<String> = all.filter(|(on, _)| *on == node).map(|(_, container)| container).collect();
-            cluster.kill(Daemon::NodeManager(node)).unwrap();
-            // The node is gone with all that ran on it, not only its NodeManager.
-            for process in lost.iter().flat_map(|container| process::of_container(container)) {
-                process.kill().unwrap();
-            }
-            cluster.restart(Daemon::NodeManager(node)).unwrap();
-            format!("node {node}")
+    /// Waits until every job has completed checkpoints: they have got over what happened.
+    fn wait_progress(&self) {
+        for job in &self.jobs {
+            self.session.wait_progress(&self.cluster, &job.id).unwrap();
         }
     }
-}
 
-/// Kills one of a job's processes as soon as there is one, and gives its number.
-fn kill_one(job: &Job, program: &str, random: &mut Random) -> u32 {
-    let running = || {
-        let running = job.processes(program);
-        random.index(running.len()).map(|index| running[index].clone())
-    };
-    let victim = wait::until(&format!("a {program} of {}", job.backend), LIMIT, running).unwrap();
-    victim.kill().unwrap();
-    victim.pid
+    /// One of the processes that run a program, as soon as there is one.
+    fn one(&mut self, program: &str) -> ContainerProcess {
+        let (session, random) = (&self.session, &mut self.random);
+        let running = || {
+            let running = session.processes(program);
+            random.index(running.len()).map(|index| running[index].clone())
+        };
+        wait::until(&format!("a {program}"), LIMIT, running).unwrap()
+    }
+
+    fn kill(&mut self, program: &str) -> String {
+        let victim = self.one(program);
+        victim.kill().unwrap();
+        format!("{program} {} is killed", victim.pid)
+    }
+
+    fn halt(&mut self, program: &str) -> String {
+        let victim = self.one(program);
+        victim.signal(Signal::STOP).unwrap();
+        let what = format!("{program} {} is halted", victim.pid);
+        self.halted.push(victim);
+        what
+    }
+
+    /// A daemon is killed, and comes back.
+    fn kill_daemon(&mut self, daemon: Daemon) -> String {
+        self.cluster.wait_healthy(LIMIT).unwrap();
+        self.cluster.kill(daemon).unwrap();
+        self.cluster.restart(daemon).unwrap();
+        format!("{daemon} is killed and started again")
+    }
+
+    /// A node goes down with all that runs on it, and comes up again.
+    fn kill_node(&mut self, node: usize) -> String {
+        self.cluster.wait_healthy(LIMIT).unwrap();
+        let lost = self.session.nodes(&self.cluster).unwrap().into_iter().filter(|(on, _)| *on == node);
+        let lost: Vec<String> = lost.map(|(_, container)| container).collect();
+        for daemon in [Daemon::NodeManager(node), Daemon::DataNode(node)] {
+            self.cluster.kill(daemon).unwrap();
+        }
+        for process in lost.iter().flat_map(|container| process::of_container(container)) {
+            process.kill().unwrap();
+        }
+        for daemon in [Daemon::NodeManager(node), Daemon::DataNode(node)] {
+            self.cluster.restart(daemon).unwrap();
+        }
+        format!("node {node} is lost and comes back: {} containers", lost.len())
+    }
+
+    /// Something happens; says what.
+    fn blow(&mut self) -> String {
+        for process in std::mem::take(&mut self.halted) {
+            process.signal(Signal::CONT).unwrap();
+        }
+        let node = self.random.index(self.cluster.nodes()).unwrap() + 1;
+        match self.random.below(15) {
+            0 | 1 => self.kill(WORKER),
+            2 | 3 => self.kill(TASKEXECUTOR),
+            4 | 5 => self.kill(MASTER),
+            6 => self.halt(WORKER),
+            7 => self.halt(TASKEXECUTOR),
+            8 => self.halt(MASTER),
+            9 | 10 => self.kill_node(node),
+            11 => self.kill_daemon(Daemon::NodeManager(node)),
+            12 => self.kill_daemon(Daemon::ResourceManager),
+            13 => self.kill_daemon(Daemon::NameNode),
+            _ => self.kill_daemon(Daemon::DataNode(node)),
+        }
+    }
+
+    /// All jobs come to their end, each once and with the right output, and nothing of the session stays.
+    fn ends_well(mut self, events: u64, gate: &Gate, seed: u64) {
+        for process in std::mem::take(&mut self.halted) {
+            process.signal(Signal::CONT).unwrap();
+        }
+        self.cluster.wait_healthy(LIMIT).unwrap();
+        gate.open().unwrap();
+        let ended = self.session.wait_jobs(&self.cluster, "FINISHED", self.jobs.len()).unwrap();
+        let submitted: BTreeSet<&String> = self.jobs.iter().map(|job| &job.id).collect();
+        assert_eq!(ended.iter().collect::<BTreeSet<_>>(), submitted, "FLUMEN_CHAOS_SEED={seed}");
+        let all = self.session.ask(&self.cluster, "/jobs").unwrap();
+        assert_eq!(all["jobs"].as_array().map(Vec::len), Some(self.jobs.len()), "{all}");
+        let expected = expected_rows(events);
+        for job in &self.jobs {
+            let written = self.cluster.hdfs().read_all(&format!("/out/{}", job.name)).unwrap();
+            assert_eq!(differences(&expected, &written), "", "{}, FLUMEN_CHAOS_SEED={seed}", job.name);
+        }
+        let stop = Flink::on(&self.cluster).arg("yarn-session").args(&format!("-id {}", self.session.id));
+        let _ = stop.say("stop\n").run().succeeded();
+        wait_nothing_left(&self.cluster, &self.session.id, LIMIT).unwrap();
+        for dir in ["/ha", "/checkpoints"] {
+            let kept = self.cluster.hdfs().tree(dir).unwrap_or_default();
+            let files: Vec<_> = kept.iter().filter(|entry| !entry.is_dir).collect();
+            assert!(files.is_empty(), "{dir}, FLUMEN_CHAOS_SEED={seed}: {files:?}");
+        }
+    }
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -122,36 +202,23 @@ fn number(variable: &str) -> Option<u64> {
 fn what_jobs_write_is_exactly_right_whatever_is_killed() {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     let seed = number("FLUMEN_CHAOS_SEED").unwrap_or(clock);
-    let kills = number("FLUMEN_CHAOS_KILLS").unwrap_or(12);
     say(&format!("FLUMEN_CHAOS_SEED={seed}"));
-    let mut random = Random::new(seed);
-    let mut cluster = HadoopCluster::builder().nodes(3).node_resources(4096, 8).start().unwrap();
+    let minutes = number("FLUMEN_CHAOS_MINUTES");
+    let blows = minutes.map_or(number("FLUMEN_CHAOS_BLOWS").unwrap_or(10), |_| u64::MAX);
+    let events = EVENTS_A_MINUTE * (minutes.unwrap_or(0) + SPARE_MINUTES);
     let gate = Gate::closed().unwrap();
-    let backends: &[&'static str] = if cfg!(feature = "rocksdb") { &["hashmap", "rocksdb"] } else { &["hashmap"] };
-    // One of the jobs lets its barriers overtake records.
-    let unaligned = backends[random.index(backends.len()).unwrap()];
-    say(&format!("unaligned checkpoints: {unaligned}"));
-    let mut jobs: Vec<Job> =
-        backends.iter().map(|backend| start(&cluster, backend, *backend == unaligned, &gate)).collect();
-    jobs.iter().for_each(|job| job.wait_progress(&cluster));
+    let mut chaos = Chaos::start(Random::new(seed), events, &gate);
+    chaos.wait_progress();
 
-    for number in 1..=kills {
-        let victim = random.index(jobs.len()).unwrap();
-        let what = kill(&mut cluster, &jobs[victim], &jobs, &mut random);
-        say(&format!("kill {number} of {kills}: {what}"));
+    let begun = Instant::now();
+    let over = |number| number > blows || minutes.is_some_and(|minutes| begun.elapsed().as_secs() >= 60 * minutes);
+    for number in (1..).take_while(|number| !over(*number)) {
+        let what = chaos.blow();
+        say(&format!("{:.1} s, blow {number}: {what}", begun.elapsed().as_secs_f64()));
         // Now and then the next blow falls while the last one is still being recovered from.
-        if random.below(3) > 0 {
-            jobs.iter().for_each(|job| job.wait_progress(&cluster));
+        if chaos.random.below(3) > 0 {
+            chaos.wait_progress();
         }
     }
-
-    jobs.iter().for_each(|job| job.wait_progress(&cluster));
-    gate.open().unwrap();
-    let expected = expected_rows(EVENTS);
-    for job in jobs.drain(..) {
-        let outcome = job.client.wait(LIMIT * 2).succeeded();
-        let written = cluster.hdfs().read_all(&format!("/out/{}", job.backend)).unwrap();
-        assert_eq!(differences(&expected, &written), "", "{}, FLUMEN_CHAOS_SEED={seed}\n{outcome}", job.backend);
-        wait_nothing_left(&cluster, &job.application, LIMIT).unwrap();
-    }
+    chaos.ends_well(events, &gate, seed);
 }

@@ -202,3 +202,34 @@ fn a_second_attempt_of_the_applicationmaster_runs_the_job_again_to_the_right_res
     counted("second-attempt");
     wait_nothing_left(&CLUSTER, &id, LIMIT).unwrap();
 }
+
+#[test]
+fn a_job_whose_containers_fail_again_and_again_fails_with_their_causes_and_its_session_goes_on() {
+    // What is staged there no other test has brought to a node.
+    let staging = "/tmp/brake";
+    CLUSTER.hdfs().make_dir(staging, "1777").unwrap();
+    let started = Flink::on(&CLUSTER)
+        .args("yarn-session -d -jm 256m -tm 384m -s 1 -D yarn.maximum-failed-containers=2")
+        .args(&format!("-D yarn.staging-directory={}{staging}", CLUSTER.hdfs_url()))
+        .run()
+        .succeeded();
+    let id = started.application_id().unwrap();
+    let staged = CLUSTER.hdfs().tree(staging).unwrap();
+    let program = staged.iter().find(|entry| entry.path.ends_with(&format!("/{TASKEXECUTOR}"))).unwrap();
+    CLUSTER.hdfs().delete(&program.path).unwrap();
+
+    let run = || Flink::on(&CLUSTER).args(&format!("run -yid {id} -p 1")).arg(binary("itest-job")).run();
+    let _ = run().failed_with(&[
+        "3 containers failed within a minute before their TaskExecutor registered; allowed are 2",
+        "resourcemanager.start-worker.max-failure-rate",
+        "File does not exist",
+        &program.path,
+    ]);
+    assert_eq!(CLUSTER.yarn().application(&id).unwrap().state, "RUNNING");
+    wait_containers(&CLUSTER, &id, 1, LIMIT).unwrap();
+    let stop = Flink::on(&CLUSTER).args(&format!("yarn-session -id {id}")).say("stop\n").run();
+    let _ = stop.succeeded();
+    wait_containers(&CLUSTER, &id, 0, LIMIT).unwrap();
+    let left = CLUSTER.hdfs().tree(staging).unwrap();
+    assert!(left.iter().all(|entry| !entry.path.contains(&id)), "{left:?}");
+}

@@ -15,17 +15,20 @@ use flumen_itests::traces::wait_nothing_left;
 const SOON: Duration = Duration::from_secs(60);
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Two small nodes, two queues that take applications and one that is stopped.
+/// Two small nodes, two queues that take applications, one that is stopped, and one that YARN lets nobody into.
 static CLUSTER: LazyLock<HadoopCluster> = LazyLock::new(|| {
     let queue = |name: &str, key: &str| format!("yarn.scheduler.capacity.root.{name}.{key}");
     HadoopCluster::builder()
         .nodes(2)
         .node_resources(2048, 4)
-        .property(Site::CapacityScheduler, "yarn.scheduler.capacity.root.queues", "default,night,closed")
+        .property(Site::CapacityScheduler, "yarn.scheduler.capacity.root.queues", "default,night,closed,full")
         .property(Site::CapacityScheduler, &queue("default", "capacity"), "50")
         .property(Site::CapacityScheduler, &queue("night", "capacity"), "25")
         .property(Site::CapacityScheduler, &queue("night", "maximum-capacity"), "25")
-        .property(Site::CapacityScheduler, &queue("closed", "capacity"), "25")
+        .property(Site::CapacityScheduler, &queue("closed", "capacity"), "15")
+        .property(Site::CapacityScheduler, &queue("full", "capacity"), "10")
+        .property(Site::CapacityScheduler, &queue("full", "maximum-capacity"), "100")
+        .property(Site::CapacityScheduler, &queue("full", "maximum-applications"), "0")
         .property(Site::CapacityScheduler, &queue("closed", "state"), "STOPPED")
         .start()
         .unwrap()
@@ -71,10 +74,10 @@ fn a_job_larger_than_its_queue_is_told_the_bound_of_the_queue() {
 
 #[test]
 fn a_queue_that_takes_no_applications_is_refused_with_those_that_do() {
-    let usable = "`root.default`, `root.night`";
-    refused(wordcount(Flink::on(&CLUSTER), "-yqu nights"), &["queue `nights` does not exist", usable]);
-    refused(wordcount(Flink::on(&CLUSTER), "-yqu closed"), &["queue `closed` is STOPPED", usable]);
-    refused(wordcount(Flink::on(&CLUSTER), "-yqu root"), &["queue `root`", usable]);
+    let usable = ["`root.default`", "`root.night`"];
+    refused(wordcount(Flink::on(&CLUSTER), "-yqu nights"), &["queue `nights` does not exist", usable[0], usable[1]]);
+    refused(wordcount(Flink::on(&CLUSTER), "-yqu closed"), &["queue `closed` is STOPPED", usable[0], usable[1]]);
+    refused(wordcount(Flink::on(&CLUSTER), "-yqu root"), &["queue `root`", usable[0], usable[1]]);
 }
 
 #[test]
@@ -171,4 +174,19 @@ fn a_job_whose_input_goes_away_on_the_cluster_fails_with_the_cause() {
     let flink = Flink::on(&CLUSTER).args("run -m yarn-cluster -yjm 256m -ytm 512m").arg(binary("socket-wordcount"));
     let outcome = failed_soon(flink.args("--hostname 127.0.0.1 --port 1"), &["Source: Socket Stream", "127.0.0.1:1"]);
     wait_nothing_left(&CLUSTER, &outcome.application_id().unwrap(), LIMIT).unwrap();
+}
+
+#[test]
+fn an_application_that_yarn_itself_refuses_ends_the_client_with_yarns_words_and_leaves_nothing_staged() {
+    for what in ["run -m yarn-cluster -p 1", "yarn-session -d"] {
+        let flink = Flink::on(&CLUSTER)
+            .args(what)
+            .args("-D yarn.application.queue=full -D jobmanager.memory.process.size=256m");
+        let flink = if what.starts_with("run") { flink.arg(binary("wordcount")) } else { flink };
+        let outcome = flink.run().failed_with(&["cannot accept submission of application"]);
+        let id = outcome.application_id().unwrap();
+        let application = CLUSTER.yarn().wait_ended(&id, LIMIT).unwrap();
+        assert_eq!(application.final_status, "FAILED", "{outcome}");
+        wait_nothing_left(&CLUSTER, &id, LIMIT).unwrap();
+    }
 }

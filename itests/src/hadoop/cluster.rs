@@ -1,17 +1,21 @@
 //! A cluster from its start to its end.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
 
-use super::daemon::{ClassData, Daemon, Jvm};
+use super::daemon::{ClassData, Daemon, Jvm, java};
 use super::install::Installation;
+use super::masters;
 use super::ports::Ports;
 use super::site::{HOST, Layout, Site, node_host};
 use super::watchdog::{self, Watchdog};
 use super::{health, warm};
 use crate::hdfs::Hdfs;
+use crate::process::signal_pid;
 use crate::yarn::Yarn;
 use crate::{say, wait};
 
@@ -19,12 +23,15 @@ use crate::{say, wait};
 const START_LIMIT: Duration = Duration::from_secs(300);
 /// How often a cluster is started whose ports somebody else takes between the look at them and its daemons.
 const STARTS_MAX: usize = 3;
+/// Enough for every tool.
+const TOOL_HEAP_MB: u32 = 64;
 /// How long a daemon may take to end after SIGTERM before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// What a cluster shall be; see [`HadoopCluster::builder`].
 #[derive(Debug, Clone)]
 pub struct Builder {
+    masters: usize,
     nodes: usize,
     node_memory_mb: u32,
     node_vcores: u32,
@@ -39,6 +46,13 @@ impl Builder {
     #[must_use]
     pub fn nodes(mut self, nodes: usize) -> Builder {
         self.nodes = nodes;
+        self
+    }
+
+    /// Two NameNodes and two ResourceManagers; the first of each is active at first. See [`HadoopCluster::activate`].
+    #[must_use]
+    pub fn two_masters(mut self) -> Builder {
+        self.masters = 2;
         self
     }
 
@@ -107,7 +121,7 @@ impl Builder {
         let watchdog = Watchdog::start(&run_dir)?;
         let layout = Layout {
             run_dir,
-            ports: Ports::free(self.nodes)?,
+            ports: Ports::free(self.masters, self.nodes)?,
             node_memory_mb: self.node_memory_mb,
             node_vcores: self.node_vcores,
             min_allocation_mb: self.min_allocation_mb,
@@ -117,7 +131,9 @@ impl Builder {
         for dir in ["log", "tmp", "rmstate"] {
             std::fs::create_dir(layout.run_dir.join(dir))?;
         }
-        warm::copy_dir(&installation.name_image(), &layout.run_dir.join("name"))?;
+        for number in 1..=self.masters {
+            warm::copy_dir(&installation.name_image(), &layout.name_dir(number))?;
+        }
         layout.write()?;
         let mut cluster = HadoopCluster {
             installation: installation.clone(),
@@ -125,6 +141,7 @@ impl Builder {
             layout,
             user: user_name()?,
             running: Vec::new(),
+            active: (0, 0),
             _watchdog: watchdog,
         };
         if let Err(error) = cluster.start_all() {
@@ -177,6 +194,8 @@ pub struct HadoopCluster {
     layout: Layout,
     user: String,
     running: Vec<Jvm>,
+    /// The numbers, from 0, of the active NameNode and ResourceManager.
+    active: (usize, usize),
     _watchdog: Watchdog,
 }
 
@@ -185,6 +204,7 @@ impl HadoopCluster {
     #[must_use]
     pub fn builder() -> Builder {
         Builder {
+            masters: 1,
             nodes: 1,
             node_memory_mb: 8192,
             node_vcores: 8,
@@ -196,13 +216,59 @@ impl HadoopCluster {
     }
 
     fn start_all(&mut self) -> Result<()> {
-        for daemon in Daemon::all(self.nodes()) {
+        if self.layout.two_masters() {
+            self.share_edits()?;
+        }
+        for daemon in self.all() {
             self.launch(daemon)?;
+        }
+        if self.layout.two_masters() {
+            self.activate(Daemon::NameNode)?;
+            self.activate(Daemon::ResourceManager)?;
         }
         self.wait_healthy(START_LIMIT)?;
         // What every cluster has: a place for everybody, and a home for who runs the tests.
         self.hdfs().make_dir("/tmp", "1777")?;
         self.hdfs().make_home(&self.user)
+    }
+
+    fn all(&self) -> Vec<Daemon> {
+        Daemon::all(self.layout.ports.masters.len(), self.nodes())
+    }
+
+    /// The formatted NameNode's edits go to where both NameNodes find them.
+    fn share_edits(&self) -> Result<()> {
+        let log = self.layout.run_dir.join("log/tools.log");
+        let conf = self.layout.master_conf_dir(1);
+        let mut command = java(&self.installation, &self.layout.run_dir, &conf, TOOL_HEAP_MB, &log)?;
+        command.args(["org.apache.hadoop.hdfs.server.namenode.NameNode", "-initializeSharedEdits", "-nonInteractive"]);
+        let status = command.status().context("starting the NameNode's tool")?;
+        ensure!(status.success(), "sharing the edits ended with {status}: see {}", log.display());
+        Ok(())
+    }
+
+    /// Makes one of two NameNodes or ResourceManagers the active one, as soon as it takes orders. The other must be on standby, or
+    /// gone.
+    ///
+    /// # Errors
+    /// When it doesn't become active in time.
+    pub fn activate(&mut self, daemon: Daemon) -> Result<()> {
+        let (tool, id) = match daemon {
+            Daemon::NameNode | Daemon::SecondNameNode => ("org.apache.hadoop.hdfs.tools.DFSHAAdmin", masters::IDS.0),
+            _ => ("org.apache.hadoop.yarn.client.cli.RMAdminCLI", masters::IDS.1),
+        };
+        let number = usize::from(matches!(daemon, Daemon::SecondNameNode | Daemon::SecondResourceManager));
+        let id = format!("{id}{}", number + 1);
+        // `--forceactive`: doesn't insist on hearing from the other one.
+        let order = ["-transitionToActive", "--forceactive", &id];
+        wait::until_ok(&format!("{daemon} is active"), START_LIMIT, || {
+            self.run_tool(tool, &order).map_err(|error| format!("{error:#}"))
+        })?;
+        match daemon {
+            Daemon::NameNode | Daemon::SecondNameNode => self.active.0 = number,
+            _ => self.active.1 = number,
+        }
+        Ok(())
     }
 
     /// Whether every daemon works, now.
@@ -215,10 +281,10 @@ impl HadoopCluster {
                 bail!("{} ended with {status}: {}", jvm.daemon, jvm.log_tail());
             }
         }
-        if let Some(missing) = Daemon::all(self.nodes()).into_iter().find(|daemon| self.find(*daemon).is_none()) {
+        if let Some(missing) = self.all().into_iter().find(|daemon| self.find(*daemon).is_none()) {
             bail!("{missing} is not started");
         }
-        health::check(&self.layout.ports).map_err(|health::NotReady(reason)| anyhow::anyhow!(reason))
+        health::check(&self.layout.ports, self.active).map_err(|health::NotReady(reason)| anyhow::anyhow!(reason))
     }
 
     /// Waits until every daemon works.
@@ -286,6 +352,34 @@ impl HadoopCluster {
         Ok(self.running.remove(found.with_context(|| format!("{daemon} is not running"))?))
     }
 
+    /// Halts `daemon` (SIGSTOP) until [`Self::go_on`]: it hangs, and its connections stay open.
+    ///
+    /// # Errors
+    /// When it isn't running.
+    pub fn halt(&self, daemon: Daemon) -> Result<()> {
+        signal_pid(self.find(daemon).with_context(|| format!("{daemon} is not running"))?.pid(), Signal::STOP)
+    }
+
+    /// Lets `daemon` go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When it isn't running.
+    pub fn go_on(&self, daemon: Daemon) -> Result<()> {
+        signal_pid(self.find(daemon).with_context(|| format!("{daemon} is not running"))?.pid(), Signal::CONT)
+    }
+
+    /// Runs one of Hadoop's command line tools, such as `org.apache.hadoop.hdfs.tools.DFSAdmin`, as the superuser.
+    ///
+    /// # Errors
+    /// When it can't be started or does not succeed, with where its log is.
+    pub fn run_tool(&self, class: &str, arguments: &[&str]) -> Result<()> {
+        let log = self.layout.run_dir.join("log/tools.log");
+        let mut command = java(&self.installation, &self.layout.run_dir, &self.conf_dir(), TOOL_HEAP_MB, &log)?;
+        let status = command.arg(class).args(arguments).status().with_context(|| format!("starting {class}"))?;
+        ensure!(status.success(), "{class} {arguments:?} ended with {status}: see {}", log.display());
+        Ok(())
+    }
+
     /// The process id of a running daemon.
     #[must_use]
     pub fn pid(&self, daemon: Daemon) -> Option<u32> {
@@ -316,22 +410,28 @@ impl HadoopCluster {
         &self.user
     }
 
-    /// `hdfs://host:port`, without a slash at the end.
+    /// `hdfs://host:port`, or `hdfs://` and the name of two NameNodes, without a slash at the end.
     #[must_use]
     pub fn hdfs_url(&self) -> String {
-        format!("hdfs://{HOST}:{}", self.layout.ports.nn_rpc)
+        self.layout.hdfs_url()
     }
 
-    /// The NameNode's `http://host:port`.
+    /// The active NameNode's `http://host:port`.
     #[must_use]
     pub fn namenode_http_url(&self) -> String {
-        format!("http://{HOST}:{}", self.layout.ports.nn_http)
+        format!("http://{HOST}:{}", self.layout.ports.masters[self.active.0].nn_http)
     }
 
-    /// The ResourceManager's `http://host:port`.
+    /// The active ResourceManager's `http://host:port`.
     #[must_use]
     pub fn rm_url(&self) -> String {
-        format!("http://{HOST}:{}", self.layout.ports.rm_http)
+        format!("http://{HOST}:{}", self.layout.ports.masters[self.active.1].rm_http)
+    }
+
+    /// Where ApplicationMasters reach the active ResourceManager.
+    #[must_use]
+    pub fn scheduler_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.layout.ports.masters[self.active.1].rm_scheduler).into()
     }
 
     /// The `http://host:port` of each NodeManager.

@@ -18,23 +18,29 @@ use crate::wait;
 /// A daemon of a cluster; nodes count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Daemon {
-    /// The one NameNode.
+    /// The NameNode, or the first of two.
     NameNode,
+    /// The second NameNode, where there are two.
+    SecondNameNode,
     /// The DataNode of a node.
     DataNode(usize),
-    /// The one ResourceManager.
+    /// The ResourceManager, or the first of two.
     ResourceManager,
+    /// The second ResourceManager, where there are two.
+    SecondResourceManager,
     /// The NodeManager of a node.
     NodeManager(usize),
 }
 
-/// The name of its log file: `nn`, `dn1`, `rm`, `nm1`.
+/// The name of its log file: `nn`, `nn-second`, `dn1`, `rm`, `rm-second`, `nm1`.
 impl fmt::Display for Daemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Daemon::NameNode => f.write_str("nn"),
+            Daemon::SecondNameNode => f.write_str("nn-second"),
             Daemon::DataNode(node) => write!(f, "dn{node}"),
             Daemon::ResourceManager => f.write_str("rm"),
+            Daemon::SecondResourceManager => f.write_str("rm-second"),
             Daemon::NodeManager(node) => write!(f, "nm{node}"),
         }
     }
@@ -42,8 +48,11 @@ impl fmt::Display for Daemon {
 
 impl Daemon {
     /// All daemons of a cluster, in the order in which they are started.
-    pub(super) fn all(nodes: usize) -> Vec<Daemon> {
+    pub(super) fn all(masters: usize, nodes: usize) -> Vec<Daemon> {
         let mut all = vec![Daemon::NameNode, Daemon::ResourceManager];
+        if masters == 2 {
+            all.extend([Daemon::SecondNameNode, Daemon::SecondResourceManager]);
+        }
         for node in 1..=nodes {
             all.extend([Daemon::DataNode(node), Daemon::NodeManager(node)]);
         }
@@ -52,9 +61,11 @@ impl Daemon {
 
     fn main_class(self) -> &'static str {
         match self {
-            Daemon::NameNode => "org.apache.hadoop.hdfs.server.namenode.NameNode",
+            Daemon::NameNode | Daemon::SecondNameNode => "org.apache.hadoop.hdfs.server.namenode.NameNode",
             Daemon::DataNode(_) => "org.apache.hadoop.hdfs.server.datanode.DataNode",
-            Daemon::ResourceManager => "org.apache.hadoop.yarn.server.resourcemanager.ResourceManager",
+            Daemon::ResourceManager | Daemon::SecondResourceManager => {
+                "org.apache.hadoop.yarn.server.resourcemanager.ResourceManager"
+            }
             Daemon::NodeManager(_) => "org.apache.hadoop.yarn.server.nodemanager.NodeManager",
         }
     }
@@ -62,25 +73,26 @@ impl Daemon {
     /// Enough for dozens of applications; measured, the daemons ran with two thirds of it.
     fn heap_mb(self) -> u32 {
         match self {
-            Daemon::NameNode | Daemon::NodeManager(_) => 64,
+            Daemon::NameNode | Daemon::SecondNameNode | Daemon::NodeManager(_) => 64,
             Daemon::DataNode(_) => 48,
-            Daemon::ResourceManager => 96,
+            Daemon::ResourceManager | Daemon::SecondResourceManager => 96,
         }
     }
 
     /// The class-data archive of this kind of daemon.
     pub(super) fn archive(self) -> &'static str {
         match self {
-            Daemon::NameNode => "nn.jsa",
+            Daemon::NameNode | Daemon::SecondNameNode => "nn.jsa",
             Daemon::DataNode(_) => "dn.jsa",
-            Daemon::ResourceManager => "rm.jsa",
+            Daemon::ResourceManager | Daemon::SecondResourceManager => "rm.jsa",
             Daemon::NodeManager(_) => "nm.jsa",
         }
     }
 
     fn conf_dir(self, layout: &Layout) -> PathBuf {
         match self {
-            Daemon::NameNode | Daemon::ResourceManager => layout.conf_dir(),
+            Daemon::NameNode | Daemon::ResourceManager => layout.master_conf_dir(1),
+            Daemon::SecondNameNode | Daemon::SecondResourceManager => layout.master_conf_dir(2),
             Daemon::DataNode(node) | Daemon::NodeManager(node) => layout.node_conf_dir(node),
         }
     }

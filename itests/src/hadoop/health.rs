@@ -14,12 +14,14 @@ pub(super) struct NotReady(pub(super) String);
 ///
 /// NameNode and ResourceManager believe in a dead DataNode or NodeManager for ten minutes, so each of these is asked too
 /// whether it has found its master since it started.
-pub(super) fn check(ports: &Ports) -> Result<(), NotReady> {
-    name_node(ports.nn_http, ports.nodes.len())?;
+///
+/// `active` are the numbers, from 0, of the NameNode and the ResourceManager that are asked.
+pub(super) fn check(ports: &Ports, active: (usize, usize)) -> Result<(), NotReady> {
+    name_node(ports.masters[active.0].nn_http, ports.nodes.len())?;
     for (index, node) in ports.nodes.iter().enumerate() {
         data_node(index + 1, node)?;
     }
-    let active = active_nodes(ports.rm_http)?;
+    let active = active_nodes(ports.masters[active.1].rm_http)?;
     for (index, node) in ports.nodes.iter().enumerate() {
         node_manager(index + 1, node, &active)?;
     }

@@ -19,9 +19,9 @@ pub(super) struct NodePorts {
     pub(super) nm_collector: u16,
 }
 
-/// The ports of a cluster; `nodes[0]` is node 1.
+/// The ports of a NameNode and a ResourceManager.
 #[derive(Debug, Clone)]
-pub(super) struct Ports {
+pub(super) struct MasterPorts {
     pub(super) nn_rpc: u16,
     pub(super) nn_http: u16,
     pub(super) rm_client: u16,
@@ -29,22 +29,33 @@ pub(super) struct Ports {
     pub(super) rm_tracker: u16,
     pub(super) rm_admin: u16,
     pub(super) rm_http: u16,
+}
+
+/// The ports of a cluster; `nodes[0]` is node 1.
+#[derive(Debug, Clone)]
+pub(super) struct Ports {
+    /// One of each, or two: then either is active, and the other on standby.
+    pub(super) masters: Vec<MasterPorts>,
     pub(super) nodes: Vec<NodePorts>,
 }
 
 impl Ports {
     /// Ports that were free a moment ago, and that no other cluster of this process got.
-    pub(super) fn free(nodes: usize) -> Result<Ports> {
-        let mut free = free_ports(7 + 7 * nodes)?.into_iter();
+    pub(super) fn free(masters: usize, nodes: usize) -> Result<Ports> {
+        let mut free = free_ports(7 * masters + 7 * nodes)?.into_iter();
         let mut next = || free.next().expect("as many ports as were asked for");
         Ok(Ports {
-            nn_rpc: next(),
-            nn_http: next(),
-            rm_client: next(),
-            rm_scheduler: next(),
-            rm_tracker: next(),
-            rm_admin: next(),
-            rm_http: next(),
+            masters: (0..masters)
+                .map(|_| MasterPorts {
+                    nn_rpc: next(),
+                    nn_http: next(),
+                    rm_client: next(),
+                    rm_scheduler: next(),
+                    rm_tracker: next(),
+                    rm_admin: next(),
+                    rm_http: next(),
+                })
+                .collect(),
             nodes: (0..nodes)
                 .map(|_| NodePorts {
                     dn_data: next(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::masters;
 use super::ports::Ports;
 
 /// A configuration file of Hadoop.
@@ -56,9 +57,24 @@ pub(super) fn node_host(node: usize) -> String {
 }
 
 impl Layout {
-    /// The configuration of clients, NameNode and ResourceManager.
+    /// The configuration of clients, and of NameNode and ResourceManager unless there are two of each.
     pub(super) fn conf_dir(&self) -> PathBuf {
         self.run_dir.join("conf")
+    }
+
+    /// Whether there are two NameNodes and two ResourceManagers.
+    pub(super) fn two_masters(&self) -> bool {
+        self.ports.masters.len() == 2
+    }
+
+    /// The configuration of NameNode and ResourceManager number 1 or 2.
+    pub(super) fn master_conf_dir(&self, number: usize) -> PathBuf {
+        if self.two_masters() { self.run_dir.join(format!("conf-{number}")) } else { self.conf_dir() }
+    }
+
+    /// Where NameNode number 1 or 2 keeps its data.
+    pub(super) fn name_dir(&self, number: usize) -> PathBuf {
+        self.run_dir.join(if number == 1 { "name".to_owned() } else { format!("name-{number}") })
     }
 
     /// The folder of node `node` (1, 2, …).
@@ -73,18 +89,22 @@ impl Layout {
 
     /// Writes all configuration folders.
     pub(super) fn write(&self) -> Result<()> {
-        self.write_dir(&self.conf_dir(), None)?;
+        self.write_dir(&self.conf_dir(), |site| self.properties_of(site, None))?;
+        for number in (1..=2).filter(|_| self.two_masters()) {
+            let own = |site| [self.properties_of(site, None), masters::own(self, site, number)].concat();
+            self.write_dir(&self.master_conf_dir(number), own)?;
+        }
         for node in 1..=self.ports.nodes.len() {
-            self.write_dir(&self.node_conf_dir(node), Some(node))?;
+            self.write_dir(&self.node_conf_dir(node), |site| self.properties_of(site, Some(node)))?;
         }
         Ok(())
     }
 
-    fn write_dir(&self, dir: &Path, node: Option<usize>) -> Result<()> {
+    fn write_dir(&self, dir: &Path, properties: impl Fn(Site) -> Vec<(String, String)>) -> Result<()> {
         std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         for site in Site::ALL {
             let file = dir.join(site.file_name());
-            let text = xml(&self.properties_of(site, node));
+            let text = xml(&properties(site));
             std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
         }
         std::fs::write(dir.join("log4j.properties"), include_str!("../../hadoop/log4j.properties"))?;
@@ -112,26 +132,37 @@ impl Layout {
         properties
     }
 
+    /// `hdfs://` and the NameNode, or the name of two.
+    pub(super) fn hdfs_url(&self) -> String {
+        if self.two_masters() {
+            return format!("hdfs://{}", masters::NAME_SERVICE);
+        }
+        format!("hdfs://{HOST}:{}", self.ports.masters[0].nn_rpc)
+    }
+
     fn core(&self) -> Vec<(String, String)> {
         let run = self.run_dir.display();
-        owned([
-            ("fs.defaultFS", format!("hdfs://{HOST}:{}", self.ports.nn_rpc)),
-            ("hadoop.tmp.dir", format!("{run}/tmp")),
-        ])
+        owned([("fs.defaultFS", self.hdfs_url()), ("hadoop.tmp.dir", format!("{run}/tmp"))])
     }
 
     fn hdfs(&self) -> Vec<(String, String)> {
-        let run = self.run_dir.display();
-        owned([
+        let ports = &self.ports.masters[0];
+        let mut properties = owned([
             ("dfs.replication", self.ports.nodes.len().to_string()),
-            ("dfs.namenode.rpc-address", format!("{HOST}:{}", self.ports.nn_rpc)),
-            ("dfs.namenode.http-address", format!("{HOST}:{}", self.ports.nn_http)),
-            ("dfs.namenode.name.dir", format!("file://{run}/name")),
+            ("dfs.namenode.rpc-address", format!("{HOST}:{}", ports.nn_rpc)),
+            ("dfs.namenode.http-address", format!("{HOST}:{}", ports.nn_http)),
+            ("dfs.namenode.name.dir", format!("file://{}", self.name_dir(1).display())),
             // After a restart the NameNode would stay in safe mode for another 30 s.
             ("dfs.namenode.safemode.extension", "0".into()),
             ("dfs.namenode.datanode.registration.ip-hostname-check", "false".into()),
             ("dfs.namenode.handler.count", "4".into()),
-        ])
+        ]);
+        if self.two_masters() {
+            properties
+                .retain(|(key, _)| !["dfs.namenode.rpc-address", "dfs.namenode.http-address"].contains(&key.as_str()));
+            properties.extend(masters::hdfs(self));
+        }
+        properties
     }
 
     fn data_node(&self, node: usize) -> Vec<(String, String)> {
@@ -148,9 +179,9 @@ impl Layout {
     }
 
     fn yarn(&self) -> Vec<(String, String)> {
-        let ports = &self.ports;
+        let ports = &self.ports.masters[0];
         let store = "org.apache.hadoop.yarn.server.resourcemanager.recovery.LeveldbRMStateStore";
-        owned([
+        let mut properties = owned([
             ("yarn.resourcemanager.hostname", HOST.into()),
             ("yarn.resourcemanager.address", format!("{HOST}:{}", ports.rm_client)),
             ("yarn.resourcemanager.scheduler.address", format!("{HOST}:{}", ports.rm_scheduler)),
@@ -171,7 +202,11 @@ impl Layout {
             ("yarn.scheduler.minimum-allocation-mb", self.min_allocation_mb.to_string()),
             ("yarn.scheduler.maximum-allocation-mb", self.node_memory_mb.to_string()),
             ("yarn.scheduler.maximum-allocation-vcores", self.node_vcores.to_string()),
-        ])
+        ]);
+        if self.two_masters() {
+            properties = masters::yarn(self, properties);
+        }
+        properties
     }
 
     fn node_manager(&self, node: usize) -> Vec<(String, String)> {
@@ -215,7 +250,7 @@ fn capacity_scheduler() -> Vec<(String, String)> {
     ])
 }
 
-fn owned<const N: usize>(properties: [(&str, String); N]) -> Vec<(String, String)> {
+pub(super) fn owned<const N: usize>(properties: [(&str, String); N]) -> Vec<(String, String)> {
     properties.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
@@ -235,7 +270,7 @@ mod tests {
     fn layout(properties: Vec<(Site, String, String)>) -> Layout {
         Layout {
             run_dir: "/run".into(),
-            ports: Ports::free(2).unwrap(),
+            ports: Ports::free(1, 2).unwrap(),
             node_memory_mb: 8192,
             node_vcores: 8,
             min_allocation_mb: 128,
