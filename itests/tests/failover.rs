@@ -1,7 +1,5 @@
 //! Two ResourceManagers and two NameNodes, of which the active ones are killed and the others take over: the job goes on.
 
-#![expect(clippy::unwrap_used, reason = "what helpers of a test can't do fails the test")]
-
 use std::time::Duration;
 
 use flumen_itests::binaries::binary;

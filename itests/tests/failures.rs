@@ -208,9 +208,10 @@ fn a_job_whose_containers_fail_again_and_again_fails_with_their_causes_and_its_s
     // What is staged there no other test has brought to a node.
     let staging = "/tmp/brake";
     CLUSTER.hdfs().make_dir(staging, "1777").unwrap();
+    let place = format!("-D yarn.staging-directory={}{staging}", CLUSTER.hdfs_url());
     let started = Flink::on(&CLUSTER)
         .args("yarn-session -d -jm 256m -tm 384m -s 1 -D yarn.maximum-failed-containers=2")
-        .args(&format!("-D yarn.staging-directory={}{staging}", CLUSTER.hdfs_url()))
+        .args(&place)
         .run()
         .succeeded();
     let id = started.application_id().unwrap();
@@ -218,8 +219,8 @@ fn a_job_whose_containers_fail_again_and_again_fails_with_their_causes_and_its_s
     let program = staged.iter().find(|entry| entry.path.ends_with(&format!("/{TASKEXECUTOR}"))).unwrap();
     CLUSTER.hdfs().delete(&program.path).unwrap();
 
-    let run = || Flink::on(&CLUSTER).args(&format!("run -yid {id} -p 1")).arg(binary("itest-job")).run();
-    let _ = run().failed_with(&[
+    let run = Flink::on(&CLUSTER).args(&format!("run -yid {id} -p 1 {place}")).arg(binary("itest-job"));
+    let _ = run.run().failed_with(&[
         "3 containers failed within a minute before their TaskExecutor registered; allowed are 2",
         "resourcemanager.start-worker.max-failure-rate",
         "File does not exist",
@@ -227,7 +228,7 @@ fn a_job_whose_containers_fail_again_and_again_fails_with_their_causes_and_its_s
     ]);
     assert_eq!(CLUSTER.yarn().application(&id).unwrap().state, "RUNNING");
     wait_containers(&CLUSTER, &id, 1, LIMIT).unwrap();
-    let stop = Flink::on(&CLUSTER).args(&format!("yarn-session -id {id}")).say("stop\n").run();
+    let stop = Flink::on(&CLUSTER).args(&format!("yarn-session -id {id} {place}")).say("stop\n").run();
     let _ = stop.succeeded();
     wait_containers(&CLUSTER, &id, 0, LIMIT).unwrap();
     let left = CLUSTER.hdfs().tree(staging).unwrap();

@@ -148,7 +148,7 @@ fn an_applicationmaster_that_hung_or_was_cut_off_from_yarn_finds_a_successor_and
         assert_eq!(now.restored, 0, "{} was not restarted", job.name);
     }
     for (job, workers) in jobs.iter().zip(&workers) {
-        assert_eq!(job.application.wait_jobs(&cluster, "RUNNING", 1).unwrap(), [job.id.clone()]);
+        assert_eq!(job.application.wait_jobs(&cluster, "RUNNING", 1).unwrap()[0], job.id);
         assert_eq!(job.workers(), *workers, "{}", job.name);
         job.application.master().unwrap();
     }
