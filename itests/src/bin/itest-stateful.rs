@@ -34,7 +34,7 @@ struct Arguments {
     /// … if this file does not exist, and creates it before
     #[arg(long)]
     once: Option<PathBuf>,
-    /// In this directory each keyed subtask notes how long it was without a record, whenever that was long
+    /// In this directory each keyed subtask notes when it had its first record, and how long it was without one, whenever that was long
     #[arg(long)]
     gaps: Option<PathBuf>,
     /// The directory of the file sink
@@ -138,12 +138,16 @@ struct Gaps {
 const GAP: Duration = Duration::from_millis(50);
 
 impl Gaps {
-    /// A record is there. Adds a line to the notes if the one before was long ago: the time now and the gap, in milliseconds.
+    /// A record is there. Adds a line to the notes if the one before was long ago: the time now and the gap, in milliseconds. The
+    /// gap before the first one is 0.
     fn record(&mut self) -> std::io::Result<()> {
         let Some(notes) = &self.notes else { return Ok(()) };
         let now = Instant::now();
-        let gap = self.last.replace(now).map(|last| now - last).filter(|gap| *gap >= GAP);
-        let Some(gap) = gap else { return Ok(()) };
+        let gap = match self.last.replace(now) {
+            Some(last) if now - last < GAP => return Ok(()),
+            Some(last) => now - last,
+            None => Duration::ZERO,
+        };
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut file = File::options().create(true).append(true).open(notes.join(std::process::id().to_string()))?;
         writeln!(file, "{time} {}", gap.as_millis())
