@@ -4,11 +4,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -18,6 +20,14 @@ pub const INTERNAL_NAME: &str = "flumen.internal";
 
 /// Name of the PEM file in every container.
 pub const SECURITY_FILE: &str = "flumen-security.pem";
+
+/// A peer's host that acknowledges nothing for so long, or a peer that reads nothing, is given up: without a limit the kernel
+/// tries for a quarter of an hour. Every process reads what comes (senders of records wait for credit instead), so that one
+/// which does not hangs.
+pub const UNANSWERED_MAX: Duration = Duration::from_secs(60);
+
+/// A connection on which nothing is said is probed so often.
+const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// A connection, encrypted or not.
 pub type Stream = Box<dyn AsyncStream>;
@@ -91,7 +101,7 @@ impl InternalTls {
 
     /// The server's side of a new connection. The caller sets the limit of time.
     pub async fn accept(&self, tcp: TcpStream) -> std::io::Result<Stream> {
-        tcp.set_nodelay(true)?;
+        prepare(&tcp)?;
         match &self.sides {
             None => Ok(Box::new(tcp)),
             Some((acceptor, _)) => Ok(Box::new(acceptor.accept(tcp).await?)),
@@ -100,7 +110,7 @@ impl InternalTls {
 
     /// The client's side of a new connection. The caller sets the limit of time.
     pub async fn connect(&self, tcp: TcpStream) -> std::io::Result<Stream> {
-        tcp.set_nodelay(true)?;
+        prepare(&tcp)?;
         match &self.sides {
             None => Ok(Box::new(tcp)),
             Some((_, connector)) => {
@@ -109,6 +119,14 @@ impl InternalTls {
             }
         }
     }
+}
+
+/// What every internal connection has: nothing waits for more to send, and a cut is noticed on both sides.
+fn prepare(tcp: &TcpStream) -> std::io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let socket = SockRef::from(tcp);
+    socket.set_tcp_user_timeout(Some(UNANSWERED_MAX))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_INTERVAL).with_interval(PROBE_INTERVAL))
 }
 
 #[cfg(feature = "certificate")]
@@ -149,6 +167,17 @@ mod tests {
         assert_eq!(talk(ours.clone(), ours.clone()).await.unwrap(), "hello");
         assert!(talk(ours.clone(), other.clone()).await.is_err());
         assert!(talk(other, ours).await.is_err());
+    }
+
+    /// That the kernel then gives up is the kernel's to test: it takes a cable to be pulled.
+    #[tokio::test]
+    async fn a_connection_is_given_up_when_its_peer_does_not_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        prepare(&tcp).unwrap();
+        let socket = SockRef::from(&tcp);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNANSWERED_MAX));
+        assert!(socket.keepalive().unwrap());
     }
 
     #[test]
