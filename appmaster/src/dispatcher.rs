@@ -51,6 +51,8 @@ pub struct Dispatcher {
     session: bool,
     /// What has to outlive this leader is kept: jobs before they are acknowledged, their results before they are told.
     keeps: bool,
+    /// Leads only until the next attempt of the ApplicationMaster does.
+    stands_in: bool,
     recovery: Recovery,
     jobs: BTreeMap<JobId, Job>,
     submissions: u64,
@@ -73,6 +75,7 @@ impl Dispatcher {
         Self {
             session,
             keeps,
+            stands_in: false,
             recovery: Recovery::default(),
             jobs: BTreeMap::new(),
             submissions: 0,
@@ -85,6 +88,12 @@ impl Dispatcher {
             stopping: false,
             outcome: None,
         }
+    }
+
+    /// It leads only until the next attempt of the ApplicationMaster does, and has no line to YARN: what needs one is left to
+    /// that attempt.
+    pub fn stand_in(&mut self) {
+        self.stands_in = true;
     }
 
     /// Takes the one job in that the application was submitted with.
@@ -164,6 +173,10 @@ impl Dispatcher {
     }
 
     fn watch_clients(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if self.stands_in {
+            // Clients don't know yet whom to speak to.
+            return;
+        }
         let silent = |job: &mut Job| job.watch.has_fallen_silent(now.timestamp).then_some(job.id);
         let silent: Vec<JobId> = self.jobs.values_mut().filter_map(silent).collect();
         for job in silent {

@@ -17,6 +17,7 @@ use flumen_model::options::deployment;
 use flumen_wire::control::{ExecutorCommand, ExecutorInfo, ExecutorReport, FromExecutor, PROTOCOL_VERSION, ToExecutor};
 use flumen_wire::frame::{self, FrameError};
 use flumen_wire::report::WorkerReport;
+use flumen_wire::standby::StandbyInfo;
 use flumen_wire::tls::{InternalTls, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
 use crate::executor_logs::{ExecutorLogs, OpenQuestions};
+use crate::high_availability::Lead;
 
 /// Time from the connection to the registration. A TaskExecutor says who it is at once.
 const REGISTRATION_LIMIT: Duration = Duration::from_secs(10);
@@ -43,6 +45,9 @@ const COMMANDS_MAX: usize = 1024;
 
 /// Pause after a connection that could not be accepted: mostly for want of file descriptors, which come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a loss waits for the answer whether there is a newer leader.
+const DOUBT_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often the table is looked at while everybody is shutting down.
 const TABLE_POLL: Duration = Duration::from_millis(10);
@@ -71,6 +76,30 @@ pub enum ExecutorEvent {
         /// Why.
         failure: Failure,
     },
+    /// A standby JobManager registered, and can be sent commands.
+    StandbyRegistered(ExecutorId),
+    /// It is gone. It may register anew.
+    StandbyLost(ExecutorId),
+    /// There is a newer leader, for this reason: whoever is lost now is lost to that one.
+    Superseded(String),
+}
+
+/// The JobManager that listens.
+#[derive(Clone)]
+pub struct Me {
+    /// The number with which it fences earlier leaders.
+    pub epoch: Epoch,
+    /// Which attempt of the application it is.
+    pub attempt: u32,
+    /// Asked before a loss is told, if another one may lead without YARN knowing of it.
+    pub doubts: Option<Lead>,
+}
+
+impl From<Epoch> for Me {
+    /// The leader of that number, beside whom nobody leads.
+    fn from(epoch: Epoch) -> Self {
+        Self { epoch, attempt: 1, doubts: None }
+    }
 }
 
 /// Accepts TaskExecutors; dropping it closes all their connections, whereupon they end.
@@ -91,7 +120,7 @@ type Outbox = Option<mpsc::Sender<ExecutorCommand>>;
 /// What all connections know.
 struct Shared {
     tls: InternalTls,
-    epoch: Epoch,
+    me: Me,
     configuration: Configuration,
     hadoop: BTreeMap<String, String>,
     heartbeat: Heartbeat,
@@ -176,7 +205,7 @@ impl ExecutorServer {
     pub async fn bind(
         address: SocketAddr,
         tls: InternalTls,
-        epoch: Epoch,
+        me: impl Into<Me>,
         configuration: Configuration,
         hadoop: BTreeMap<String, String>,
     ) -> io::Result<(Self, u16)> {
@@ -190,7 +219,7 @@ impl ExecutorServer {
         let open_questions = OpenQuestions::default();
         let shared = Shared {
             tls,
-            epoch,
+            me: me.into(),
             configuration,
             hadoop,
             heartbeat,
@@ -319,15 +348,15 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 /// One connection, from its first byte to the event of its loss.
 async fn connection(tcp: TcpStream, peer: SocketAddr, shared: Arc<Shared>, unregistered: OwnedSemaphorePermit) {
     let (outbox, commands) = mpsc::channel(COMMANDS_MAX);
-    let (stream, info, workers) = match timeout(REGISTRATION_LIMIT, register(tcp, &shared, outbox)).await {
+    let (stream, who) = match timeout(REGISTRATION_LIMIT, register(tcp, &shared, outbox)).await {
         Ok(Ok(registered)) => registered,
         Ok(Err(refusal)) => return log_refusal(peer, &refusal),
         Err(_) => return log_refusal(peer, &Refusal::Slow),
     };
     drop(unregistered);
-    let id = info.id.clone();
-    tracing::info!(%id, %peer, host = info.host, slots = info.slots, pid = info.pid, "TaskExecutor registered");
-    shared.tell(ExecutorEvent::Registered { info, workers }).await;
+    let id = who.id().clone();
+    let stands_by = matches!(who, Who::Standby(_));
+    shared.tell(who.registered(peer)).await;
 
     let (read, write) = tokio::io::split(stream);
     let loss = tokio::select! {
@@ -337,7 +366,16 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, shared: Arc<Shared>, unreg
     shared.open_questions.lost(&id);
     let failure = Failure::new(Blame::Outside, loss.to_string()).on(&id);
     tracing::info!(%id, "{loss}");
-    shared.tell(ExecutorEvent::Lost { id: id.clone(), failure }).await;
+    if let Some(reason) = shared.superseded(&loss).await {
+        shared.tell(ExecutorEvent::Superseded(reason)).await;
+    }
+    shared
+        .tell(if stands_by {
+            ExecutorEvent::StandbyLost(id.clone())
+        } else {
+            ExecutorEvent::Lost { id: id.clone(), failure }
+        })
+        .await;
     // Only now may one of the same name register: its event must come after this one's.
     shared.connected.leave(&id);
 }
@@ -352,8 +390,19 @@ impl Shared {
         let _ = self.events.send(event).await;
     }
 
+    /// Whether who is lost is lost to a newer leader, of whom YARN knows nothing. A JobManager that was stopped for a while must
+    /// not take the TaskExecutors for dead that have found another one meanwhile: it would give their containers back.
+    async fn superseded(&self, loss: &Loss) -> Option<String> {
+        let lead = self.me.doubts.as_ref()?;
+        if let Loss::NewerLeader(_) = loss {
+            return Some(loss.to_string());
+        }
+        let asked = timeout(DOUBT_LIMIT, lead.still_leads()).await;
+        asked.ok()?.err().map(|error| error.to_string())
+    }
+
     fn command(&self, command: ExecutorCommand) -> ToExecutor {
-        ToExecutor { epoch: self.epoch, command }
+        ToExecutor { epoch: self.me.epoch, command }
     }
 }
 
@@ -363,26 +412,70 @@ async fn register(
     tcp: TcpStream,
     shared: &Shared,
     outbox: mpsc::Sender<ExecutorCommand>,
-) -> Result<(Stream, ExecutorInfo, Vec<WorkerReport>), Refusal> {
+) -> Result<(Stream, Who), Refusal> {
     let mut stream = shared.tls.accept(tcp).await.map_err(Refusal::Handshake)?;
     let first: Option<FromExecutor> = frame::read(&mut stream).await.map_err(Refusal::Unreadable)?;
-    let Some(ExecutorReport::Register { info, workers }) = first.map(|first| first.report) else {
-        return Err(Refusal::Nameless);
+    let who = match first.map(|first| first.report) {
+        Some(ExecutorReport::Register { info, workers }) => Who::Executor { info, workers },
+        Some(ExecutorReport::StandBy(info)) => Who::Standby(info),
+        _ => return Err(Refusal::Nameless),
     };
-    if info.protocol != PROTOCOL_VERSION {
-        let refusal = Refusal::Protocol { theirs: info.protocol };
+    if who.protocol() != PROTOCOL_VERSION {
+        let refusal = Refusal::Protocol { theirs: who.protocol() };
         let reason = refusal.to_string();
         // A peer that is gone needs no reason.
         let _ = frame::write(&mut stream, &shared.command(ExecutorCommand::Shutdown { reason })).await;
         return Err(refusal);
     }
-    shared.connected.enter(&info.id, outbox)?;
-    let entered = Entered(Some((&shared.connected, &info.id)));
-    let (configuration, hadoop) = (shared.configuration.clone(), shared.hadoop.clone());
-    let answer = shared.command(ExecutorCommand::Registered { configuration, hadoop });
+    shared.connected.enter(who.id(), outbox)?;
+    let entered = Entered(Some((&shared.connected, who.id())));
+    let answer = shared.command(match &who {
+        Who::Executor { .. } => {
+            ExecutorCommand::Registered { configuration: shared.configuration.clone(), hadoop: shared.hadoop.clone() }
+        }
+        Who::Standby(_) => ExecutorCommand::StandingBy { attempt: shared.me.attempt },
+    });
     frame::write(&mut stream, &answer).await.map_err(Refusal::Unreadable)?;
     entered.keep();
-    Ok((stream, info, workers))
+    Ok((stream, who))
+}
+
+/// Who has registered.
+enum Who {
+    /// A TaskExecutor, and what it runs.
+    Executor { info: ExecutorInfo, workers: Vec<WorkerReport> },
+    /// A standby JobManager.
+    Standby(StandbyInfo),
+}
+
+impl Who {
+    fn id(&self) -> &ExecutorId {
+        match self {
+            Self::Executor { info, .. } => &info.id,
+            Self::Standby(info) => &info.id,
+        }
+    }
+
+    fn protocol(&self) -> u32 {
+        match self {
+            Self::Executor { info, .. } => info.protocol,
+            Self::Standby(info) => info.protocol,
+        }
+    }
+
+    fn registered(self, peer: SocketAddr) -> ExecutorEvent {
+        match self {
+            Self::Executor { info, workers } => {
+                let ExecutorInfo { id, host, slots, pid, .. } = &info;
+                tracing::info!(%id, %peer, host, slots, pid, "TaskExecutor registered");
+                ExecutorEvent::Registered { info, workers }
+            }
+            Self::Standby(StandbyInfo { id, host, pid, .. }) => {
+                tracing::info!(%id, %peer, host, pid, "standby JobManager registered");
+                ExecutorEvent::StandbyRegistered(id)
+            }
+        }
+    }
 }
 
 /// Takes a TaskExecutor out of the table again unless its registration is completed.
@@ -411,7 +504,7 @@ async fn read_reports(mut stream: impl AsyncRead + Unpin, id: &ExecutorId, share
             Ok(Ok(None)) => return Loss::Closed,
             Ok(Ok(Some(message))) => message,
         };
-        if message.epoch > shared.epoch {
+        if message.epoch > shared.me.epoch {
             return Loss::NewerLeader(message.epoch);
         }
         match message.report {

@@ -100,14 +100,7 @@ impl Lead {
         files: &FileSystems,
     ) -> Result<Self, LeadError> {
         let owner = environment.container.attempt.application.to_string();
-        if !matches!(application.purpose, Purpose::Session) {
-            // Nobody comes after it, and it goes on with nobody's jobs.
-            application.configuration.put(&CLUSTER_ID, &owner);
-        }
-        let settings = HaSettings::read(&application.configuration, &owner)?;
-        if settings.is_on() {
-            settings.put_into(&mut application.configuration);
-        }
+        let settings = settings(&owner, application)?;
         let store = flumen_ha::open(&settings, files)?;
         let mut candidate = Candidate { owner, attempt: environment.attempt(), replaces: None };
         let leadership = match store.campaign(&candidate).await {
@@ -124,6 +117,16 @@ impl Lead {
         }?;
         tracing::info!(epoch = %leadership.epoch(), kept_in = store.location(), "leads");
         Ok(Self { store, leadership, is_on: settings.is_on(), first: environment.attempt() == 1 })
+    }
+
+    /// Becomes the leader after an attempt of that number, beside which it has stood by.
+    ///
+    /// # Errors
+    /// [`HaError`].
+    pub async fn take_over(store: Arc<dyn HaStore>, owner: String, attempt: u32) -> Result<Self, HaError> {
+        let leadership = store.campaign(&Candidate { owner, attempt, replaces: None }).await?;
+        tracing::info!(epoch = %leadership.epoch(), kept_in = store.location(), "leads in place of the ApplicationMaster");
+        Ok(Self { store, leadership, is_on: true, first: false })
     }
 
     /// One without high availability, for an attempt of that number.
@@ -267,6 +270,16 @@ impl Lead {
         }
     }
 
+    /// Waits until there is a newer leader, by a look every `interval`; the reason.
+    pub async fn superseded(&self, interval: Duration) -> String {
+        loop {
+            sleep(interval).await;
+            if let Err(error) = self.still_leads().await {
+                return error.to_string();
+            }
+        }
+    }
+
     /// Removes everything, after YARN knows how the application ended.
     pub async fn clean_up(&self) {
         let deadline = Instant::now() + CLEAN_UP_LIMIT;
@@ -279,6 +292,23 @@ impl Lead {
             sleep(RETRY).await;
         }
     }
+}
+
+/// The settings of high availability. The cluster's id is written into the application's configuration, so that everybody
+/// means the same cluster.
+///
+/// # Errors
+/// [`HaError`] says which option to change.
+pub fn settings(owner: &str, application: &mut Application) -> Result<HaSettings, HaError> {
+    if !matches!(application.purpose, Purpose::Session) {
+        // Nobody comes after it, and it goes on with nobody's jobs.
+        application.configuration.put(&CLUSTER_ID, owner);
+    }
+    let settings = HaSettings::read(&application.configuration, owner)?;
+    if settings.is_on() {
+        settings.put_into(&mut application.configuration);
+    }
+    Ok(settings)
 }
 
 fn bytes(value: &impl Serialize) -> Result<Bytes, HaError> {

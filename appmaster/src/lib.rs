@@ -2,10 +2,11 @@
 //!
 //! In: the application that the client staged; connections of TaskExecutors, answers of YARN, requests of REST. Out: asks for
 //! containers, commands to TaskExecutors, pages and JSON, the application's final status.
-//! Start at [`run`] (the application's life) and [`main_loop`] (the task that owns all state); what it decides is in [`dispatcher`] and
+//! Start at [`run`] (the application's life; [`standby`] is that of a JobManager that waits) and [`main_loop`] (the task that owns all state); what it decides is in [`dispatcher`] and
 //! [`resource`], free of I/O.
 
 pub mod run;
+pub mod standby;
 
 pub mod environment;
 pub mod setup;

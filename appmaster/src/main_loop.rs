@@ -2,12 +2,13 @@
 //! [`Dispatcher`] and carries out what that decides.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::time::Duration;
 
 use flumen_ha::HaError;
-use flumen_hadoop::yarn::{AllocateResponse, AmError, ApplicationMasterClient};
+use flumen_hadoop::yarn::{AllocateResponse, AmError, ApplicationMasterClient, Container, ContainerId, Resource};
 use flumen_model::config::BadConfiguration;
-use flumen_model::ids::JobId;
+use flumen_model::ids::{ExecutorId, JobId};
 use flumen_model::status::JobStatus;
 use flumen_model::text::with_causes;
 use flumen_wire::application::{Application, Purpose};
@@ -25,6 +26,7 @@ use crate::high_availability::Kept;
 use crate::job_files::{Admittance, JobFiles, NotAdmitted};
 use crate::program;
 use crate::resource::cluster_view::ClusterView;
+use crate::resource::line::Line;
 use crate::resource::manager::{self, Action, ResourceManager};
 use crate::resource::yarn::{Yarn, YarnEvent};
 use crate::rest::RestRequest;
@@ -34,6 +36,11 @@ use crate::setup::Parts;
 const NO_TIMER: Duration = Duration::from_secs(3600);
 /// How long TaskExecutors may take to stop before their files are cleaned up.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// How often it is looked for a newer leader: by one who stands in, whom the next attempt follows within seconds, and by an
+/// ApplicationMaster beside whom somebody stands by.
+const LOOK_STANDING_IN: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How long the files of jobs may take to be in order at the end.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
@@ -60,7 +67,7 @@ pub enum End {
 /// See the module.
 pub struct MainLoop {
     dispatcher: Dispatcher,
-    yarn: Yarn,
+    yarn: Line,
     cluster: ClusterView,
     front: Front,
     admittance: Admittance,
@@ -71,6 +78,8 @@ pub struct MainLoop {
     /// Jobs whose files are closed only at the end, with whether they succeeded: that of an application of one job.
     closing: Vec<(JobId, JobFiles, bool)>,
     session: bool,
+    /// Done when there is a newer leader of which YARN need not know: only where somebody stands by.
+    superseded: Option<Pin<Box<dyn Future<Output = String>>>>,
     end: Option<End>,
 }
 
@@ -108,10 +117,27 @@ impl Front {
                 ExecutorEvent::Registered { info, workers } => Event::ExecutorRegistered { info, workers },
                 ExecutorEvent::Report { id, report } => Event::ExecutorReport { id, report },
                 ExecutorEvent::Lost { id, failure } => Event::ExecutorLost { id, failure },
+                ExecutorEvent::StandbyRegistered(id) => of_standby(&id, manager::Event::StandbyRegistered),
+                ExecutorEvent::StandbyLost(id) => of_standby(&id, manager::Event::StandbyLost),
+                ExecutorEvent::Superseded(reason) => Event::Superseded(reason),
             },
             Some(request) = self.requests.recv() => Event::Rest(request),
         }
     }
+}
+
+/// What the ResourceManager is told of a standby JobManager.
+fn of_standby(id: &ExecutorId, event: fn(ContainerId) -> manager::Event) -> Event {
+    id.0.parse().map_or(Event::Tick, |container| Event::Resource(event(container)))
+}
+
+/// What YARN has told this leader, or the leader before it.
+struct Ground {
+    line: Line,
+    queue: String,
+    maximum: Resource,
+    /// Containers that run already.
+    former: Vec<Container>,
 }
 
 impl MainLoop {
@@ -121,25 +147,69 @@ impl MainLoop {
     /// # Errors
     /// [`BeginError`].
     pub async fn begin(
-        parts: Parts,
+        mut parts: Parts,
         application: &Application,
         client: ApplicationMasterClient,
         admittance: Admittance,
     ) -> Result<Self, BeginError> {
-        let Parts { executors, requests, registration, context, profile, intervals, archive, kept, addresses } = parts;
-        let (yarn, registered) = Box::pin(Yarn::register(client, &registration, context, intervals)).await?;
+        let context = std::mem::take(&mut parts.context);
+        let (mut yarn, registered) =
+            Box::pin(Yarn::register(client, &parts.registration, context, parts.intervals)).await?;
         tracing::info!(queue = registered.queue, maximum = %registered.maximum_capability, "registered with YARN");
+        if let Some(standby) = &mut parts.standby {
+            yarn.run_standby(std::mem::take(&mut standby.context));
+        }
+        let ground = Ground {
+            line: Line::Yarn(Box::new(yarn)),
+            queue: registered.queue,
+            maximum: registered.maximum_capability,
+            former: registered.containers_from_previous_attempts,
+        };
+        Self::on(ground, parts, application, admittance)
+    }
 
+    /// Takes over what a former leader left, as one who has stood by: without YARN, until there is a newer leader. `former` are
+    /// the containers of the TaskExecutors that the former one had.
+    ///
+    /// # Errors
+    /// [`BeginError`].
+    pub fn stand_in(
+        parts: Parts,
+        application: &Application,
+        admittance: Admittance,
+        former: Vec<Container>,
+    ) -> Result<Self, BeginError> {
+        // What may be asked for is for the next attempt to find out.
+        let maximum = Resource::new(u64::MAX, u32::MAX);
+        let ground = Ground { line: Line::None, queue: String::new(), maximum, former };
+        Self::on(ground, parts, application, admittance)
+    }
+
+    fn on(ground: Ground, parts: Parts, application: &Application, admittance: Admittance) -> Result<Self, BeginError> {
+        let Ground { line, queue, maximum, former } = ground;
+        let Parts { executors, requests, profile, archive, kept, addresses, standby, .. } = parts;
+        let stands_in = matches!(line, Line::None);
         let cluster = ClusterView {
             hadoop: hadoop::configuration(&application.hadoop),
             user: application.user.clone(),
-            queue: registered.queue.clone(),
+            queue: queue.clone(),
             node_label: profile.node_label.clone(),
         };
         let session = matches!(application.purpose, Purpose::Session);
-        let resources = ResourceManager::new(profile, registered.maximum_capability, registered.queue);
+        let mut resources = ResourceManager::new(profile, maximum, queue);
         let lead = admittance.lead.clone();
+        let mut superseded: Option<Pin<Box<dyn Future<Output = String>>>> = None;
+        if let Some(standby) = standby {
+            if !stands_in {
+                resources.want_standby(standby.wanted);
+            }
+            let (lead, interval) = (lead.clone(), if stands_in { LOOK_STANDING_IN } else { LOOK });
+            superseded = Some(Box::pin(async move { lead.superseded(interval).await }));
+        }
         let mut dispatcher = Dispatcher::new(session, lead.is_on(), resources, archive);
+        if stands_in {
+            dispatcher.stand_in();
+        }
         let Own { recover, begin } = own(application, kept, lead.follows_another());
         let mut effects = match recover {
             Some(Kept { jobs, ended }) => dispatcher.recover(clock::now(), jobs, ended)?,
@@ -150,7 +220,7 @@ impl MainLoop {
         }
         let mut main = Self {
             dispatcher,
-            yarn,
+            yarn: line,
             cluster,
             front: Front { executors, requests },
             admittance,
@@ -158,14 +228,17 @@ impl MainLoop {
             files: JoinSet::new(),
             closing: Vec::new(),
             session,
+            superseded,
             end: None,
         };
         main.carry_out(effects);
-        if let Some(Purpose::Program(submission)) = begin {
+        if let Some(Purpose::Program(submission)) = begin
+            && !stands_in
+        {
             let planned = program::planned(submission.as_ref().clone(), application);
             main.files.spawn(async move { Done::Told(Event::Planned(planned.await.map(Box::new))) });
         }
-        main.tell(Event::Resource(manager::Event::FoundAgain(registered.containers_from_previous_attempts)));
+        main.tell(Event::Resource(manager::Event::FoundAgain(former)));
         // Whoever comes now is of a container that is known.
         main.files.spawn(async move {
             match lead.announce(&addresses).await {
@@ -194,6 +267,7 @@ impl MainLoop {
                     self.yarn_event(event);
                     continue;
                 }
+                reason = in_time(&mut self.superseded) => Event::Superseded(reason),
                 Some(done) = self.files.join_next() => match done {
                     Ok(done) => self.done(done),
                     Err(error) => {
@@ -403,8 +477,11 @@ impl MainLoop {
                 tracing::info!("containers are still awaited: is the cluster large enough?");
                 self.yarn.inspect_cluster(self.cluster.clone().inspect());
             }
-            // The dispatcher keeps these two to itself.
-            Action::ReportLost { .. } | Action::GiveUp { .. } => {}
+            // The dispatcher keeps these to itself.
+            Action::ReportLost { .. }
+            | Action::GiveUp { .. }
+            | Action::TellStandby { .. }
+            | Action::DismissStandby(_) => {}
         }
     }
 
@@ -448,6 +525,24 @@ impl MainLoop {
         }
     }
 
+    /// As one who stands in: after the end of all that it leads, waits for the newer leader who can tell YARN. REST goes on
+    /// answering meanwhile.
+    pub async fn succeeded(&mut self) -> String {
+        let Self { dispatcher, front: Front { executors, requests }, superseded, .. } = self;
+        let work = async {
+            let thrown_away = async {
+                loop {
+                    drop(executors.next().await);
+                }
+            };
+            tokio::select! {
+                reason = in_time(superseded) => reason,
+                never = thrown_away => never,
+            }
+        };
+        answering(dispatcher, requests, work).await
+    }
+
     /// Tells YARN how the application ended, until it has stored it. REST goes on answering meanwhile.
     ///
     /// # Errors
@@ -457,9 +552,17 @@ impl MainLoop {
         tracing::info!(status = ?verdict.status, diagnostics = verdict.diagnostics, "application ends");
         let finish = async {
             let stopped = executors.shut_down("the application is over", STOP_LIMIT);
-            tokio::join!(yarn.finish(verdict.status, &verdict.diagnostics, ""), stopped).0
+            tokio::join!(yarn.finish(verdict.status, &verdict.diagnostics), stopped).0
         };
         answering(&mut dispatcher, &mut requests, finish).await
+    }
+}
+
+/// The outcome of what is waited for; never, when nothing is. Safe to cancel.
+async fn in_time(waited_for: &mut Option<Pin<Box<dyn Future<Output = String>>>>) -> String {
+    match waited_for {
+        Some(waited_for) => waited_for.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,6 +5,7 @@
 //! carries them out ([`launch`], [`yarn`], [`cluster_view`]).
 
 pub mod slots;
+pub mod standby;
 
 pub mod failures;
 pub mod fit;
@@ -13,6 +14,7 @@ pub mod manager;
 
 pub mod cluster_view;
 pub mod launch;
+pub mod line;
 pub mod yarn;
 
 #[cfg(test)]

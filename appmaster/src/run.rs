@@ -60,7 +60,9 @@ pub async fn run() -> anyhow::Result<()> {
             reconfigure(&logging, &application)?;
             // Before YARN hears of this attempt: from now on a former one can do no harm.
             let lead = Lead::win(&environment, &mut application, &files).await?;
-            let parts = Box::pin(setup::parts(&environment, &application, &credentials, &files, &lead)).await?;
+            let parts =
+                Box::pin(setup::parts(&environment, &application, &credentials, &files, &lead, environment.attempt()))
+                    .await?;
             Ok((parts, lead))
         };
         match parts.await {
@@ -102,14 +104,14 @@ pub async fn run() -> anyhow::Result<()> {
 
 /// How many attempts YARN may start: a SIGTERM does not tell whether the application was killed or only its node is going
 /// down, and before the last one everything has to stay for the next.
-fn attempts(application: &Application) -> u32 {
+pub(crate) fn attempts(application: &Application) -> u32 {
     let keeps = HaSettings::read(&application.configuration, "").is_ok_and(|settings| settings.is_on());
     // YARN may allow fewer; what is then left behind goes with the next submission of the user.
     yarn::attempts(&application.configuration, keeps).unwrap_or(1)
 }
 
 /// Level and size of the log, as the application's configuration says.
-fn reconfigure(logging: &Logging, application: &Application) -> Result<(), SetupError> {
+pub(crate) fn reconfigure(logging: &Logging, application: &Application) -> Result<(), SetupError> {
     let conf = &application.configuration;
     let limits =
         Limits { file_size: conf.get(&deployment::LOG_FILE_SIZE)?.0, files: conf.get(&deployment::LOG_FILES)? };

@@ -5,15 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use flumen_fs::{FileSystems, FsError, FsOptions};
-use flumen_ha::Addresses;
+use flumen_ha::{Addresses, HaSettings};
 use flumen_hadoop::token::Credentials;
 use flumen_hadoop::yarn::{LaunchContext, LaunchError, RegistrationRequest, Resource};
 use flumen_jobmaster::Settings;
 use flumen_log::LogDirectory;
 use flumen_model::config::{BadConfiguration, Configuration, MemorySize};
-use flumen_model::ids::Epoch;
 use flumen_model::options::{deployment, execution, memory, rest as rest_options, yarn};
-use flumen_wire::application::{APPLICATION_FILE, Application, Purpose};
+use flumen_wire::application::{APPLICATION_FILE, Application, Purpose, StagedFile};
 use flumen_wire::control::PROTOCOL_VERSION;
 use flumen_wire::tls::{InternalTls, SECURITY_FILE, SecurityError};
 use tokio::net::TcpListener;
@@ -23,7 +22,7 @@ use crate::clock;
 use crate::dispatcher::ArchiveLimits;
 use crate::environment::Environment;
 use crate::executor_logs::ExecutorLogs;
-use crate::executors::ExecutorServer;
+use crate::executors::{ExecutorServer, Me};
 use crate::high_availability::{Kept, Lead, LeadError};
 use crate::outputs::Staging;
 use crate::ports::{self, BindError, Ports};
@@ -31,6 +30,7 @@ use crate::program_cache::ProgramCache;
 use crate::resource::launch::{self, TaskExecutor};
 use crate::resource::manager::Profile;
 use crate::resource::slots::Reserve;
+use crate::resource::standby;
 use crate::resource::yarn::Intervals;
 use crate::rest::idle::{Closing, IDLE_LIMIT};
 use crate::rest::{self, Jars, Limits, RestOptions, RestRequest, RestState};
@@ -95,6 +95,16 @@ pub struct Parts {
     pub kept: Kept,
     /// Where this leader is.
     pub addresses: Addresses,
+    /// The standby JobManager, if there is to be one.
+    pub standby: Option<StandbyParts>,
+}
+
+/// How a standby JobManager is come by.
+pub struct StandbyParts {
+    /// What container to ask for.
+    pub wanted: standby::Wanted,
+    /// What it runs.
+    pub context: LaunchContext,
 }
 
 /// Reads the staged description from the working directory.
@@ -142,6 +152,7 @@ pub async fn parts(
     credentials: &Credentials,
     files: &FileSystems,
     lead: &Lead,
+    attempt: u32,
 ) -> Result<Parts, SetupError> {
     let conf = &application.configuration;
     match &application.purpose {
@@ -160,7 +171,9 @@ pub async fn parts(
     };
 
     let kept = lead.kept().await?;
-    let (executors, rpc_port) = executor_server(environment, application, lead.epoch()).await?;
+    let stands_by = HaSettings::read(conf, "").and_then(|settings| settings.standby(conf)).map_err(LeadError::from)?;
+    let me = Me { epoch: lead.epoch(), attempt, doubts: stands_by.then(|| lead.clone()) };
+    let (executors, rpc_port) = executor_server(environment, application, me).await?;
     let (rest_port, requests) = serve_rest(environment, application, files, executors.logs()).await?;
     let host = &environment.host;
     let registration = RegistrationRequest {
@@ -177,7 +190,38 @@ pub async fn parts(
     let context = launch::context(application, &executor, credentials)?;
     tracing::info!(jobmanager = executor.jobmanager, rest = registration.tracking_url, "listening");
     let addresses = Addresses { internal: executor.jobmanager, rest: at_port(host, rest_port) };
-    Ok(Parts { executors, requests, registration, context, profile, intervals, archive, kept, addresses })
+    let standby = match stands_by {
+        true => Some(standby_parts(environment, application, credentials, files, &profile).await?),
+        false => None,
+    };
+    Ok(Parts { executors, requests, registration, context, profile, intervals, archive, kept, addresses, standby })
+}
+
+async fn standby_parts(
+    environment: &Environment,
+    application: &Application,
+    credentials: &Credentials,
+    files: &FileSystems,
+    profile: &Profile,
+) -> Result<StandbyParts, SetupError> {
+    let path = files.resolve(&application.staging)?.join(APPLICATION_FILE);
+    let status = files.get(&path)?.status(&path).await?;
+    let description = StagedFile {
+        link: APPLICATION_FILE.to_owned(),
+        url: path.to_string(),
+        size: status.len,
+        modified_ms: status.modified_ms,
+        archive: false,
+        cached: false,
+    };
+    let wanted = standby::Wanted {
+        container: profile.appmaster.clone(),
+        node_label: application.configuration.find(&yarn::NODE_LABEL)?,
+        own_host: environment.host.clone(),
+        registration_timeout: profile.registration_timeout,
+        former_timeout: profile.former_timeout.unwrap_or_default(),
+    };
+    Ok(StandbyParts { wanted, context: launch::standby_context(application, description, credentials)? })
 }
 
 /// `host:port`, with brackets around an address of IPv6.
@@ -188,7 +232,7 @@ fn at_port(host: &str, port: u16) -> String {
 async fn executor_server(
     environment: &Environment,
     application: &Application,
-    epoch: Epoch,
+    me: Me,
 ) -> Result<(ExecutorServer, u16), SetupError> {
     let conf = &application.configuration;
     let tls = match conf.get(&deployment::INTERNAL_SSL)? {
@@ -199,7 +243,7 @@ async fn executor_server(
     let address = ports::address_of(&environment.host).await?;
     let bind = async |at| {
         let (conf, hadoop) = (conf.clone(), application.hadoop.clone());
-        ExecutorServer::bind(at, tls.clone(), epoch, conf, hadoop).await
+        ExecutorServer::bind(at, tls.clone(), me.clone(), conf, hadoop).await
     };
     Ok(ports.bind("TaskExecutors (jobmanager.rpc.port)", address, bind).await?)
 }

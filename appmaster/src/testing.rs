@@ -40,6 +40,7 @@ pub(crate) fn application() -> Application {
         user: "alice".into(),
         staging: "file:///staging".into(),
         resources: vec![],
+        master_resources: vec![],
         rest_token: "secret".into(),
     }
 }

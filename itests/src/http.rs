@@ -26,7 +26,10 @@ pub(crate) fn client() -> &'static Client {
 }
 
 /// What stands at `url`, as JSON; an answer that isn't 2xx is an error with its body.
-pub(crate) fn get_json(url: &str) -> Result<Value> {
+///
+/// # Errors
+/// Without an answer of 2xx, or one that is no JSON.
+pub fn get_json(url: &str) -> Result<Value> {
     let body = checked(client().get(url).timeout(Duration::from_secs(10)).send()?)?.bytes()?;
     serde_json::from_slice(&body).with_context(|| format!("{url} did not answer with JSON"))
 }

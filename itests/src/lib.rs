@@ -15,7 +15,7 @@ pub mod flink;
 pub mod flink_client;
 pub mod hadoop;
 pub mod hdfs;
-mod http;
+pub mod http;
 pub mod job;
 pub mod process;
 pub mod random;

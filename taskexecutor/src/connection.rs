@@ -189,6 +189,8 @@ pub async fn introduce(mut stream: Stream, registration: Vec<u8>) -> Result<Answ
         | ExecutorCommand::StopWorker { .. }
         | ExecutorCommand::Worker { .. }
         | ExecutorCommand::ReadLogs { .. }
+        | ExecutorCommand::StandingBy { .. }
+        | ExecutorCommand::Containers { .. }
         | ExecutorCommand::Heartbeat => Err(AttemptError::OutOfTurn),
     }
 }

@@ -320,6 +320,9 @@ impl Executor {
                 self.report(ExecutorReport::Heartbeat { resident });
                 self.workers.forget_ended(Instant::now());
             }
+            ExecutorCommand::StandingBy { .. } | ExecutorCommand::Containers { .. } => {
+                tracing::warn!("told what concerns a standby JobManager only");
+            }
             ExecutorCommand::ReadLogs { request, wish } => self.logs.ask(request, wish),
             ExecutorCommand::Shutdown { reason } => {
                 tracing::info!(reason, "told to shut down");

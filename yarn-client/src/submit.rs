@@ -117,7 +117,9 @@ pub fn submission(
     demand: &Demand,
     resources: Vec<StagedFile>,
 ) -> Result<Submission, HaError> {
-    let keeps = HaSettings::read(configuration, id)?.is_on();
+    let kept = HaSettings::read(configuration, id)?;
+    kept.standby(configuration)?;
+    let keeps = kept.is_on();
     let name = set(configuration.find(&yarn::APPLICATION_NAME)?);
     let tags = configuration.find(&yarn::TAGS)?.unwrap_or_default();
     let mut environment = vec![("HADOOP_USER_NAME".to_owned(), in_double_quotes(user))];

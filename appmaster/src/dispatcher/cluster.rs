@@ -8,7 +8,7 @@ use flumen_wire::report::WorkerReport;
 
 use super::{Dispatcher, Effect};
 use crate::clock::Moment;
-use crate::resource::manager;
+use crate::resource::{manager, standby};
 
 impl Dispatcher {
     pub(super) fn executor_registered(
@@ -19,6 +19,12 @@ impl Dispatcher {
         effects: &mut Vec<Effect>,
     ) {
         let id = info.id.clone();
+        if self.stands_in
+            && let Some(container) = standby::unheard_of(&info)
+        {
+            // Whoever has the application's certificate was started by it, even if the last leader had no time to say so.
+            self.resource_event(now, manager::Event::FoundAgain(vec![container]), effects);
+        }
         let container = id.0.parse().ok().filter(|container| self.resources.owns(*container));
         let Some(container) = container else {
             tracing::warn!(executor = %id, "a TaskExecutor of a container that was given up or is not ours registered");
@@ -46,7 +52,9 @@ impl Dispatcher {
             ExecutorReport::Heartbeat { resident } => self.executors.set_resident(&id, resident),
             // Answered where it was asked (`executor_logs`).
             ExecutorReport::Logs { .. } => {}
-            ExecutorReport::Register { .. } => tracing::warn!(executor = %id, "registered twice on one connection"),
+            ExecutorReport::Register { .. } | ExecutorReport::StandBy(_) => {
+                tracing::warn!(executor = %id, "registered twice on one connection")
+            }
             ExecutorReport::WorkerExited { job, instance, failure } => {
                 tracing::warn!(%job, executor = %id, instance, %failure, "worker ended");
                 if self.recovery.exited(job, &id, instance, &failure) {
@@ -96,6 +104,17 @@ impl Dispatcher {
                         self.executor_gone(now, &executor, &failure, effects);
                     }
                     effects.push(Effect::Resource(manager::Action::Release { id, reason }));
+                }
+                manager::Action::TellStandby { to, here, gone } => {
+                    let here = here.iter().map(standby::described).collect();
+                    let gone = gone.iter().map(ToString::to_string).collect();
+                    let command = ExecutorCommand::Containers { here, gone };
+                    effects.push(Effect::ToExecutor { id: manager::executor_id(to), command });
+                }
+                manager::Action::DismissStandby(id) => {
+                    let reason = "another standby JobManager is wanted, or none".to_owned();
+                    let command = ExecutorCommand::Shutdown { reason };
+                    effects.push(Effect::ToExecutor { id: manager::executor_id(id), command });
                 }
                 action @ (manager::Action::Ask(_) | manager::Action::Launch(_) | manager::Action::InspectCluster) => {
                     effects.push(Effect::Resource(action));

@@ -119,6 +119,13 @@ impl Job {
         Ok((job, Admission { taken_over: true, ..admission }))
     }
 
+    /// It waits for slots as long as it takes: there is nobody to ask for containers yet.
+    pub(super) fn wait_for_slots(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            pending.settings.slot_request_timeout = Duration::from_secs(365 * 24 * 3600);
+        }
+    }
+
     /// Slots that it needs when it is whole.
     pub(super) fn slots(&self) -> u32 {
         self.master.worker_graph().slots()

@@ -97,7 +97,10 @@ impl Dispatcher {
         for submission in jobs {
             let id = submission.job;
             tracing::info!(job = %id, name = submission.graph.name, "job of a former JobManager is taken over");
-            let (job, admission) = Job::taken_over(submission, self.submissions, now.timestamp)?;
+            let (mut job, admission) = Job::taken_over(submission, self.submissions, now.timestamp)?;
+            if self.stands_in {
+                job.wait_for_slots();
+            }
             self.submissions += 1;
             self.pool.declare(id, job.slots());
             self.recovery.jobs.insert(id);

@@ -19,6 +19,8 @@ impl Dispatcher {
             RestRequest::Job { job, reply } => answer(reply, self.details(job)),
             RestRequest::Executors { reply } => answer(reply, self.executors.views(|id| self.pool.used(id))),
             RestRequest::Submit { submission, reply } => self.submit(now, *submission, reply, effects),
+            // That has to be told YARN: whoever asks is sent away, and asks the next attempt.
+            RestRequest::Shutdown { .. } if self.stands_in && self.session => {}
             RestRequest::Shutdown { reply } => {
                 answer(reply, ());
                 self.shut_down(now, effects);

@@ -3,4 +3,5 @@
 mod per_job;
 mod recovery;
 mod session;
+mod stand_in;
 mod world;

@@ -4,10 +4,13 @@ use flumen_hadoop::token::{Credentials, HDFS_DELEGATION_TOKEN};
 use flumen_hadoop::yarn::{LaunchContext, LaunchError, LocalResource, ResourceKind, Visibility};
 use flumen_model::config::Configuration;
 use flumen_model::options::yarn;
-use flumen_wire::application::{Application, StagedFile, TASKEXECUTOR_FILE};
+use flumen_wire::application::{APPMASTER_FILE, Application, StagedFile, TASKEXECUTOR_FILE};
+use flumen_wire::standby::STANDBY_ARGUMENT;
 
 /// Start of the keys that set environment variables of TaskExecutors' containers.
 const ENVIRONMENT_PREFIX: &str = "containerized.taskmanager.env.";
+/// The same for JobManagers'.
+const MASTER_ENVIRONMENT_PREFIX: &str = "containerized.master.env.";
 
 /// What a TaskExecutor is told on its command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,14 +34,47 @@ pub fn context(
     executor: &TaskExecutor,
     credentials: &Credentials,
 ) -> Result<LaunchContext, LaunchError> {
-    let conf = &application.configuration;
-    let mut context = LaunchContext::new().command_raw(command(executor)?).credentials(&hdfs_tokens(credentials));
-    for file in &application.resources {
+    let context = with_files(LaunchContext::new().command_raw(command(executor)?), &application.resources)?;
+    surrounded(context, application, credentials, ENVIRONMENT_PREFIX)
+}
+
+/// The launch context of a standby JobManager, which has what the ApplicationMaster's container has. `description` is the
+/// staged description of the application.
+///
+/// # Errors
+/// [`LaunchError`] when the configuration has a value that YARN's launch script would break or change.
+pub fn standby_context(
+    application: &Application,
+    description: StagedFile,
+    credentials: &Credentials,
+) -> Result<LaunchContext, LaunchError> {
+    let context = LaunchContext::new().command_raw(format!(
+        "ln -sf jobmanager.err <LOG_DIR>/stderr; \
+         exec ./{APPMASTER_FILE} {STANDBY_ARGUMENT} 1><LOG_DIR>/jobmanager.out 2><LOG_DIR>/jobmanager.err"
+    ));
+    let context = with_files(context, &application.master_resources)?;
+    let context = with_files(context, &[description])?;
+    surrounded(context, application, credentials, MASTER_ENVIRONMENT_PREFIX)
+}
+
+fn with_files(mut context: LaunchContext, files: &[StagedFile]) -> Result<LaunchContext, LaunchError> {
+    for file in files {
         context = context.resource(file.link.clone(), local_resource(file)?)?;
     }
+    Ok(context)
+}
+
+/// With tokens, variables and who may see the container.
+fn surrounded(
+    context: LaunchContext,
+    application: &Application,
+    credentials: &Credentials,
+    variables: &str,
+) -> Result<LaunchContext, LaunchError> {
+    let conf = &application.configuration;
     // The container may run as the NodeManager's own user; files belong to the application's.
-    context = context.env("HADOOP_USER_NAME", &application.user)?;
-    for (name, value) in conf.with_prefix(ENVIRONMENT_PREFIX) {
+    let mut context = context.credentials(&hdfs_tokens(credentials)).env("HADOOP_USER_NAME", &application.user)?;
+    for (name, value) in conf.with_prefix(variables) {
         // References to other variables are wanted here, as in Flink; whatever breaks the script is not.
         let breaks = value.contains(['"', '`', '\\', '\0']);
         context = if breaks { context.env(name, value)? } else { context.env_raw(name, value)? };

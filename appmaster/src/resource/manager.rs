@@ -13,6 +13,7 @@ pub use event::{Action, Event, Profile};
 use super::failures::{self, FailureRate, Verdict};
 use super::fit::{self, Cluster, Demand};
 use super::slots::{self, Snapshot, Stage, WishId};
+use super::standby::{Standby, Wanted};
 
 mod event;
 
@@ -22,7 +23,7 @@ mod event;
 const CAUSE_WAIT: Duration = Duration::from_millis(700);
 
 /// Priority of the asks for TaskExecutors' containers; Flink's.
-const PRIORITY: i32 = 1;
+pub const PRIORITY: i32 = 1;
 
 /// Most containers of one application: far beyond any real one, and few enough for one heartbeat to name them all.
 const CONTAINERS_MAX: u32 = 20_000;
@@ -65,6 +66,9 @@ pub struct ResourceManager {
     giving_up: bool,
     /// Jobs of an earlier attempt are being taken over: nothing that runs is given back until it is known who uses it.
     undivided: bool,
+    /// The standby JobManager, if there is to be one, and whether YARN is to be spoken to frequently for its sake.
+    standby: Option<Standby>,
+    standby_awaited: bool,
 }
 
 impl ResourceManager {
@@ -88,12 +92,19 @@ impl ResourceManager {
             reserve_from: None,
             giving_up: false,
             undivided: false,
+            standby: None,
+            standby_awaited: false,
         }
+    }
+
+    /// From now on a standby JobManager is wanted.
+    pub fn want_standby(&mut self, wanted: Wanted) {
+        self.standby = Some(Standby::new(wanted));
     }
 
     /// True while something is awaited from YARN: heartbeats should be frequent.
     pub fn awaits_yarn(&self) -> bool {
-        !self.wishes.is_empty() || !self.lost.is_empty()
+        !self.wishes.is_empty() || !self.lost.is_empty() || self.standby_awaited
     }
 
     /// Jobs of an earlier attempt will be taken over: nothing is given back before [`Event::Divided`].
@@ -126,6 +137,7 @@ impl ResourceManager {
             .chain(self.unanswered_since.map(|since| since + self.profile.fit_grace))
             .chain(self.reserve_from)
             .chain(self.next_idle())
+            .chain(self.standby.as_ref().and_then(Standby::next_timer))
             .min()
     }
 
@@ -155,6 +167,10 @@ impl ResourceManager {
     /// Takes a fact in and says what to do about it.
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
+        let event = match &mut self.standby {
+            Some(standby) => standby.take(now, event, &mut actions),
+            None => event,
+        };
         match event {
             Event::Declared { slots, largest } => self.declared(slots, largest, &mut actions),
             Event::Answered => {
@@ -194,11 +210,18 @@ impl ResourceManager {
                 }
             }
             Event::ClusterInspected(cluster) => self.inspected(cluster.as_ref()),
-            Event::Tick => {}
+            Event::StandbyRegistered(id) => actions.push(Action::DismissStandby(id)),
+            Event::StandbyLost(_) | Event::Tick => {}
         }
         self.timers(now, &mut actions);
         if !std::mem::take(&mut self.giving_up) {
             self.plan(now, &mut actions);
+        }
+        if let Some(standby) = &mut self.standby {
+            let comes_back = |owned: &&Owned| matches!(owned.stage, Stage::Registered { .. } | Stage::Former);
+            let known = self.containers.values().filter(comes_back).map(|owned| &owned.container);
+            standby.plan(now, &mut self.next_wish, known, &mut actions);
+            self.standby_awaited = standby.awaits_yarn(now);
         }
         actions
     }

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::fit::Cluster;
+use super::standby;
 
 /// Containers that are being started at the same time: enough that a slow node delays few others, few enough for a small
 /// process.
@@ -89,6 +90,8 @@ impl Scheduler for ApplicationMasterClient {
 pub struct Yarn<S = ApplicationMasterClient> {
     scheduler: Arc<Mutex<S>>,
     context: Arc<LaunchContext>,
+    /// What a standby JobManager's container runs.
+    standby: Option<Arc<LaunchContext>>,
     intervals: Intervals,
     /// True while containers are awaited.
     awaiting: bool,
@@ -135,6 +138,7 @@ impl<S: Scheduler + 'static> Yarn<S> {
         Self {
             scheduler: Arc::new(Mutex::new(scheduler)),
             context: Arc::new(context),
+            standby: None,
             intervals,
             awaiting: false,
             pending: AllocateRequest::default(),
@@ -146,6 +150,11 @@ impl<S: Scheduler + 'static> Yarn<S> {
             launches: JoinSet::new(),
             inspection: None,
         }
+    }
+
+    /// Containers that were asked for with the standby JobManager's priority run `context`.
+    pub fn run_standby(&mut self, context: LaunchContext) {
+        self.standby = Some(Arc::new(context));
     }
 
     /// Tells the next heartbeat to change the table of asks.
@@ -162,7 +171,7 @@ impl<S: Scheduler + 'static> Yarn<S> {
         self.pending.releases.push(id);
     }
 
-    /// Starts a TaskExecutor in a container.
+    /// Starts a TaskExecutor, or the standby JobManager, in a container.
     pub fn launch(&mut self, container: Container) {
         self.waiting.push_back(container);
         self.start_launches();
@@ -275,7 +284,8 @@ impl<S: Scheduler + 'static> Yarn<S> {
             && let Some(container) = self.waiting.pop_front()
         {
             let token = self.nm_tokens.get(&container.node).cloned();
-            let context = Arc::clone(&self.context);
+            let of_standby = self.standby.as_ref().filter(|_| container.priority == standby::PRIORITY);
+            let context = Arc::clone(of_standby.unwrap_or(&self.context));
             self.launches.spawn(async move { (container.id, start(&context, &container, token).await) });
         }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use flumen_fs::FileSystems;
 use flumen_model::config::{BadConfiguration, Configuration};
 use flumen_model::options::high_availability::{
-    CLUSTER_ID, STORAGE_DIR, TYPE, ZOOKEEPER_ACL, ZOOKEEPER_CONNECTION_TIMEOUT, ZOOKEEPER_QUORUM, ZOOKEEPER_RETRIES,
-    ZOOKEEPER_RETRY_WAIT, ZOOKEEPER_ROOT, ZOOKEEPER_SESSION_TIMEOUT,
+    CLUSTER_ID, STANDBY, STORAGE_DIR, TYPE, ZOOKEEPER_ACL, ZOOKEEPER_CONNECTION_TIMEOUT, ZOOKEEPER_QUORUM,
+    ZOOKEEPER_RETRIES, ZOOKEEPER_RETRY_WAIT, ZOOKEEPER_ROOT, ZOOKEEPER_SESSION_TIMEOUT,
 };
 
 use crate::{FileSystemStore, HaError, HaStore, NoHaStore};
@@ -121,6 +121,28 @@ impl HaSettings {
         Ok(Self { kind, storage_dir, zookeeper, cluster_id })
     }
 
+    /// Whether a second JobManager is to stand by (`jobmanager.standby`).
+    ///
+    /// # Errors
+    /// [`HaError::Option`] when there is to be more than one; [`HaError::Setting`] when nothing is kept that it could go on
+    /// with.
+    pub fn standby(&self, conf: &Configuration) -> Result<bool, HaError> {
+        match conf.get(&STANDBY)? {
+            0 => Ok(false),
+            1 if self.is_on() => Ok(true),
+            1 => {
+                let (standby, dir) = (STANDBY.key, STORAGE_DIR.key);
+                Err(HaError::Setting(format!(
+                    "`{standby}: 1` needs high availability: set `{dir}`, a directory that all nodes reach"
+                )))
+            }
+            more => {
+                let (key, value) = (STANDBY.key.to_owned(), more.to_string());
+                Err(BadConfiguration::Value { key, value, expected: "0 or 1".to_owned() }.into())
+            }
+        }
+    }
+
     /// Whether anything is kept.
     pub fn is_on(&self) -> bool {
         self.kind != HaType::None
@@ -210,6 +232,22 @@ mod tests {
             only_creator: true,
         };
         assert_eq!(settings.zookeeper, Some(expected));
+    }
+
+    #[test]
+    fn one_jobmanager_may_stand_by_if_there_is_something_to_go_on_with() {
+        let standby = |pairs: &[(&str, &str)]| {
+            let mut conf = Configuration::new();
+            pairs.iter().for_each(|(key, value)| conf.set(*key, *value));
+            read(pairs).unwrap().standby(&conf)
+        };
+        let kept = ("high-availability.storageDir", "/ha");
+        assert!(!standby(&[]).unwrap() && !standby(&[kept]).unwrap());
+        assert!(standby(&[kept, ("jobmanager.standby", "1")]).unwrap());
+        let without = standby(&[("jobmanager.standby", "1")]).unwrap_err().to_string();
+        assert!(without.contains("high-availability.storageDir"), "{without}");
+        let two = standby(&[kept, ("jobmanager.standby", "2")]).unwrap_err().to_string();
+        assert!(two.contains("jobmanager.standby"), "{two}");
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub struct Application {
     pub staging: String,
     /// What TaskExecutors' containers need: TaskExecutor, certificate, shipped files, the program of a per-job application.
     pub resources: Vec<StagedFile>,
+    /// What the ApplicationMaster's own container has besides this file: a standby JobManager's needs the same.
+    #[serde(default)]
+    pub master_resources: Vec<StagedFile>,
     /// Bearer token of changing REST calls. Never logged.
     pub rest_token: String,
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::application::Program;
 use crate::logs::{LogAnswer, LogWish};
 use crate::report::WorkerReport;
+use crate::standby::{KnownContainer, StandbyInfo};
 
 /// Version of these messages. Sides with different versions refuse each other when they meet.
 pub const PROTOCOL_VERSION: u32 = 5;
@@ -119,6 +120,18 @@ pub enum ExecutorCommand {
         /// What it wants to know.
         wish: LogWish,
     },
+    /// To a standby JobManager: it was taken. It follows the leader that says this.
+    StandingBy {
+        /// Which attempt of the application that leader is.
+        attempt: u32,
+    },
+    /// To a standby JobManager: how the TaskExecutors have changed that a leader after this one would take over.
+    Containers {
+        /// The containers of those that are there now; all of them the first time.
+        here: Vec<KnownContainer>,
+        /// Names of containers that are gone.
+        gone: Vec<String>,
+    },
     /// Stop all workers and exit with code 0.
     Shutdown {
         /// For the log.
@@ -167,6 +180,8 @@ pub enum ExecutorReport {
         #[serde(default)]
         workers: Vec<WorkerReport>,
     },
+    /// The first message on the connection of a standby JobManager.
+    StandBy(StandbyInfo),
     /// The worker ended without being told to, or could not be started.
     WorkerExited {
         /// The job.

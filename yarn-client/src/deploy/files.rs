@@ -96,6 +96,7 @@ impl Deployment<'_> {
             user: self.user.clone(),
             staging: self.staging.application_dir(application).to_string(),
             resources: executors,
+            master_resources: for_master.clone(),
             rest_token: token.to_owned(),
         };
         let text = serde_json::to_vec(&described)?;

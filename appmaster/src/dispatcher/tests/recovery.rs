@@ -18,7 +18,7 @@ use crate::resource::testing::{container, status};
 use crate::rest::{RestRequest, SubmitReply};
 
 /// What TaskExecutor `me` of `workers` reports of a job with one subtask on each: it runs.
-fn report(job: u128, me: u32, workers: u32) -> WorkerReport {
+pub(super) fn report(job: u128, me: u32, workers: u32) -> WorkerReport {
     let submission = submission(job, workers);
     let mut report = WorkerReport::starting(&StartWorker {
         job: JobId(job),

@@ -259,6 +259,7 @@ fn brief(effect: &Effect) -> String {
                 ExecutorCommand::Worker { message: ToWorker::Cancel { .. }, .. } => "cancel".into(),
                 ExecutorCommand::Worker { .. } => "worker".into(),
                 ExecutorCommand::Shutdown { reason } => format!("shutdown: {reason}"),
+                ExecutorCommand::StandingBy { .. } | ExecutorCommand::Containers { .. } => "standby".into(),
                 ExecutorCommand::Registered { .. } | ExecutorCommand::ReadLogs { .. } | ExecutorCommand::Heartbeat => {
                     "other".into()
                 }

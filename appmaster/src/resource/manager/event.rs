@@ -83,6 +83,10 @@ pub enum Event {
         /// Whether a job has slots there.
         busy: bool,
     },
+    /// The standby JobManager in that container has registered.
+    StandbyRegistered(ContainerId),
+    /// The connection to the standby JobManager in that container is gone.
+    StandbyLost(ContainerId),
     /// Answer to [`Action::InspectCluster`]; `None` when the ResourceManager of YARN did not tell.
     ClusterInspected(Option<Cluster>),
     /// Nothing but the time has changed.
@@ -110,6 +114,17 @@ pub enum Action {
         /// Why.
         failure: Failure,
     },
+    /// Tell the standby JobManager which containers of TaskExecutors have come and gone.
+    TellStandby {
+        /// Its container.
+        to: ContainerId,
+        /// They have come.
+        here: Vec<Container>,
+        /// They are gone.
+        gone: Vec<ContainerId>,
+    },
+    /// Tell the standby JobManager in that container that it is not wanted.
+    DismissStandby(ContainerId),
     /// Find out how large the cluster is, then tell [`Event::ClusterInspected`].
     InspectCluster,
     /// Jobs that wait for slots will never get them: fail them, then tell [`Event::Declared`].

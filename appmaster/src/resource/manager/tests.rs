@@ -74,6 +74,7 @@ fn brief(action: &Action) -> String {
         Action::Launch(container) => format!("launch {}", container.id.sequence()),
         Action::ReportLost { failure, .. } => format!("lost: {failure}"),
         Action::InspectCluster => "inspect".into(),
+        Action::TellStandby { .. } | Action::DismissStandby(_) => "standby".into(),
         Action::GiveUp { needing: 0, failure } => format!("give up: {failure}"),
         Action::GiveUp { needing, failure } => format!("give up {needing}: {failure}"),
     }

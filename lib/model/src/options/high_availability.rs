@@ -11,6 +11,8 @@ section! { "High availability";
         "Directory, on a file system that all nodes reach, of what is kept for the next JobManager. Each cluster has a directory of its own in it.";
     LEADER_LOST_TIMEOUT: Duration = "taskexecutor.leader-lost-timeout", Some("15 min"), [],
         "Time for which a TaskExecutor that has lost its JobManager keeps its workers running and looks for the next one, in high availability. The ResourceManager takes 10 minutes to give up an ApplicationMaster that hangs (`yarn.am.liveness-monitor.expiry-interval-ms`).";
+    STANDBY: u32 = "jobmanager.standby", Some("0"), [],
+        "1: with high availability, a second JobManager waits in a container of its own (of `jobmanager.memory.process.size`) and takes the jobs over at once when the ApplicationMaster dies, until YARN has started the next one. 0: none.";
     CLUSTER_ID: String = "high-availability.cluster-id", None, ["high-availability.zookeeper.path.namespace"],
         "Name of the cluster in high availability; `-z` sets it. Default on YARN: the application's id. A session with a chosen name goes on with the jobs of a former one that has ended.";
     ZOOKEEPER_QUORUM: String = "high-availability.zookeeper.quorum", None, ["recovery.zookeeper.quorum"],
