@@ -31,6 +31,9 @@ use crate::resource::manager::{self, Action, ResourceManager};
 use crate::resource::yarn::{Yarn, YarnEvent};
 use crate::rest::RestRequest;
 use crate::setup::Parts;
+use own::{Own, own};
+
+mod own;
 
 /// The wait when no timer is set: nothing depends on its end.
 const NO_TIMER: Duration = Duration::from_secs(3600);
@@ -564,32 +567,6 @@ async fn in_time(waited_for: &mut Option<Pin<Box<dyn Future<Output = String>>>>)
         Some(waited_for) => waited_for.await,
         None => std::future::pending().await,
     }
-}
-
-/// What this application's leader begins with.
-struct Own<'a> {
-    /// What is taken over from a former leader.
-    recover: Option<Kept>,
-    /// The application's own job, if it did not begin before.
-    begin: Option<&'a Purpose>,
-}
-
-/// Divides what was kept. The job that came with the application is not among what is kept unless it has ended: it is there
-/// anyway.
-fn own(application: &Application, kept: Kept, follows_another: bool) -> Own<'_> {
-    let Kept { mut jobs, ended } = kept;
-    let mut begin = None;
-    if let Purpose::Job(own) = &application.purpose {
-        match ended.iter().any(|result| result.submission.job == own.job) {
-            true => {}
-            false if follows_another => jobs.push(own.as_ref().clone()),
-            false => begin = Some(&application.purpose),
-        }
-    } else if jobs.is_empty() && ended.is_empty() {
-        begin = Some(&application.purpose);
-    }
-    let recover = (follows_another || !jobs.is_empty() || !ended.is_empty()).then_some(Kept { jobs, ended });
-    Own { recover, begin }
 }
 
 /// Waits for `work` and answers REST meanwhile. What else the dispatcher would do is not done any more.
