@@ -17,11 +17,12 @@
 #[path = "shared/own_process.rs"]
 mod own_process;
 
+use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use flumen::{
@@ -204,24 +205,25 @@ static CHECKPOINTS: AtomicU64 = AtomicU64::new(0);
 /// When everything had come to the sink.
 static LAST_SUM: OnceLock<Instant> = OnceLock::new();
 
-/// How long the checkpoints took that were complete by then.
-static TOOK_MS: OnceLock<Vec<f64>> = OnceLock::new();
+/// How long the checkpoints took that were seen complete.
+static TOOK_MS: Mutex<BTreeMap<PathBuf, f64>> = Mutex::new(BTreeMap::new());
 
-/// Reads from the metadata when each checkpoint was triggered, and from the file system when it got its name.
-fn took_ms(directory: &Path) -> Vec<f64> {
+/// Reads from the metadata when the checkpoints that are there were triggered, and from the file system when they got their names.
+/// One is there until the next one is complete.
+fn look_at_checkpoints(directory: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let systems = flumen_fs::FileSystems::new(flumen_fs::FsOptions::default()).expect("file systems");
     let below = |path: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
     };
     let all = below(directory).into_iter().flat_map(|job| below(&job)).map(|checkpoint| checkpoint.join("_metadata"));
-    let took = all.filter_map(|metadata| {
-        let named = std::fs::metadata(&metadata).ok()?;
+    for metadata in all {
+        let Ok(named) = std::fs::metadata(&metadata) else { continue };
         let path = format!("file://{}", metadata.display()).parse().expect("a path");
-        let stored = runtime.block_on(flumen_checkpoint::load(&systems, &path)).expect("a checkpoint");
-        Some(named.ctime() as f64 * 1e3 + named.ctime_nsec() as f64 / 1e6 - stored.checkpoint.triggered_ms as f64)
-    });
-    took.collect()
+        let Ok(stored) = runtime.block_on(flumen_checkpoint::load(&systems, &path)) else { continue };
+        let took = named.ctime() as f64 * 1e3 + named.ctime_nsec() as f64 / 1e6 - stored.checkpoint.triggered_ms as f64;
+        TOOK_MS.lock().expect("no panic").insert(metadata, took);
+    }
 }
 
 /// Counts what it is given.
@@ -247,13 +249,14 @@ impl SinkFunction<(u64, u64)> for Count {
 
     fn flush(&mut self, _: &mut u64) -> FunctionResult {
         CHECKPOINTS.fetch_add(1, Ordering::Relaxed);
+        look_at_checkpoints(&self.checkpoints);
         Ok(())
     }
 
     fn finish(&mut self, seen: &mut u64) -> FunctionResult {
         assert_eq!(*seen, self.events, "every event comes out");
         LAST_SUM.get_or_init(Instant::now);
-        TOOK_MS.get_or_init(|| took_ms(&self.checkpoints));
+        look_at_checkpoints(&self.checkpoints);
         Ok(())
     }
 }
@@ -263,8 +266,6 @@ fn flumen(events: u64, keys: u64, what: &str, parallelism: u32) {
     let mut options = Configuration::new();
     options.set("state.backend.type", what.split(' ').next().unwrap_or(what));
     options.set("execution.checkpointing.dir", format!("file://{}", directory.display()));
-    // All stay until they were looked at.
-    options.set("execution.checkpointing.num-retained", "1000");
     let env = StreamExecutionEnvironment::get_with(&options).expect("an environment");
     env.set_parallelism(parallelism);
     if what.contains("checkpoint") {
@@ -280,7 +281,7 @@ fn flumen(events: u64, keys: u64, what: &str, parallelism: u32) {
     env.execute("keyed-sum").expect("the job finishes");
     let last = LAST_SUM.get().expect("the sink was finished");
     let seconds = last.duration_since(start).as_secs_f64();
-    let took_ms = TOOK_MS.get().cloned().unwrap_or_default();
+    let took_ms = TOOK_MS.lock().expect("no panic").values().copied().collect();
     Stream { checkpoints: CHECKPOINTS.load(Ordering::Relaxed), seconds, took_ms }.leave();
     // There is none without checkpoints.
     let _ = std::fs::remove_dir_all(directory);

@@ -103,7 +103,7 @@ pub struct CanonicalBlocks {
     subtask: Arc<Subtask>,
 }
 
-/// The thread that makes the blocks.
+/// The thread that makes the blocks, if it does not wait for room.
 #[derive(Debug)]
 struct Subtask {
     thread: Thread,
@@ -192,7 +192,10 @@ pub(crate) struct ChunkSender {
     abandoned: bool,
 }
 
-/// Both ends for the blocks of one snapshot, which the current thread makes.
+/// Both ends for the blocks of one snapshot.
+///
+/// The current thread is the one that is unparked when there is room again, so it makes the blocks; any other one has to send
+/// them with `wait`, and its handle is given to [`CanonicalBlocks::made_by`].
 pub(crate) fn blocks() -> (ChunkSender, CanonicalBlocks) {
     with_room(BLOCKS_MAX)
 }

@@ -81,14 +81,37 @@ impl Measured {
 
     fn print(&mut self) {
         let seconds = self.begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+        let [p50, p99, p9999] = self.micros();
+        println!("RESULT {} {seconds} {p50} {p99} {p9999}", self.bytes);
+        std::io::stdout().flush().unwrap();
+    }
+
+    /// Median, 99 and 99.99 of 100.
+    fn micros(&mut self) -> [u64; 3] {
         // The first second is for warming up.
         let skip = self.micros.len() / 10;
         let measured = &mut self.micros[skip..];
         measured.sort_unstable();
         let at = |share: f64| measured.get((measured.len() as f64 * share) as usize).copied().unwrap_or(0);
-        println!("RESULT {} {seconds} {} {} {}", self.bytes, at(0.5), at(0.99), at(0.9999));
-        std::io::stdout().flush().unwrap();
+        [0.5, 0.99, 0.9999].map(|share| at(share).into())
     }
+}
+
+/// How late a thread is that sleeps between records and does nothing else: no program on this machine is earlier.
+fn sleeping(count: u64, rate: f64) -> Numbers {
+    let (begun, mut measured) = (nanos(), Measured::default());
+    let (mut made, mut last) = (0, begun);
+    while made < count {
+        std::thread::park_timeout(Duration::from_micros(100));
+        let now = measured.look();
+        while made < count && begun + (made as f64 / rate * 1e9) as u64 <= now {
+            // What it sleeps at most is no delay.
+            measured.record(now, last + 100_000, "");
+            made += 1;
+        }
+        last = now;
+    }
+    Numbers { bytes: 0.0, seconds: 0.0, micros: measured.micros() }
 }
 
 struct Source {
@@ -411,6 +434,10 @@ fn main() {
         compared("the same records by hand".to_owned(), by_hand, by_hand_cpu);
         compared(format!("plain TCP, frames of {FRAME} bytes"), raw, raw_cpu);
     }
+    println!(
+        "latency at {rate} records/s of a thread that sleeps: {}",
+        sleeping(rate * seconds, rate as f64).latency()
+    );
     let by_hand = by_hand::exchange(rate * seconds, Some(rate as f64), 16);
     println!("latency at {rate} records/s by hand: {}", by_hand.latency());
     for checkpoints in [false, true] {

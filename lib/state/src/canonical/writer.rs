@@ -16,6 +16,9 @@ use super::small_row::SmallRow;
 const BLOCK_BYTES: usize = 64 << 10;
 /// A chunk is closed when it has this many bytes.
 const CHUNK_BYTES: usize = 64 << 10;
+/// Groups are as large as each other, as a rule: so that their first chunks aren't full at the same time, these are closed at
+/// one of so many parts. What takes the blocks has something to do from early on.
+const FIRST_PARTS: usize = 4;
 /// Many groups and states share this much memory for chunks that are not full.
 const OPEN_BYTES: usize = 16 << 20;
 /// A chunk of so many bytes becomes a block of its own, without being copied.
@@ -51,6 +54,16 @@ struct OpenChunk {
     /// Room for the chunk's head, then the rows; empty before the first row.
     bytes: Vec<u8>,
     rows: u32,
+    /// How many chunks of its state and group were closed.
+    closed: u32,
+}
+
+impl OpenChunk {
+    /// It is closed when it has so many bytes. `at` is its position among the open ones.
+    #[inline]
+    fn limit(&self, at: usize, chunk_bytes: usize) -> usize {
+        if self.closed == 0 { chunk_bytes / FIRST_PARTS * (at % FIRST_PARTS + 1) } else { chunk_bytes }
+    }
 }
 
 impl Writer {
@@ -107,19 +120,21 @@ impl Writer {
             self.stray.get_or_insert((state, group));
             return;
         }
-        let chunk = &mut self.open[state * groups.groups().len() + (group - groups.start) as usize];
+        let at = state * groups.groups().len() + (group - groups.start) as usize;
+        let chunk = &mut self.open[at];
+        let limit = chunk.limit(at, chunk_bytes);
         chunk.rows += 1;
         let bytes = &mut chunk.bytes;
         if bytes.is_empty() {
             bytes.resize(CHUNK_HEAD_BYTES, 0);
         }
-        if (GROWN_BYTES..chunk_bytes).contains(&bytes.len()) && bytes.capacity() < chunk_bytes {
-            bytes.reserve_exact(chunk_bytes + LAST_ROW_BYTES - bytes.len());
+        if (GROWN_BYTES..limit).contains(&bytes.len()) && bytes.capacity() < limit {
+            bytes.reserve_exact(limit + LAST_ROW_BYTES - bytes.len());
         }
         put(bytes);
         // Rows go to as many places as there are groups: too many for the processor to see where the next ones will be.
         bytes.spare_capacity_mut().get(LINE_BYTES).into_iter().for_each(prefetch);
-        if bytes.len() >= chunk_bytes {
+        if bytes.len() >= limit {
             self.close(state, group);
         }
     }
@@ -127,7 +142,9 @@ impl Writer {
     /// Gives on what there is of a chunk.
     fn close(&mut self, state: usize, group: u32) {
         let groups = self.header.groups;
-        let open = &mut self.open[state * groups.groups().len() + (group - groups.start) as usize];
+        let at = state * groups.groups().len() + (group - groups.start) as usize;
+        let open = &mut self.open[at];
+        let is_full = open.bytes.len() >= open.limit(at, self.chunk_bytes);
         let Some((head, rows)) = open.bytes.split_first_chunk_mut::<CHUNK_HEAD_BYTES>() else { return };
         let mut chunk = Chunk {
             state: state as u32,
@@ -137,13 +154,14 @@ impl Writer {
             offset: 0,
             checksum: 0,
         };
+        open.closed += 1;
         chunk.checksum = chunk.checksum_of(rows);
         head[..4].copy_from_slice(&CHUNK_MARK.to_le_bytes());
         head[4..20].copy_from_slice(&chunk.head());
         head[20..].copy_from_slice(&chunk.checksum.to_le_bytes());
         if open.bytes.len() >= OWN_BLOCK_BYTES {
             // A group that has filled a chunk fills another.
-            let room = if open.bytes.len() < self.chunk_bytes { 0 } else { self.chunk_bytes + LAST_ROW_BYTES };
+            let room = if is_full { self.chunk_bytes + LAST_ROW_BYTES } else { 0 };
             let block = std::mem::replace(&mut open.bytes, Vec::with_capacity(room));
             self.give();
             chunk.offset = self.offset + CHUNK_HEAD_BYTES as u64;

@@ -105,11 +105,7 @@ impl<A: Clone> PastColumns<A> {
         let newer = &mut self.newer;
         column.each(0..numbers, |number, cell| {
             if let Cell::Sum(acc) = cell {
-                let sum = &mut newer[number as usize];
-                *sum = Some(match sum.take() {
-                    Some(sum) => fold.merge(sum, acc.clone()),
-                    None => acc.clone(),
-                });
+                add(&mut newer[number as usize], acc.clone(), fold);
             }
         });
         spare.give(column.thin(numbers));
@@ -290,6 +286,7 @@ fn sum_up<T, A: Clone, F: Fold<T, Acc = A>>(cell: &mut Cell<A>, sum: &mut Option
     }
 }
 
+#[inline]
 fn add<T, A, F: Fold<T, Acc = A>>(sum: &mut Option<A>, acc: A, fold: &mut F) {
     *sum = Some(match sum.take() {
         Some(sum) => fold.merge(sum, acc),
