@@ -19,7 +19,6 @@ pub mod dispatcher;
 pub mod client_watch;
 pub mod ending;
 pub mod program;
-pub mod program_cache;
 
 pub mod resource;
 

@@ -12,6 +12,7 @@ use flumen_jobmaster::Settings;
 use flumen_log::LogDirectory;
 use flumen_model::config::{BadConfiguration, Configuration, MemorySize};
 use flumen_model::options::{deployment, execution, memory, rest as rest_options, yarn};
+use flumen_staging::ContentCache;
 use flumen_wire::application::{APPLICATION_FILE, Application, Purpose, StagedFile};
 use flumen_wire::control::PROTOCOL_VERSION;
 use flumen_wire::tls::{InternalTls, SECURITY_FILE, SecurityError};
@@ -26,7 +27,6 @@ use crate::executors::{ExecutorServer, Me};
 use crate::high_availability::{Kept, Lead, LeadError};
 use crate::outputs::Staging;
 use crate::ports::{self, BindError, Ports};
-use crate::program_cache::ProgramCache;
 use crate::resource::launch::{self, TaskExecutor};
 use crate::resource::manager::Profile;
 use crate::resource::slots::Reserve;
@@ -293,8 +293,7 @@ fn jars(application: &Application, files: &FileSystems) -> Result<Option<Jars>, 
     }
     let staging = files.resolve(&application.staging)?;
     let Some(root) = staging.parent() else { return Ok(None) };
-    let replication = u16::try_from(conf.get(&yarn::FILE_REPLICATION)?).ok().filter(|&copies| copies > 0);
-    let cache = ProgramCache::new(files.clone(), root, replication);
+    let cache = ContentCache::new(files.get(&root)?, root, flumen_staging::replication(conf)?);
     // The container's working directory, unless there is another one.
     let upload_dir = conf.find(&rest_options::UPLOAD_DIR)?.unwrap_or_else(|| ".".to_owned());
     let upload_dir = std::path::absolute(upload_dir).map_err(SetupError::Read)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use flumen_model::config::Configuration;
 use flumen_model::options::deployment;
+use flumen_staging::Hashed;
 use flumen_wire::application::{Artifact, JobSubmission, Program};
 use flumen_wire::control::PROTOCOL_VERSION;
 
@@ -21,7 +22,7 @@ use crate::per_job::{new_job_id, planned};
 use crate::program;
 use crate::report::Reporter;
 use crate::rest::{self, Master, RestError};
-use crate::stage::{self, Staging};
+use crate::stage::Staging;
 use crate::timings::Timings;
 use crate::watch::{self, Left, Manner, REQUEST_LIMIT};
 
@@ -118,6 +119,8 @@ async fn over_rest(
     let (path, name) = (program::executable(path)?, run.program.name()?);
     let content = std::fs::read(&path).with_context(|| format!("`{}` can't be read", path.display()))?;
     let found = timings.part("locate", finder.master(address)).await?;
+    let taken = found.master.takes_upload(content.len() as u64).await;
+    taken.with_context(|| format!("the session does not take the program `{}`", path.display()))?;
     reporter.event(&format!("Uploading {name} ({:.1} MB) over REST", content.len() as f64 / 1e6));
     let uploading = timings.part("upload", found.master.upload(&name, &content));
     let id = tokio::select! {
@@ -142,9 +145,9 @@ async fn over_rest(
     Ok((found, job))
 }
 
-async fn hashed(program: &ProgramFile) -> anyhow::Result<stage::Hashed> {
+async fn hashed(program: &ProgramFile) -> anyhow::Result<Hashed> {
     match program {
-        ProgramFile::Local(path) => Ok(stage::hash(&program::executable(path)?).await?),
+        ProgramFile::Local(path) => Ok(flumen_staging::hash(&program::executable(path)?).await?),
         ProgramFile::Remote(url) => anyhow::bail!("program `{url}` is not on this machine"),
     }
 }

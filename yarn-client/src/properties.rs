@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 
 use flumen_model::config::{BadConfiguration, Configuration};
 use flumen_model::options::yarn;
+use flumen_staging::ProcessIdentity;
 
 mod java;
-
-use crate::identity::ProcessIdentity;
 
 /// Flink's key of the application's id.
 const APPLICATION: &str = "applicationID";

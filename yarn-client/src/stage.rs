@@ -1,89 +1,35 @@
-//! Files on their way to the cluster.
+//! What one submission puts into the staging area: shared files, which are there once for all ([`ContentCache`]), and the
+//! directory of its application.
 //!
 //! ```text
-//! <base>/cache/<sha256>/<name>          what many submissions share; never changed once it is there
-//! <base>/cache/<sha256>/.<name>.<host>-<pid>-<start>.tmp   on its way there
-//! <base>/<application id>/              what one application needs; only its user may read it
+//! <base>/cache/<sha256>/<name>                             what many submissions share
+//! <base>/<application id>/                                 what one application needs; only its user may read it
 //! <base>/.<application id>.<host>-<pid>-<start>.tmp/       the same, until all is there
 //! ```
 //!
-//! A file gets its final name only when it is complete, so a client that dies leaves nothing but `.tmp` names, which
+//! The directory gets its final name only when it is complete, so a client that dies leaves nothing but `.tmp` names, which
 //! [`crate::sweep`] finds.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use flumen_fs::{CreateOptions, FileSystem, FsError, FsPath};
 use flumen_model::config::{BadConfiguration, Configuration};
-use flumen_model::options::yarn;
-use flumen_model::text::hexadecimal;
+use flumen_staging::{ContentCache, Hashed, PRIVATE_DIRECTORY, ProcessIdentity, Progress, StageError, temporary_name};
 use flumen_wire::application::StagedFile;
-use sha2::{Digest as _, Sha256};
 
 use crate::hadoop::StagingPlace;
-use crate::identity::ProcessIdentity;
-
-/// Bytes that are read and sent at once.
-const CHUNK: usize = 1 << 20;
-
-/// Only the user may look into Flumen's directories.
-const PRIVATE_DIRECTORY: u16 = 0o700;
 
 /// Only the user may read the files of an application: they hold its secrets.
 const PRIVATE_FILE: u16 = 0o600;
-
-/// Why a file could not be staged.
-#[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    /// A local file can't be read.
-    #[error("`{path}` can't be read")]
-    Read {
-        /// The local file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// The local file became another one while it was uploaded.
-    #[error("`{path}` changed while it was uploaded: submit again once it is complete")]
-    Changed {
-        /// The local file.
-        path: PathBuf,
-    },
-    /// The staging directory refuses.
-    #[error("staging failed")]
-    Remote(#[from] FsError),
-}
-
-/// A local file that is to be in containers, by its content.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hashed {
-    /// Where it is.
-    pub path: PathBuf,
-    /// SHA-256 of its content, in hexadecimal digits.
-    pub sha256: String,
-    /// Its length in bytes.
-    pub length: u64,
-}
-
-/// Bytes of an upload that is going on, for display.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Bytes sent.
-    pub sent: AtomicU64,
-    /// Bytes that will have been sent in the end, as far as it is known.
-    pub total: AtomicU64,
-}
 
 /// The staging area of one user.
 #[derive(Clone)]
 pub struct Staging {
     fs: Arc<dyn FileSystem>,
     base: FsPath,
+    cache: ContentCache,
     replication: Option<u16>,
     owner: ProcessIdentity,
     progress: Arc<Progress>,
@@ -93,8 +39,10 @@ pub struct Staging {
 
 impl Staging {
     /// A staging area under `base`; nothing is touched yet. `replication` is that of the staged files.
-    pub fn new(fs: Arc<dyn FileSystem>, base: FsPath, replication: Option<u16>, owner: ProcessIdentity) -> Self {
-        Self { fs, base, replication, owner, progress: Arc::default(), unfinished: Arc::default() }
+    pub fn new(fs: Arc<dyn FileSystem>, base: FsPath, replication: Option<u16>) -> Self {
+        let cache = ContentCache::new(fs.clone(), base.clone(), replication);
+        let owner = ProcessIdentity::own();
+        Self { fs, base, cache, replication, owner, progress: Arc::default(), unfinished: Arc::default() }
     }
 
     /// The staging area of this client in its place, with the replication that the configuration asks for.
@@ -102,9 +50,8 @@ impl Staging {
     /// # Errors
     /// When the option is malformed.
     pub fn of(place: &StagingPlace, configuration: &Configuration) -> Result<Self, BadConfiguration> {
-        let replication = configuration.get(&yarn::FILE_REPLICATION)?;
-        let replication = u16::try_from(replication).ok().filter(|&copies| copies > 0);
-        Ok(Self::new(place.fs.clone(), place.base.clone(), replication, ProcessIdentity::own()))
+        let replication = flumen_staging::replication(configuration)?;
+        Ok(Self::new(place.fs.clone(), place.base.clone(), replication))
     }
 
     /// The file system that it is on.
@@ -124,7 +71,7 @@ impl Staging {
 
     /// The directory of shared files.
     pub fn cache(&self) -> FsPath {
-        self.base.join("cache")
+        self.cache.directory()
     }
 
     /// The directory of one application.
@@ -135,31 +82,11 @@ impl Staging {
     /// Makes sure that the file is in the cache, and says how a container gets it as `link`.
     ///
     /// # Errors
-    /// [`StageError`]; the temporary file is then removed by [`Staging::abandon`].
+    /// [`StageError`].
     pub async fn cached(&self, file: &Hashed, link: &str, archive: bool) -> Result<StagedFile, StageError> {
         let name = link.rsplit('/').next().unwrap_or(link);
-        let directory = self.cache().join(&file.sha256);
-        let target = directory.join(name);
-        let present = match self.fs.status(&target).await {
-            Ok(status) => Some(status.len),
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error.into()),
-        };
-        if present != Some(file.length) {
-            self.fs.mkdirs(&self.base, Some(PRIVATE_DIRECTORY)).await?;
-            self.fs.mkdirs(&self.cache(), Some(PRIVATE_DIRECTORY)).await?;
-            let temporary = directory.join(temporary_name(name, &self.owner));
-            self.remember(&temporary);
-            self.upload(file, &temporary).await?;
-            match self.fs.rename(&temporary, &target, present.is_some()).await {
-                Ok(()) => {}
-                // Somebody else staged the same content meanwhile.
-                Err(error) if error.is_already_exists() => drop(self.fs.delete(&temporary, false).await?),
-                Err(error) => return Err(error.into()),
-            }
-            self.forget(&temporary);
-        }
-        self.described(&target, link, archive, true).await
+        let path = self.cache.ensure(file, name, &self.progress).await?;
+        Ok(Self::remote(&*self.fs, &path, link, archive).await?)
     }
 
     /// A file that is on a file system of the cluster already. `cached` lets NodeManagers keep it for later applications.
@@ -232,17 +159,10 @@ impl Staging {
     /// what could not be removed.
     pub async fn abandon(&self) -> Vec<FsPath> {
         let unfinished = std::mem::take(&mut *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut left = Vec::new();
+        let mut left = self.cache.abandon().await;
         for path in unfinished {
             if self.fs.delete(&path, true).await.is_err() {
                 left.push(path);
-                continue;
-            }
-            // A directory of the cache that holds nothing else; refused when it does.
-            if let Some(parent) =
-                path.parent().filter(|parent| parent.is_within(&self.cache()) && *parent != self.cache())
-            {
-                let _ = self.fs.delete(&parent, false).await;
             }
         }
         left
@@ -251,40 +171,6 @@ impl Staging {
     /// The application is submitted: its directory is its own from now on.
     pub fn hand_over(&self, application: &str) {
         self.forget(&self.application_dir(application));
-    }
-
-    async fn upload(&self, file: &Hashed, to: &FsPath) -> Result<(), StageError> {
-        self.progress.total.fetch_add(file.length, Ordering::Relaxed);
-        let options = CreateOptions { overwrite: true, ..self.create_options(None) };
-        let mut writer = self.fs.create(to, &options).await?;
-        // Reading and hashing run ahead of the network by two chunks.
-        let (chunks, mut from_file) = tokio::sync::mpsc::channel(2);
-        let path = file.path.clone();
-        let reading =
-            tokio::task::spawn_blocking(move || read_chunks(&path, |chunk| chunks.blocking_send(chunk).is_ok()));
-        while let Some(chunk) = from_file.recv().await {
-            let length = chunk.len() as u64;
-            writer.write(chunk).await?;
-            self.progress.sent.fetch_add(length, Ordering::Relaxed);
-        }
-        let read = reading.await.map_err(|error| std::io::Error::other(error.to_string())).and_then(|read| read);
-        let (sha256, _) = read.map_err(|cause| StageError::Read { path: file.path.clone(), cause })?;
-        if sha256 != file.sha256 {
-            return Err(StageError::Changed { path: file.path.clone() });
-        }
-        Ok(writer.close().await?)
-    }
-
-    async fn described(
-        &self,
-        path: &FsPath,
-        link: &str,
-        archive: bool,
-        cached: bool,
-    ) -> Result<StagedFile, StageError> {
-        let mut staged = Self::remote(&*self.fs, path, link, archive).await?;
-        staged.cached = cached;
-        Ok(staged)
     }
 
     fn create_options(&self, permission: Option<u16>) -> CreateOptions {
@@ -300,52 +186,19 @@ impl Staging {
     }
 }
 
-/// `.<name>.<host>-<pid>-<start>.tmp`.
-fn temporary_name(name: &str, owner: &ProcessIdentity) -> String {
-    format!(".{name}.{owner}.tmp")
-}
-
-/// Hashes a local file on a thread of its own.
-///
-/// # Errors
-/// [`StageError::Read`].
-pub async fn hash(path: &Path) -> Result<Hashed, StageError> {
-    let path = path.to_owned();
-    let owned = path.clone();
-    let read = tokio::task::spawn_blocking(move || read_chunks(&owned, |_| true)).await;
-    match read.map_err(|error| std::io::Error::other(error.to_string())).and_then(|read| read) {
-        Ok((sha256, length)) => Ok(Hashed { path, sha256, length }),
-        Err(cause) => Err(StageError::Read { path, cause }),
-    }
-}
-
-/// Reads a file to its end, or until `take` has no more use for it; returns hash and length of what was read.
-fn read_chunks(path: &Path, mut take: impl FnMut(Bytes) -> bool) -> std::io::Result<(String, u64)> {
-    let mut file = std::fs::File::open(path)?;
-    let (mut hash, mut length) = (Sha256::new(), 0);
-    loop {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        if (&mut file).take(CHUNK as u64).read_to_end(&mut chunk)? == 0 {
-            break;
-        }
-        hash.update(&chunk);
-        length += chunk.len() as u64;
-        if !take(chunk.into()) {
-            break;
-        }
-    }
-    Ok((hexadecimal(&hash.finalize()), length))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
+
     use flumen_fs::{FileSystems, FsOptions};
+    use flumen_staging::hash;
+
+    use super::*;
 
     fn staging(dir: &Path) -> Staging {
         let base = FsPath::local(Path::new(".flink"), dir).unwrap();
         let fs = FileSystems::new(FsOptions::default()).unwrap().get(&base).unwrap();
-        Staging::new(fs, base, None, ProcessIdentity::own())
+        Staging::new(fs, base, None)
     }
 
     fn all_files(dir: &Path) -> Vec<String> {
@@ -362,47 +215,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_is_uploaded_once_and_keeps_its_time() {
+    async fn a_file_of_the_cache_is_described_as_it_is_there() {
         let dir = tempfile::tempdir().unwrap();
         let local = dir.path().join("program");
-        std::fs::write(&local, vec![7; 3 * CHUNK + 5]).unwrap();
+        std::fs::write(&local, "program").unwrap();
         let (first, second) = (staging(dir.path()), staging(dir.path()));
         let hashed = hash(&local).await.unwrap();
-        let staged = first.cached(&hashed, "program", false).await.unwrap();
-        assert_eq!(staged.size, hashed.length);
-        assert_eq!(first.progress().sent.load(Ordering::Relaxed), hashed.length);
+        let staged = first.cached(&hashed, "bin/program", false).await.unwrap();
+        assert_eq!((staged.size, staged.link.as_str(), staged.cached), (hashed.length, "bin/program", true));
         assert!(staged.url.ends_with(&format!("/.flink/cache/{}/program", hashed.sha256)), "{}", staged.url);
-        assert_eq!(second.cached(&hashed, "program", false).await.unwrap(), staged);
-        assert_eq!(second.progress().sent.load(Ordering::Relaxed), 0, "nothing is uploaded twice");
+        assert_eq!(second.cached(&hashed, "bin/program", false).await.unwrap(), staged);
         assert_eq!(all_files(&dir.path().join(".flink")), ["program"]);
-    }
-
-    #[tokio::test]
-    async fn two_at_the_same_time_end_with_one_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let local = dir.path().join("program");
-        std::fs::write(&local, vec![7; 100_000]).unwrap();
-        let hashed = hash(&local).await.unwrap();
-        let mut other = staging(dir.path());
-        other.owner.pid += 1;
-        let own = staging(dir.path());
-        let (a, b) = tokio::join!(own.cached(&hashed, "program", false), other.cached(&hashed, "program", false));
-        assert_eq!(a.unwrap(), b.unwrap());
-        assert_eq!(all_files(&dir.path().join(".flink")), ["program"]);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_changes_on_the_way_is_not_taken_for_what_it_was() {
-        let dir = tempfile::tempdir().unwrap();
-        let local = dir.path().join("program");
-        std::fs::write(&local, "before").unwrap();
-        let hashed = hash(&local).await.unwrap();
-        std::fs::write(&local, "behind").unwrap();
-        let staging = staging(dir.path());
-        let error = staging.cached(&hashed, "program", false).await.unwrap_err();
-        assert!(matches!(error, StageError::Changed { .. }), "{error}");
-        assert!(staging.abandon().await.is_empty());
-        assert_eq!(all_files(&dir.path().join(".flink")), Vec::<String>::new());
     }
 
     #[tokio::test]

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use flumen_fs::{FileStatus, FileSystem, FsError};
+use flumen_fs::{FileStatus, FileSystem, FsError, FsPath};
+use flumen_staging::ProcessIdentity;
+use flumen_wire::application::{APPLICATION_FILE, Application, Purpose};
 
-use crate::identity::ProcessIdentity;
+use crate::kept::Kept;
+use crate::locate::DESCRIPTION_MAX;
 use crate::stage::Staging;
 
 /// Time that a sweep may take.
@@ -48,8 +51,8 @@ fn is_orphan(directory: &FileStatus, known: Known, now_ms: u64) -> bool {
     }
 }
 
-/// Removes temporary files of dead clients and the directories of ended applications; `known` asks the ResourceManager.
-/// Returns the number of things removed.
+/// Removes temporary files of dead clients and the directories of ended applications, with what high availability kept of
+/// those that were for one job; `known` asks the ResourceManager. Returns the number of things removed.
 ///
 /// # Errors
 /// Those of the file system when the staging area can't be listed; what can't be removed is left.
@@ -66,7 +69,13 @@ where
             removed += 1;
         } else if entry.is_dir && name.starts_with("application_") {
             let state = known(name).await;
-            if is_orphan(&entry, state, now_ms) && fs.delete(&entry.path, true).await.unwrap_or(false) {
+            if !is_orphan(&entry, state, now_ms) {
+                continue;
+            }
+            if state == Known::Ended {
+                clear_kept(fs, &entry.path).await;
+            }
+            if fs.delete(&entry.path, true).await.unwrap_or(false) {
                 removed += 1;
             }
         }
@@ -83,7 +92,16 @@ where
     Ok(removed)
 }
 
-async fn listed(fs: &dyn FileSystem, directory: &flumen_fs::FsPath) -> Result<Vec<FileStatus>, FsError> {
+/// Before the description goes, without which nobody knows where that is.
+async fn clear_kept(fs: &dyn FileSystem, directory: &FsPath) {
+    let Ok(text) = fs.read_fully(&directory.join(APPLICATION_FILE), DESCRIPTION_MAX).await else { return };
+    let Ok(described) = serde_json::from_slice::<Application>(&text) else { return };
+    if !matches!(described.purpose, Purpose::Session) {
+        Kept::remove_of_job(&described.configuration, &described.user, directory.name()).await;
+    }
+}
+
+async fn listed(fs: &dyn FileSystem, directory: &FsPath) -> Result<Vec<FileStatus>, FsError> {
     match fs.list(directory).await {
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         other => other,
@@ -93,7 +111,7 @@ async fn listed(fs: &dyn FileSystem, directory: &flumen_fs::FsPath) -> Result<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flumen_fs::{FileSystems, FsOptions, FsPath};
+    use flumen_fs::{FileSystems, FsOptions};
     use std::path::Path;
 
     const NOW: u64 = 1_800_000_000_000;
@@ -119,6 +137,8 @@ mod tests {
             (format!(".program.node-1-{alive}-{started}.tmp"), young, false),
             (format!(".program.node-1-{alive}-{}.tmp", started + 1), young, true),
             (".program.node-1-999999999-5.tmp".to_owned(), young, true),
+            (format!(".program.3.node-1-{alive}-{started}.tmp"), young, false),
+            (".program.3.node-1-999999999-5.tmp".to_owned(), young, true),
             (".program.other-999999999-5.tmp".to_owned(), young, false),
             (".program.other-999999999-5.tmp".to_owned(), old, true),
             (".program.tmp".to_owned(), young, false),
@@ -150,7 +170,7 @@ mod tests {
         let base = FsPath::local(Path::new("stage"), dir.path()).unwrap();
         let fs = FileSystems::new(FsOptions::default()).unwrap().get(&base).unwrap();
         let own = ProcessIdentity::own();
-        let staging = Staging::new(fs, base, None, own.clone());
+        let staging = Staging::new(fs, base, None);
         assert_eq!(sweep(&staging, &own, NOW, |_| async { Known::Ended }).await.unwrap(), 0, "nothing is there yet");
         let stage = dir.path().join("stage");
         let dead = format!(".program.{}-999999999-5.tmp", own.host);

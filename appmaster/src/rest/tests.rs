@@ -15,6 +15,7 @@ use flumen_model::failure::{Blame, FailedSubtask, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId, SubtaskId, VertexId};
 use flumen_model::job_graph::{JobEdge, Partitioner, RuntimeMode};
 use flumen_model::status::{ExecutionState, JobStatus};
+use flumen_staging::ContentCache;
 use flumen_wire::control::SubtaskIo;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -25,7 +26,6 @@ use super::{
     CancelReply, ExecutorView, Jars, Limits, RestOptions, RestRequest, RestState, SnapshotOrder, SubmitReply,
     TriggerReply, router,
 };
-use crate::program_cache::ProgramCache;
 
 mod authorization;
 mod checkpoints;
@@ -168,7 +168,7 @@ fn options() -> RestOptions {
 fn with_jars(dir: &Path, bytes_max: u64) -> RestOptions {
     let options = options();
     let root = options.files.resolve(&format!("file://{}/staging", dir.display())).unwrap();
-    let cache = ProgramCache::new(options.files.clone(), root, None);
+    let cache = ContentCache::new(options.files.get(&root).unwrap(), root, None);
     let limits = Limits { upload_bytes: bytes_max, planning_memory: MemorySize::from_mib(256) };
     let jars = Jars::new(dir, cache, options.configuration.clone(), Default::default(), limits);
     RestOptions { jars: Some(jars), ..options }

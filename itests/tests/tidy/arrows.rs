@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "flumen-yarn-client",
         &[
             "flumen-program",
+            "flumen-staging",
             "flumen-checkpoint",
             "flumen-ha",
             "flumen-fs",
@@ -45,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "flumen-jobmaster",
             "flumen-program",
+            "flumen-staging",
             "flumen-checkpoint",
             "flumen-ha",
             "flumen-fs",
@@ -59,6 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("flumen-fs", &["flumen-hadoop", "flumen-model"]),
     // Starts the user's program as a process, which is all that may be known of it.
     ("flumen-program", &["flumen-wire", "flumen-model"]),
+    ("flumen-staging", &["flumen-fs", "flumen-model"]),
     ("flumen-checkpoint", &["flumen-fs", "flumen-model"]),
     ("flumen-wire", &["flumen-model"]),
     ("flumen-hadoop", &[]),

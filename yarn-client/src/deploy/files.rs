@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use flumen_fs::FsPath;
 use flumen_model::options::{deployment, yarn};
+use flumen_staging::{Hashed, StageError};
 use flumen_wire::application::{APPLICATION_FILE, APPMASTER_FILE, Application, Purpose, StagedFile, TASKEXECUTOR_FILE};
 use flumen_wire::certificate::application_pem;
 use flumen_wire::control::PROTOCOL_VERSION;
@@ -15,7 +16,7 @@ use crate::hadoop;
 use crate::installation;
 use crate::program;
 use crate::ship::{Shipped, Source};
-use crate::stage::{self, Hashed, StageError, Staging};
+use crate::stage::Staging;
 
 /// Files that are hashed or uploaded at the same time.
 const PARALLEL_FILES: usize = 4;
@@ -42,7 +43,7 @@ impl Deployment<'_> {
             }
         }
         let hashing = files.into_iter().map(|(path, link, archive)| async move {
-            Ok::<_, StageError>((stage::hash(&path).await?, link, archive))
+            Ok::<_, StageError>((flumen_staging::hash(&path).await?, link, archive))
         });
         Ok(stream::iter(hashing).buffered(PARALLEL_FILES).try_collect().await?)
     }

@@ -16,7 +16,8 @@ use flumen_model::ids::JobId;
 use flumen_model::job_graph::JobGraph;
 use flumen_model::text::with_causes;
 use flumen_program::ProgramError;
-use flumen_wire::application::{JobSubmission, Program};
+use flumen_staging::{ContentCache, Progress, StageError};
+use flumen_wire::application::{Artifact, JobSubmission, Program};
 use flumen_wire::control::{PROTOCOL_VERSION, ProgramSetup};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -34,7 +35,6 @@ use super::error::RestError;
 use super::json::plan::JobPlan;
 use super::params::{JsonBody, NameParam, QueryParams};
 use super::routes::Answer;
-use crate::program_cache::{CacheError, ProgramCache};
 
 /// Requests that upload or run a program at once; each may hold a few megabytes.
 const AT_ONCE: usize = 4;
@@ -61,7 +61,7 @@ pub struct Jars(Arc<Inner>);
 
 struct Inner {
     store: JarStore,
-    cache: ProgramCache,
+    cache: ContentCache,
     configuration: Configuration,
     hadoop: BTreeMap<String, String>,
     limits: Limits,
@@ -83,7 +83,7 @@ impl Jars {
     /// what the request says over it.
     pub fn new(
         upload_dir: &Path,
-        cache: ProgramCache,
+        cache: ContentCache,
         configuration: Configuration,
         hadoop: BTreeMap<String, String>,
         limits: Limits,
@@ -143,7 +143,7 @@ pub(super) enum JarError {
     )]
     SlowProgram,
     #[error("{}", with_causes(.0))]
-    Stage(#[from] CacheError),
+    Stage(#[from] StageError),
     #[error("Others upload or run programs right now; try again.")]
     Busy,
 }
@@ -310,11 +310,21 @@ async fn plan(jars: &Jars, id: &str, body: Body, query: Query) -> Answer<JobPlan
     Ok(Json(JobPlan::of_graph(wish.job, &graph)))
 }
 
+/// Puts the program where TaskExecutors fetch it; goes on when whoever asked is gone, so that no half of a file is left.
+async fn staged(cache: ContentCache, path: PathBuf, name: String) -> Result<Artifact, JarError> {
+    let staging = tokio::spawn(async move {
+        let file = flumen_staging::hash(&path).await?;
+        let there = cache.ensure(&file, &name, &Progress::default()).await?;
+        Ok(Artifact { url: there.to_string(), size: file.length, sha256: file.sha256 })
+    });
+    staging.await.unwrap_or_else(|panicked| Err(JarError::Disk(std::io::Error::other(panicked))))
+}
+
 async fn run(jars: &Jars, state: &RestState, id: &str, body: Body, query: Query) -> Answer<Value> {
     let (path, name, wish) = asked(jars, id, body, query)?;
     let _permit = jars.permit()?;
     let graph = jars.graph(&path, &wish).await?;
-    let artifact = jars.0.cache.staged(&path, &name).await.map_err(JarError::from)?;
+    let artifact = staged(jars.0.cache.clone(), path, name.clone()).await?;
     let Wish { job, arguments, configuration, client_heartbeat } = wish;
     let submission = JobSubmission {
         protocol: PROTOCOL_VERSION,
