@@ -31,10 +31,8 @@ impl Verdict {
     #[must_use]
     pub fn after(mut self, former: &[AttemptReport]) -> Self {
         if self.status == FinalStatus::Failed {
-            for AttemptReport { number, state, diagnostics } in former {
-                let why =
-                    diagnostics.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason is known");
-                self.diagnostics.push_str(&format!("\nattempt {number} {state}: {why}"));
+            for attempt in former {
+                self.diagnostics.push_str(&format!("\n{attempt}"));
             }
         }
         self

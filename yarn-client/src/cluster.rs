@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use flumen_hadoop::conf::{Configuration as HadoopConfiguration, RmAddress};
 use flumen_hadoop::rest::{
-    ApplicationFilter, ApplicationFinalStatus, ApplicationReport, ApplicationState, AttemptReport, Node, Queue,
-    ResourceManagerClient, RmError, RmOptions, SubmitApplication,
+    ApplicationFilter, ApplicationFinalStatus, ApplicationReport, ApplicationState, Node, Queue, ResourceManagerClient,
+    RmError, RmOptions, SubmitApplication,
 };
 use flumen_hadoop::yarn::{
     ApplicationId, Backoff, LaunchContext, LaunchError, LocalResource, ParseIdError, Resource, ResourceKind, Visibility,
@@ -183,7 +183,7 @@ impl Cluster {
     pub async fn history(&self, application: &str) -> Vec<String> {
         let Ok(id) = application.parse() else { return Vec::new() };
         match self.rm.attempts(id).await {
-            Ok(attempts) if attempts.len() > 1 => attempts.iter().map(attempt_line).collect(),
+            Ok(attempts) if attempts.len() > 1 => attempts.iter().map(ToString::to_string).collect(),
             Ok(_) => Vec::new(),
             Err(error) => {
                 tracing::debug!(%error, "the attempts of an application can't be read");
@@ -229,13 +229,6 @@ impl Cluster {
         let base = self.addresses.first().map(|rm| rm.address.as_str()).unwrap_or_default();
         format!("{base}/ws/v1/cluster/apps/{application}/state?user.name={}", self.user)
     }
-}
-
-/// `attempt 2 FAILED: AM Container for … exited with exitCode: 137`
-fn attempt_line(attempt: &AttemptReport) -> String {
-    let first =
-        attempt.diagnostics.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason is known");
-    format!("attempt {} {}: {first}", attempt.number, attempt.state)
 }
 
 /// `percent` is the most that the queue above may have of the whole cluster.
@@ -334,15 +327,6 @@ fn local_resource(file: &StagedFile) -> Result<LocalResource, LaunchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_attempt_takes_one_line() {
-        let line = |diagnostics: &str| {
-            attempt_line(&AttemptReport { number: 2, state: "FAILED".into(), diagnostics: diagnostics.into() })
-        };
-        assert_eq!(line("\n AM Container exited\nFailing this attempt"), "attempt 2 FAILED: AM Container exited");
-        assert_eq!(line(""), "attempt 2 FAILED: no reason is known");
-    }
 
     #[test]
     fn shares_of_nested_queues_are_multiplied() {

@@ -71,14 +71,20 @@ pub fn session_verdict(application: &str, end: Verdict) -> Verdict {
     }
 }
 
-/// A failure with how each attempt of the application ended.
+/// A failure with how each attempt of the application ended, as far as the cause does not say it already: the
+/// ApplicationMaster's own account has those before it, and is itself that of the last.
 pub fn with_history(verdict: Verdict, attempts: &[String]) -> Verdict {
-    match verdict {
-        Verdict::Failed { cause } if !attempts.is_empty() => {
-            Verdict::Failed { cause: format!("{cause}\nIts attempts:\n  {}", attempts.join("\n  ")) }
-        }
-        verdict => verdict,
+    let Verdict::Failed { cause } = verdict else { return verdict };
+    let mut untold: Vec<&str> = attempts.iter().map(String::as_str).collect();
+    let of_cause = cause.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    if untold.last().is_some_and(|last| last.split_once(": ").is_some_and(|(_, why)| why == of_cause)) {
+        untold.pop();
     }
+    untold.retain(|attempt| !cause.lines().any(|line| line.trim() == *attempt));
+    if untold.is_empty() {
+        return Verdict::Failed { cause };
+    }
+    Verdict::Failed { cause: format!("{cause}\nIts attempts:\n  {}", untold.join("\n  ")) }
 }
 
 /// Joins what the JobManager said at the end with the ResourceManager's last word, which names the cause.
@@ -158,6 +164,15 @@ mod tests {
         let attempts = ["attempt 1 FAILED: x".to_owned(), "attempt 2 FAILED: y".to_owned()];
         let told = with_history(failed("boom"), &attempts);
         assert_eq!(told, failed("boom\nIts attempts:\n  attempt 1 FAILED: x\n  attempt 2 FAILED: y"));
+        // The ApplicationMaster told of the first, and of its own end.
+        let own = failed("y\nattempt 1 FAILED: x");
+        assert_eq!(with_history(own.clone(), &attempts), own);
+        // Ends that are alike are counted.
+        let alike = ["attempt 1 FAILED: x".to_owned(), "attempt 2 FAILED: x".to_owned()];
+        assert_eq!(with_history(failed("x"), &alike), failed("x\nIts attempts:\n  attempt 1 FAILED: x"));
+        let half = failed("boom\nattempt 1 FAILED: x");
+        let told = with_history(half, &attempts);
+        assert_eq!(told, failed("boom\nattempt 1 FAILED: x\nIts attempts:\n  attempt 2 FAILED: y"));
         assert_eq!(with_history(failed("boom"), &[]), failed("boom"));
         let finished = Verdict::Finished { runtime_ms: None };
         assert_eq!(with_history(finished.clone(), &attempts), finished);

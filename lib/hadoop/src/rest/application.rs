@@ -1,5 +1,7 @@
 //! Applications as the ResourceManager reports them.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use super::or_default;
@@ -150,6 +152,14 @@ pub struct AttemptReport {
     pub diagnostics: String,
 }
 
+/// One line, with the first of its diagnostics: `attempt 2 FAILED: AM Container for … exited with exitCode: 137`.
+impl fmt::Display for AttemptReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = self.diagnostics.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason is known");
+        write!(f, "attempt {} {}: {why}", self.number, self.state)
+    }
+}
+
 /// The form on the wire.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -284,6 +294,15 @@ mod tests {
         let attempt = serde_json::from_str::<AttemptJson>(text).unwrap().into_report().unwrap();
         assert_eq!((attempt.number, attempt.state.as_str(), attempt.diagnostics.as_str()), (3, "FAILED", "killed"));
         assert_eq!(serde_json::from_str::<AttemptJson>("{}").unwrap().into_report(), None);
+    }
+
+    #[test]
+    fn an_attempt_takes_one_line() {
+        let attempt =
+            |diagnostics: &str| AttemptReport { number: 2, state: "FAILED".into(), diagnostics: diagnostics.into() };
+        let failed = attempt("\n AM Container exited\nFailing this attempt");
+        assert_eq!(failed.to_string(), "attempt 2 FAILED: AM Container exited");
+        assert_eq!(attempt("").to_string(), "attempt 2 FAILED: no reason is known");
     }
 
     #[test]
