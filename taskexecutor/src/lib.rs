@@ -14,6 +14,7 @@ mod leader;
 mod link;
 pub mod settings;
 
+pub mod over;
 pub mod slots;
 pub mod workers;
 

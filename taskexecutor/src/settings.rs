@@ -24,6 +24,8 @@ pub struct Settings {
     pub tmp_parents: Vec<PathBuf>,
     /// Size and number of log files (`env.log.file.size`, `env.log.max`).
     pub log_limits: Limits,
+    /// Jobs that are over whose logs are kept (`env.log.workers.max`).
+    pub logs_kept: u32,
     /// Level of the log (`env.log.level`).
     pub log_level: String,
 }
@@ -68,6 +70,7 @@ impl Settings {
                 file_size: configuration.get(&deployment::LOG_FILE_SIZE)?.0,
                 files: configuration.get(&deployment::LOG_FILES)?,
             },
+            logs_kept: configuration.get(&deployment::LOG_WORKERS)?,
             log_level: configuration.get(&deployment::LOG_LEVEL)?,
         })
     }

@@ -1,7 +1,7 @@
 //! All workers of this TaskExecutor: at most one live one for each job.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flumen_log::{RollingFile, SharedFile};
@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::exit::{self, Cause, Phase};
 use crate::memory;
+use crate::over::Over;
 use crate::programs::Programs;
 use crate::settings::Settings;
 use crate::slots::{StartDecision, fit, on_start};
@@ -58,13 +59,14 @@ pub struct Common {
 pub struct Workers {
     common: Common,
     jobs: BTreeMap<JobId, JobPlace>,
+    over: Over,
     stdout: SharedFile,
     last_watch: Instant,
     events: mpsc::Sender<(WorkerKey, WorkerEvent)>,
     incoming: mpsc::Receiver<(WorkerKey, WorkerEvent)>,
 }
 
-/// A job's place on this TaskExecutor. It stays when its worker is gone, for the sake of `greatest`.
+/// A job's place on this TaskExecutor. It stays for a while when its worker is gone, for the sake of `greatest`.
 struct JobPlace {
     /// The greatest number of a worker so far.
     greatest: u32,
@@ -108,7 +110,8 @@ impl Workers {
         let stdout = RollingFile::lazy(&common.log_dir.join(STDOUT_FILE), common.settings.log_limits);
         let (events, incoming) = mpsc::channel(EVENTS_MAX);
         let last_watch = Instant::now();
-        Self { common, jobs: BTreeMap::new(), stdout: SharedFile::new(stdout), last_watch, events, incoming }
+        let over = Over::new(common.settings.logs_kept as usize);
+        Self { common, jobs: BTreeMap::new(), over, stdout: SharedFile::new(stdout), last_watch, events, incoming }
     }
 
     /// Starts a worker, after the end of the job's former one. Whatever becomes of it is told by events.
@@ -181,13 +184,14 @@ impl Workers {
             }
         };
         tracing::info!(%key, pid = process.pid(), "started");
+        self.over.started(job);
         let worker = Worker { instance, slots, process, phase: Phase::Starting, due, share, fate: Fate::Own, report };
         self.jobs.insert(job, JobPlace { greatest: instance, live: Some(worker), next: None, ended: None });
     }
 
     fn launch(&self, start: StartWorker, share: u64, tmp_dirs: PrivateDirs) -> Launch {
         let Common { info, security, directory, log_dir, settings, hadoop, .. } = &self.common;
-        let log_file = log_dir.join(format!("worker-{}.log", start.job));
+        let log_file = log_file(log_dir, start.job);
         let setup = WorkerSetup {
             job: start.job,
             graph: start.graph,
@@ -219,6 +223,9 @@ impl Workers {
         if let Some(place) = self.jobs.get_mut(&key.job) {
             place.next = place.next.take().filter(|next| next.instance != key.instance);
             place.ended = place.ended.take().filter(|(ended, _)| ended.instance != key.instance);
+            if place.live.is_none() && place.next.is_none() {
+                self.over.ended(key.job);
+            }
         }
         match self.worker(key) {
             Some(worker) => {
@@ -227,6 +234,7 @@ impl Workers {
             }
             None => tracing::debug!(%key, "has ended before it was told to stop"),
         }
+        self.forget_over();
     }
 
     /// Hands a message to a worker. One that does not take its messages is killed.
@@ -296,7 +304,11 @@ impl Workers {
                     }
                     None => tracing::info!(%key, "is gone"),
                 }
+                if place.next.is_none() {
+                    self.over.ended(job);
+                }
                 self.start_waiting();
+                self.forget_over();
                 failure.map(|failure| ExecutorReport::WorkerExited { job, instance, failure })
             }
         }
@@ -345,6 +357,18 @@ impl Workers {
     pub fn forget_ended(&mut self, now: Instant) {
         for place in self.jobs.values_mut() {
             place.ended = place.ended.take().filter(|(_, at)| now.duration_since(*at) < ENDED_KEPT);
+        }
+        self.forget_over();
+    }
+
+    /// Forgets jobs that ended long ago, with their logs.
+    fn forget_over(&mut self) {
+        let waits_for_nothing =
+            |place: &JobPlace| place.live.is_none() && place.next.is_none() && place.ended.is_none();
+        let gone = self.over.surplus(|job| self.jobs.get(&job).is_none_or(waits_for_nothing));
+        for job in gone {
+            self.jobs.remove(&job);
+            RollingFile::remove(&log_file(&self.common.log_dir, job), self.common.settings.log_limits);
         }
     }
 
@@ -397,6 +421,11 @@ impl Worker {
     fn resident(&self) -> u64 {
         self.process.pid().and_then(|pid| memory::resident(pid).ok()).unwrap_or(0)
     }
+}
+
+/// Where a job's workers say what they say on standard error.
+fn log_file(log_dir: &Path, job: JobId) -> PathBuf {
+    log_dir.join(format!("worker-{job}.log"))
 }
 
 fn failure_of(key: WorkerKey, worker: Worker, ending: Ending) -> Option<Failure> {

@@ -95,6 +95,26 @@ fn an_exit_code_is_reported_with_the_end_of_standard_error_and_nothing_is_left()
 }
 
 #[test]
+fn the_logs_of_jobs_that_ended_last_are_kept() {
+    let mut container = Container::start(&[("env.log.workers.max", "2")]);
+    let log = |container: &Container, job: JobId| container.log(&format!("worker-{job}.log"));
+    for number in 1..=4 {
+        let job = JobId(number);
+        let ExecutorCommand::StartWorker(mut start) = support::start_worker(0, "abort", "program") else { panic!() };
+        start.job = job;
+        container.say(ExecutorCommand::StartWorker(start));
+        assert!(matches!(container.hear(), ExecutorReport::Worker { .. }));
+        assert!(matches!(container.hear(), ExecutorReport::WorkerExited { .. }));
+        assert!(log(&container, job).contains("no hope"), "{number}");
+        // The JobManager has heard of it.
+        container.say(ExecutorCommand::StopWorker { job, instance: 0 });
+        container.heartbeat();
+    }
+    let kept = (1..=4).filter(|number| !log(&container, JobId(*number)).is_empty()).collect::<Vec<_>>();
+    assert_eq!(kept, [3, 4]);
+}
+
+#[test]
 fn a_signal_is_reported_by_name() {
     let mut container = Container::start(&[]);
     container.start_worker(0, "abort");

@@ -55,6 +55,14 @@ impl RollingFile {
         Self { path: path.to_owned(), limits, file: None, written: 0, dropped: Dropped::default() }
     }
 
+    /// Removes the file and the rolled ones, all that these limits let be there. What can't be removed is left.
+    pub fn remove(path: &Path, limits: Limits) {
+        let files = Self::lazy(path, limits);
+        for file in (1..=limits.files).map(|number| files.numbered(number)).chain([path.to_owned()]) {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+
     /// Number of writes that were dropped since the file was opened.
     pub fn dropped(&self) -> u64 {
         self.dropped.total
@@ -226,6 +234,20 @@ mod tests {
 
     fn expected(files: &[(&str, &str)]) -> Vec<(String, String)> {
         files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_log_is_removed_with_its_rolled_files_and_no_other() {
+        let dir = TempDir::new().unwrap();
+        let mut log = open(&dir, 4, 2);
+        for text in ["1111", "2222", "3333", "4444"] {
+            log.write_all(text.as_bytes()).unwrap();
+        }
+        fs::write(dir.path().join("a.log.x"), "other").unwrap();
+        assert_eq!(contents(&dir).len(), 4);
+        RollingFile::remove(&dir.path().join("a.log"), Limits { file_size: 4, files: 2 });
+        assert_eq!(contents(&dir), expected(&[("a.log.x", "other")]));
+        RollingFile::remove(&dir.path().join("a.log"), Limits { file_size: 4, files: 2 });
     }
 
     #[test]

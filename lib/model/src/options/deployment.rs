@@ -55,6 +55,8 @@ section! { "Deployment";
         "Size at which a log file is rolled.";
     LOG_FILES: u32 = "env.log.max", Some("5"), [],
         "Rolled log files that are kept.";
+    LOG_WORKERS: u32 = "env.log.workers.max", Some("100"), [],
+        "Jobs that are over whose worker logs a TaskExecutor keeps; those of the job that ended first go first.";
     LOG_LEVEL: String = "env.log.level", Some("info"), [],
         "Level of the logs: error, warn, info, debug, trace, or filters such as `info,flumen_worker=debug`.";
 }
