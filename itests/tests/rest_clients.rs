@@ -137,7 +137,7 @@ fn flinks_own_client_lists_cancels_stops_and_takes_savepoints() {
     // What failed is told with its cause, which Flink's client reads from an exception as Java serialises it.
     let nothing = format!("{home}/savepoints/none");
     says(flink(&format!("savepoint {at} -dispose {nothing}")), false, &["could not be disposed of", &nothing]);
-    says(flink(&format!("savepoint {at} -type native {first}")), false, &["CANONICAL"]);
+    says(flink(&format!("savepoint {at} -type native {first}")), true, &["Savepoint completed"]);
     says(flink(&format!("savepoint {at} -detached {first} {home}/savepoints")), true, &["triggerId: "]);
     says(flink(&format!("checkpoint {at} {first}")), true, &["Checkpoint ", "completed"]);
     says(flink(&format!("checkpoint {at} -full {first}")), true, &["Checkpoint(FULL)", "completed"]);
@@ -185,6 +185,9 @@ fn without_hadoops_configuration_programs_run_over_rest_and_logs_are_read_throug
     assert_eq!(get("/jars")["files"], serde_json::json!([]), "nothing of it is left");
     assert_eq!(session.state(&job_id(&ran)), "FINISHED");
 
+    // A refusal is heard although the program is large.
+    let stranger = Flink::local().args("run -m").arg(&session.address).arg(binary("itest-job")).limit(LIMIT);
+    let _ = stranger.run().failed_with(&["takes changes only with its application's token"]);
     let refused = session.rest_alone("run").arg(binary("itest-job")).args(&format!("--output {output}"));
     let _ = refused.run().failed_with(&["already exists"]);
 

@@ -350,7 +350,8 @@ fn a_session_has_as_many_taskexecutors_as_its_limits_and_jobs_say() {
     let mut large = run("-p 4", "large", "").spawn();
     large.wait_printed("the large job is submitted", LIMIT, |text| text.contains("JobID").then_some(())).unwrap();
     let _ = run("-p 1", "small", "").run().succeeded();
-    assert!(large.runs());
+    let waits = |text: &str| text.contains("it waits for slots").then_some(());
+    large.wait_printed("the large job says what it waits for", LIMIT, waits).unwrap();
     gate.open().unwrap();
     let _ = large.wait(LIMIT).succeeded();
     for name in ["half", "small", "large"] {
@@ -359,4 +360,104 @@ fn a_session_has_as_many_taskexecutors_as_its_limits_and_jobs_say() {
     }
     executors(1);
     desk.stop(&session);
+}
+
+#[test]
+fn containers_that_fail_again_and_again_fail_the_jobs_that_wait_and_not_the_session() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let desk = Desk::of("nina");
+    let lib = tempfile::tempdir().unwrap();
+    let dying = lib.path().join("flumen-taskexecutor");
+    std::fs::write(&dying, "#!/bin/sh\necho 'no luck today' >&2\nexit 7\n").unwrap();
+    std::fs::set_permissions(&dying, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::copy(binary("flumen-appmaster"), lib.path().join("flumen-appmaster")).unwrap();
+    // The option's first name.
+    let options = "-d -jm 256m -tm 384m -D yarn.maximum-failed-containers=1";
+    let started = desk.flink("yarn-session").env("FLUMEN_LIB_DIR", lib.path()).args(options).run().succeeded();
+    let session = started.application_id().unwrap();
+    let output = format!("--output {}/tmp/nina", CLUSTER.hdfs_url());
+    let run = desk.flink("run").arg(binary("itest-job")).args(&output).run();
+    let texts = [
+        "containers failed within a minute before their TaskExecutor registered; allowed are 1",
+        "resourcemanager.start-worker.max-failure-rate",
+        "exit code 7",
+        "no luck today",
+    ];
+    let job = job_id(&run.failed_with(&texts));
+    assert_eq!(CLUSTER.yarn().application(&session).unwrap().state, "RUNNING");
+    let listed = desk.flink("list").arg("-a").run().succeeded();
+    assert!(listed.stdout.contains(&job) && listed.stdout.contains("(FAILED)"), "{listed}");
+    desk.stop(&session);
+}
+
+#[test]
+fn what_high_availability_kept_of_a_killed_session_is_told_and_used_and_of_a_killed_job_removed() {
+    let desk = Desk::of("oscar");
+    let storage = format!("{}/user/oscar/ha", CLUSTER.hdfs_url());
+    let kept = |name: &str| CLUSTER.hdfs().exists(&format!("/user/oscar/ha/{name}")).unwrap();
+    let on = format!("-D high-availability.storageDir={storage} -D yarn.application-attempts=1");
+    let (session, started) = desk.session_with(&format!("-tm 384m -s 2 {on}"));
+    let told =
+        [format!("`{storage}/{session}`"), format!("-z {session}"), format!("hdfs dfs -rm -r {storage}/{session}")];
+    assert!(told.iter().all(|part| started.printed().contains(part)), "{started}");
+    let gate = Gate::closed().unwrap();
+    let hdfs = CLUSTER.hdfs_url();
+    let gated = |flink: Flink, name: &str| {
+        flink.arg(binary("itest-job")).arg("--gate").arg(gate.path()).args(&format!("--output {hdfs}/tmp/{name}"))
+    };
+    let job = job_id(&gated(desk.flink("run").arg("-d"), "oscar-kept").run().succeeded());
+    CLUSTER.yarn().kill(&session).unwrap();
+    CLUSTER.yarn().wait_ended(&session, LIMIT).unwrap();
+    assert!(kept(&session));
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    let _ = desk.flink("yarn-session").args(&format!("-id {session} {on}")).run().failed_with(&told);
+    // The file, which knew the directory, has been removed with that.
+    assert!(!desk.remembers());
+    let (next, _) = desk.session_with(&format!("-tm 384m -s 2 -z {session} {on}"));
+    wait::until("its job goes on", LIMIT, || {
+        let listed = desk.flink("list").arg("-r").run().succeeded();
+        listed.stdout.contains(&format!(" : {job} : ")).then_some(())
+    })
+    .unwrap();
+    let _ = desk.flink("cancel").arg(&job).run().succeeded();
+    desk.stop(&next);
+    assert!(!kept(&session), "a session that was stopped leaves nothing");
+
+    // Of an application of one job nobody goes on.
+    let run = desk.flink("run").args("-m yarn-cluster -yjm 256m -ytm 384m").args(&on);
+    let mut attached = gated(run, "oscar-killed").spawn();
+    let killed = attached.wait_printed("the job runs", LIMIT, |text| {
+        text.contains("RUNNING").then(|| flink::application_id(text)).flatten()
+    });
+    let killed = killed.unwrap();
+    assert!(kept(&killed));
+    CLUSTER.yarn().kill(&killed).unwrap();
+    let _ = attached.wait(LIMIT).failed_with(&["was killed by user"]);
+    assert!(!kept(&killed), "its client removes it");
+    let run = desk.flink("run").args("-d -m yarn-cluster -yjm 256m -ytm 384m").args(&on);
+    let alone = gated(run, "oscar-alone").run().succeeded();
+    let alone = alone.application_id().unwrap();
+    CLUSTER.yarn().kill(&alone).unwrap();
+    CLUSTER.yarn().wait_ended(&alone, LIMIT).unwrap();
+    assert!(kept(&alone));
+    let (last, _) = desk.session();
+    wait::until("the next submission removes it", LIMIT, || (!kept(&alone)).then_some(())).unwrap();
+    desk.nothing_left(&alone);
+    desk.stop(&last);
+}
+
+#[test]
+fn a_submission_that_yarn_refuses_leaves_nothing_but_the_cache() {
+    let desk = Desk::of("peggy");
+    let tag = "x".repeat(150);
+    let options = format!(
+        "-d -jm 256m -tm 384m -D yarn.tags={tag} -D high-availability.storageDir={}/user/peggy/ha",
+        CLUSTER.hdfs_url()
+    );
+    let _ =
+        desk.flink("yarn-session").args(&options).run().failed_with(&["the ResourceManager refused", "is too long"]);
+    let left = CLUSTER.hdfs().list("/user/peggy/.flink").unwrap();
+    assert_eq!(left.iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(), ["/user/peggy/.flink/cache"]);
+    assert!(!CLUSTER.hdfs().exists("/user/peggy/ha").unwrap() && !desk.remembers());
+    assert!(desk.cached().iter().all(|(path, _)| path.contains("/flumen-")), "{:?}", desk.cached());
 }

@@ -71,7 +71,7 @@ pub async fn act(
         Verb::Stop { job, directory, drain, detached } => {
             let asked = search.job(*job).await?;
             let what = if *drain { "Draining" } else { "Suspending" };
-            reporter.event(&format!("{what} job \"{job}\" with a CANONICAL savepoint."));
+            reporter.event(&format!("{what} job \"{job}\" with a savepoint."));
             let body = json!({ "drain": drain, "targetDirectory": directory });
             let Some(taken) = asked.for_result("/stop", &body, "/savepoints", *detached).await? else {
                 return Ok(true);

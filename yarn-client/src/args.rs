@@ -53,6 +53,9 @@ pub struct Typed {
 #[error("{0}")]
 pub struct UsageError(pub String);
 
+/// The action that `yarn-session.sh` calls; not shown.
+const SESSION: &str = "yarn-session";
+
 const PROGRAM: &str = "<program> [arguments of the program]";
 
 const RUN: About = About {
@@ -76,6 +79,14 @@ fn actions() -> Vec<About> {
     all
 }
 
+/// What the user has typed to come here, for errors.
+pub fn command_name(arguments: &[OsString]) -> &'static str {
+    match arguments.first().and_then(|action| action.to_str()) {
+        Some(SESSION) => "yarn-session.sh",
+        _ => "flink",
+    }
+}
+
 /// Takes a command line apart; `arguments` starts after the executable's name.
 ///
 /// # Errors
@@ -94,8 +105,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
         "run" => options(rest).map(|typed| help_or(typed, &RUN, Command::Run)),
         "run-application" => options(rest).map(|typed| help_or(typed, &RUN_APPLICATION, Command::RunApplication)),
         "info" => options(rest).map(|typed| help_or(typed, &INFO, Command::Info)),
-        // What `yarn-session.sh` calls; not shown.
-        "yarn-session" => session::parse(rest),
+        SESSION => session::parse(rest),
         "completion" => completion::parse(rest).map(Command::Print),
         "-h" | "--help" | "help" => Ok(Command::Print(overview())),
         "-v" | "--version" => Ok(Command::Print(format!("Version: {}", env!("CARGO_PKG_VERSION")))),

@@ -97,6 +97,9 @@ pub struct Follow<'a> {
     pub seen: Seen,
 }
 
+/// Milliseconds that a job waits for its start before that is said; a container takes two seconds.
+const WORTH_SAYING_MS: i64 = 4000;
+
 /// Signs of life of an attached client.
 #[derive(Debug, Clone, Copy)]
 pub struct Heartbeat {
@@ -328,6 +331,8 @@ impl Follow<'_> {
             let seconds = view.duration / 1000;
             self.reporter
                 .progress(&format!("Job RUNNING for {seconds} s, {done} of {} vertices finished", view.vertices.len()));
+        } else if view.state == "CREATED" && view.duration >= WORTH_SAYING_MS {
+            self.reporter.progress(&format!("Job CREATED for {} s: it waits for slots", view.duration / 1000));
         }
     }
 }

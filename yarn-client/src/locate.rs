@@ -14,13 +14,14 @@ use tokio::sync::OnceCell;
 use crate::cluster::{AppReport, AppState, Cluster};
 use crate::hadoop::{self, StagingPlace};
 use crate::identity;
+use crate::kept::Kept;
 use crate::meaning::Address;
 use crate::properties::{PropertiesFile, Remembered};
 use crate::report::Reporter;
 use crate::rest::{self, Master};
 
 /// The longest description of an application that is read.
-const DESCRIPTION_MAX: usize = 1 << 28;
+pub const DESCRIPTION_MAX: usize = 1 << 28;
 
 /// Who looks, and where.
 pub struct Finder<'a> {
@@ -291,6 +292,14 @@ impl<'a> Finder<'a> {
         }
         let removed = if file.forget(id) { "the file is removed" } else { "it is not used" };
         self.reporter.note(&format!("session {id} of `{path}` has ended{}: {removed}", why(&report)));
+        let mut configuration = self.configuration.clone();
+        for property in &remembered.dynamic_properties {
+            // One that can't be read names no directory either.
+            let _ = configuration.set_property(property);
+        }
+        if let Some(kept) = Kept::found(&configuration, &self.user, id).await {
+            self.reporter.note(&kept.of_session());
+        }
         Ok(Recollection::Nothing(format!("session {id} of `{path}` has ended")))
     }
 }

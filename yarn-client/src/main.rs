@@ -31,6 +31,7 @@ mod cluster;
 mod hadoop;
 mod identity;
 mod interrupts;
+mod kept;
 mod rest;
 mod rest_token;
 mod ship;
@@ -65,7 +66,9 @@ use crate::timings::Timings;
 fn main() -> ExitCode {
     let timings = Timings::start();
     log_to_stderr();
-    let (quiet, done) = match args::parse(std::env::args_os().skip(1)) {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let command = args::command_name(&words);
+    let (quiet, done) = match args::parse(words) {
         Ok(Command::Print(text)) => {
             Reporter::new(false).result(&text);
             return ExitCode::SUCCESS;
@@ -85,7 +88,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            reporter.error(&error);
+            reporter.error(command, &error);
             ExitCode::FAILURE
         }
     }

@@ -66,7 +66,7 @@ pub enum MeaningError {
     NoApplication(String),
     /// A TaskExecutor's container would have nothing left for the job.
     #[error(
-        "a TaskManager of {container} (-ytm, taskmanager.memory.process.size) leaves nothing for the job: {own} are for \
+        "a TaskManager of {container} (-tm, -ytm: taskmanager.memory.process.size) leaves nothing for the job: {own} are for \
          the TaskManager itself (taskmanager.memory.framework.size)"
     )]
     NoRoomForWorkers {
@@ -343,7 +343,9 @@ fn check(configuration: &Configuration) -> Result<(), MeaningError> {
         return Err(MeaningError::NoRoomForWorkers { container, own });
     }
     if configuration.get(&deployment::TASK_SLOTS)? == 0 {
-        return Err(MeaningError::Zero("the number of slots (-ys, taskmanager.numberOfTaskSlots)"));
+        return Err(MeaningError::Zero(
+            "the number of slots (yarn-session.sh -s, flink run -ys: taskmanager.numberOfTaskSlots)",
+        ));
     }
     if configuration.get(&execution::PARALLELISM)? == 0 {
         return Err(MeaningError::Zero("the parallelism (-p, parallelism.default)"));

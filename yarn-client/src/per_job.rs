@@ -1,6 +1,8 @@
 //! A program in a YARN application of its own: `flink run -t yarn-per-job` (planned here) and `-t yarn-application` (planned
 //! by the ApplicationMaster).
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context as _;
 use flumen_hadoop::conf::Configuration as HadoopConfiguration;
 use flumen_model::ids::JobId;
@@ -13,13 +15,19 @@ use crate::attach::{Application, Follow, Heartbeat, Home, Seen};
 use crate::deploy::{Content, Deployment, ProgramFile, Submitted};
 use crate::hadoop;
 use crate::interrupts::Interrupts;
+use crate::kept::Kept;
 use crate::meaning::Run;
 use crate::program;
 use crate::report::Reporter;
 use crate::rest;
 use crate::submit;
+use crate::sweep::Known;
 use crate::timings::Timings;
 use crate::watch::{self, Left, Manner, REQUEST_LIMIT};
+
+/// Time that YARN has to say that an application has ended whose end is known, and between two looks.
+const END_LIMIT: Duration = Duration::from_secs(10);
+const END_POLL: Duration = Duration::from_millis(200);
 
 /// Runs a program in a YARN application of its own. Returns whether it succeeded.
 ///
@@ -139,7 +147,7 @@ async fn follow(
         timings: deployment.timings,
         seen: Seen::nothing(),
     };
-    let (place, how_to_stop) = (format!("application {application}"), how_to_kill(deployment, application));
+    let (place, how_to_stop) = (format!("application {application}"), how_to_stop(deployment, application, &job));
     let manner = Manner {
         attached: run.attached,
         cancel_on_interrupt: run.shutdown_on_exit,
@@ -158,14 +166,40 @@ async fn follow(
                 show_application(deployment, application).await;
             }
             deployment.clear(application).await;
-            Ok(watch::show_end(reporter, &job, &verdict))
+            let succeeded = watch::show_end(reporter, &job, &verdict);
+            if !succeeded {
+                clear_kept(deployment, application).await;
+            }
+            Ok(succeeded)
         }
         Left::Cancelled => {
             deployment.clear(application).await;
             reporter.event(&format!("Job cancelled, application {application} has ended"));
+            clear_kept(deployment, application).await;
             Ok(false)
         }
         Left::Alone => Ok(false),
+    }
+}
+
+/// Removes what high availability kept, and says what it can't remove. The ApplicationMaster does this itself, unless it was
+/// killed; while YARN does not say that it has ended, it is left to that, or to a later sweep.
+async fn clear_kept(deployment: &Deployment<'_>, application: &str) {
+    let Deployment { configuration, user, cluster, reporter, .. } = deployment;
+    let found = || Kept::of_job_found(configuration, user, application);
+    let begun = Instant::now();
+    while found().await.is_some() {
+        if cluster.known(application).await == Known::Ended {
+            Kept::remove_of_job(configuration, user, application).await;
+            if let Some(kept) = found().await {
+                reporter.note(&kept.of_job());
+            }
+            return;
+        }
+        if begun.elapsed() > END_LIMIT {
+            return;
+        }
+        tokio::time::sleep(END_POLL).await;
     }
 }
 
@@ -174,9 +208,10 @@ async fn show_application(deployment: &Deployment<'_>, application: &str) {
     deployment.reporter.result(&format!("Application: {application}\nWeb interface: {web}"));
 }
 
-fn how_to_kill(deployment: &Deployment<'_>, application: &str) -> String {
+/// The first way lets the JobManager clear up.
+fn how_to_stop(deployment: &Deployment<'_>, application: &str, job: &str) -> String {
     format!(
-        "yarn application -kill {application}\n  or without Hadoop's tools: curl -X PUT -H 'Content-Type: application/json' -d \
+        "flink cancel -yid {application} {job}\n  or if that is not possible: yarn application -kill {application}\n  or without Hadoop's tools: curl -X PUT -H 'Content-Type: application/json' -d \
          '{{\"state\":\"KILLED\"}}' '{}'",
         deployment.cluster.state_url(application)
     )

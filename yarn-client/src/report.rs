@@ -11,8 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use flumen_model::text::causes;
-
-use crate::stage::Progress;
+use flumen_staging::Progress;
 
 /// How often a line on a terminal is drawn anew.
 const REFRESH: Duration = Duration::from_millis(200);
@@ -113,10 +112,10 @@ impl Reporter {
         eprintln!("{line}");
     }
 
-    /// An error with all its causes.
-    pub fn error(&self, error: &anyhow::Error) {
+    /// An error of a command with all its causes.
+    pub fn error(&self, command: &str, error: &anyhow::Error) {
         self.close_line();
-        eprintln!("flink: {}", with_causes(error.as_ref()));
+        eprintln!("{command}: {}", with_causes(error.as_ref()));
     }
 
     /// The failure of a job, in Flink's words.

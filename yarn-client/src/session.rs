@@ -7,12 +7,14 @@ mod stop;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use flumen_model::config::Configuration;
 use flumen_model::options::deployment;
 
 use crate::cluster::{AppReport, AppState, Cluster};
 use crate::hadoop::StagingPlace;
 use crate::identity;
 use crate::interrupts::Interrupts;
+use crate::kept::Kept;
 use crate::locate::Finder;
 use crate::meaning::SessionRun;
 use crate::properties::PropertiesFile;
@@ -32,6 +34,7 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(300);
 /// A session that runs.
 struct Session<'a> {
     application: String,
+    configuration: &'a Configuration,
     master: Master,
     cluster: Cluster,
     place: &'a StagingPlace,
@@ -60,7 +63,9 @@ async fn attach(run: &SessionRun, id: &str, reporter: &Reporter, interrupts: &mu
     let report = yarn.cluster.report(id).await?;
     if let Stand::Over(_) = stand(&report) {
         let removed = if properties.forget(id) { "; `.yarn-properties` named it and is removed" } else { "" };
-        anyhow::bail!("session {id} has ended{}{removed}", diagnostics(&report));
+        let kept = Kept::found(&run.configuration, &identity::user(), id).await;
+        let kept = kept.map(|kept| format!("; {}", kept.of_session())).unwrap_or_default();
+        anyhow::bail!("session {id} has ended{}{removed}{kept}", diagnostics(&report));
     }
     let found = finder.application(id).await?;
     let is_session = found.application.as_ref().and_then(|application| application.is_session);
@@ -70,6 +75,7 @@ async fn attach(run: &SessionRun, id: &str, reporter: &Reporter, interrupts: &mu
     );
     let session = Session {
         application: id.to_owned(),
+        configuration: &run.configuration,
         master: found.master,
         cluster: yarn.cluster.clone(),
         place: &yarn.place,
@@ -103,6 +109,9 @@ impl Session<'_> {
              If this should not be possible, you can also kill it, which may leave files of its jobs behind:\n\
              $ yarn application -kill {id}"
         ));
+        if let Some(kept) = Kept::of(self.configuration, id) {
+            self.reporter.result(&format!("Of a session that was killed {}", kept.of_session()));
+        }
     }
 
     /// Stays until the session has ended, or is told to stop. Returns whether it ended well.
@@ -172,6 +181,9 @@ impl Session<'_> {
             }
             Verdict::Failed { cause } | Verdict::Canceled { cause } => {
                 self.reporter.event(&format!("Session {} was not stopped, but ended: {cause}", self.application));
+                if let Some(kept) = Kept::found(self.configuration, &identity::user(), &self.application).await {
+                    self.reporter.note(&kept.of_session());
+                }
                 false
             }
         }

@@ -96,8 +96,22 @@ pub fn check(demand: &Demand, cluster: &ClusterFacts) -> Result<Vec<String>, Ref
     container_limits(demand, cluster)?;
     let master_nodes = labelled(cluster, demand.label.as_deref())?;
     let executor_nodes = labelled(cluster, demand.executor_label.as_deref())?;
-    one_node_fits("jobmanager", demand.master_mb, demand.master_vcores, "-yjm", cluster, &master_nodes)?;
-    one_node_fits("taskmanager", demand.executor_mb, demand.executor_vcores, "-ytm", cluster, &executor_nodes)?;
+    one_node_fits(
+        "jobmanager",
+        demand.master_mb,
+        demand.master_vcores,
+        "-yjm (yarn-session.sh: -jm)",
+        cluster,
+        &master_nodes,
+    )?;
+    one_node_fits(
+        "taskmanager",
+        demand.executor_mb,
+        demand.executor_vcores,
+        "-ytm (yarn-session.sh: -tm)",
+        cluster,
+        &executor_nodes,
+    )?;
     let same_nodes = demand.label == demand.executor_label;
     let room = Room { cluster, nodes: &executor_nodes, same_nodes, queue };
     let possible = room.executors(demand, demand.executor_mb, demand.executor_vcores, |_| (0, 0));
@@ -135,9 +149,9 @@ fn queue<'a>(wanted: Option<&str>, queues: &'a [QueueFacts]) -> Result<Option<&'
 
 fn container_limits(demand: &Demand, cluster: &ClusterFacts) -> Result<(), Refusal> {
     let asks = [
-        ("jobmanager", "MB of memory", demand.master_mb, cluster.max_memory_mb, "-yjm"),
+        ("jobmanager", "MB of memory", demand.master_mb, cluster.max_memory_mb, "-yjm (yarn-session.sh: -jm)"),
         ("jobmanager", "virtual cores", demand.master_vcores, cluster.max_vcores, "-D yarn.appmaster.vcores="),
-        ("taskmanager", "MB of memory", demand.executor_mb, cluster.max_memory_mb, "-ytm"),
+        ("taskmanager", "MB of memory", demand.executor_mb, cluster.max_memory_mb, "-ytm (yarn-session.sh: -tm)"),
         (
             "taskmanager",
             "virtual cores",

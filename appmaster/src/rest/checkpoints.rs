@@ -109,7 +109,7 @@ async fn take_savepoint(
     JobParam(job): JobParam,
     JsonBody(body): JsonBody<SavepointBody>,
 ) -> Result<Response, RestError> {
-    canonical(body.format)?;
+    known_format(body.format)?;
     let wish = SnapshotWish::Savepoint { target: full(&state, body.target_directory)? };
     take(&state, job, wish, body.cancel_job, body.trigger_id).await
 }
@@ -132,14 +132,16 @@ async fn stop(
     JobParam(job): JobParam,
     JsonBody(body): JsonBody<StopBody>,
 ) -> Result<Response, RestError> {
-    canonical(body.format)?;
+    known_format(body.format)?;
     let wish = SnapshotWish::Stop { target: full(&state, body.target_directory)?, drain: body.drain };
     take(&state, job, wish, false, body.trigger_id).await
 }
 
-fn canonical(format: Option<String>) -> Result<(), RestError> {
+/// Savepoints have one format, which does not depend on the backend; both of Flink's are taken for it.
+fn known_format(format: Option<String>) -> Result<(), RestError> {
+    let known = |format: &str| ["CANONICAL", "NATIVE"].iter().any(|known| format.eq_ignore_ascii_case(known));
     match format {
-        Some(other) if !other.eq_ignore_ascii_case("CANONICAL") => Err(RestError::SavepointFormat(other)),
+        Some(other) if !known(&other) => Err(RestError::SavepointFormat(other)),
         Some(_) | None => Ok(()),
     }
 }

@@ -40,7 +40,7 @@ pub(super) enum RestError {
     NoSavepointDirectory,
     #[error("The directory of the request can't be used: {0}")]
     BadDirectory(FsError),
-    #[error("Savepoints have the format CANONICAL; {0} is not there.")]
+    #[error("formatType is {0}: CANONICAL and NATIVE are allowed, and mean the same here.")]
     SavepointFormat(String),
     #[error("Too many operations are under way; wait for one to end.")]
     TooManyOperations,

@@ -116,7 +116,7 @@ struct Stop {
     /// Do not wait for the savepoint
     #[arg(long = "detached")]
     detached: bool,
-    /// Accepted: CANONICAL is the format there is
+    /// CANONICAL or NATIVE, which mean the same here: a savepoint of one format, for any backend and parallelism
     #[arg(long = "type", value_name = "format")]
     format: Option<String>,
     #[command(flatten)]
@@ -132,7 +132,7 @@ struct Savepoint {
     /// Do not wait for the savepoint
     #[arg(long = "detached")]
     detached: bool,
-    /// Accepted: CANONICAL is the format there is
+    /// CANONICAL or NATIVE, which mean the same here: a savepoint of one format, for any backend and parallelism
     #[arg(long = "type", value_name = "format")]
     format: Option<String>,
     /// Accepted and ignored: a savepoint is removed without its program
@@ -179,14 +179,14 @@ pub(super) fn parse(action: &str, words: &[String]) -> Option<Result<Command, Us
         }
         "stop" => taken::<Stop>(words).and_then(|(o, names)| {
             help_or(o.common, STOP, || {
-                canonical(o.format.as_deref())?;
+                known_format(o.format.as_deref())?;
                 let [job] = exactly(names, STOP)?;
                 Ok(Verb::Stop { job: job_id(&job)?, directory: o.directory, drain: o.drain, detached: o.detached })
             })
         }),
         "savepoint" => taken::<Savepoint>(words).and_then(|(o, names)| {
             help_or(o.common, SAVEPOINT, || {
-                canonical(o.format.as_deref())?;
+                known_format(o.format.as_deref())?;
                 savepoint(o.dispose, o.detached, names)
             })
         }),
@@ -256,8 +256,9 @@ fn taken<T: clap::Parser>(words: &[String]) -> Result<(T, Vec<String>), UsageErr
 }
 
 fn exactly<const N: usize>(names: Vec<String>, about: About) -> Result<[String; N], UsageError> {
-    names.try_into().map_err(|names: Vec<String>| {
-        UsageError(format!("{} instead of {N} names were given: {}", names.len(), usage(about)))
+    names.try_into().map_err(|names: Vec<String>| match names.get(N..).filter(|beyond| !beyond.is_empty()) {
+        Some(beyond) => UsageError(format!("`{}` is too much: {}", beyond.join(" "), usage(about))),
+        None => UsageError(format!("no job was named: {}", usage(about))),
     })
 }
 
@@ -289,11 +290,14 @@ fn savepoint(dispose: Option<String>, detached: bool, mut names: Vec<String>) ->
     Ok(Verb::Savepoint { job: job_id(&job)?, directory, detached })
 }
 
-fn canonical(format: Option<&str>) -> Result<(), UsageError> {
+/// Both of Flink's formats are taken for the one there is.
+fn known_format(format: Option<&str>) -> Result<(), UsageError> {
+    let known = |format: &str| ["canonical", "native"].iter().any(|known| format.eq_ignore_ascii_case(known));
     match format {
-        None => Ok(()),
-        Some(format) if format.eq_ignore_ascii_case("canonical") => Ok(()),
-        Some(format) => Err(UsageError(format!("-type {format}: savepoints have the format CANONICAL"))),
+        Some(format) if !known(format) => {
+            Err(UsageError(format!("-type is `{format}`: CANONICAL and NATIVE are allowed, and mean the same here")))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -323,6 +327,7 @@ mod tests {
             ("savepoint -d hdfs:///sp", Verb::Dispose { path: "hdfs:///sp".into() }),
             ("savepoint -dispose=hdfs:///sp", Verb::Dispose { path: "hdfs:///sp".into() }),
             ("savepoint -type canonical JOB", Verb::Savepoint { job, directory: None, detached: false }),
+            ("savepoint --type NATIVE JOB", Verb::Savepoint { job, directory: None, detached: false }),
             ("stop JOB", Verb::Stop { job, directory: None, drain: false, detached: false }),
             ("stop -d -p hdfs:///sp JOB", Verb::Stop { job, directory: dir(), drain: true, detached: false }),
             ("stop JOB --drain", Verb::Stop { job, directory: None, drain: true, detached: false }),
@@ -346,15 +351,15 @@ mod tests {
     #[test]
     fn a_mistake_is_answered_with_what_would_be_right() {
         for (line, part) in [
-            ("list JOB", "1 instead of 0"),
-            ("stop", "flink stop [OPTIONS] <job id>"),
-            ("stop JOB JOB", "2 instead of 1"),
+            ("list x", "`x` is too much: flink list [OPTIONS]"),
+            ("stop", "no job was named: flink stop [OPTIONS] <job id>"),
+            ("stop JOB x y", "`x y` is too much"),
             ("stop 12", "not a job id"),
             ("savepoint -d", "needs a value"),
             ("savepoint -d a JOB", "flink savepoint -d <path>"),
-            ("savepoint -type native JOB", "CANONICAL"),
-            ("cancel hdfs:///sp JOB", "2 instead of 1"),
-            ("checkpoint -ful JOB", "did you mean"),
+            ("savepoint -type binary JOB", "-type is `binary`: CANONICAL and NATIVE are allowed"),
+            ("cancel hdfs:///sp JOB", "is too much"),
+            ("checkpoint -ful JOB", "did you mean `--full`"),
         ] {
             let error = parsed(line).unwrap_err();
             assert!(error.contains(part), "{line}: {error}");

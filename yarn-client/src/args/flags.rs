@@ -28,9 +28,16 @@ impl Flag {
     }
 }
 
-/// Names of up to three letters stand behind one dash, as in Flink.
+/// Flink's short names have up to three letters and stand behind one dash; these are long ones all the same.
+const LONG_OF_THREE: [&str; 2] = ["all", "jar"];
+
+fn is_long(name: &str) -> bool {
+    name.len() > 3 || LONG_OF_THREE.contains(&name)
+}
+
+/// A name with its dashes.
 pub fn dashed(name: &str) -> String {
-    if name.len() <= 3 { format!("-{name}") } else { format!("--{name}") }
+    if is_long(name) { format!("--{name}") } else { format!("-{name}") }
 }
 
 /// The options of a command.
@@ -42,7 +49,7 @@ pub fn flags(command: &clap::Command) -> Vec<Flag> {
         names.extend(arg.get_all_short_aliases().unwrap_or_default().iter().map(char::to_string));
         names.extend(arg.get_all_aliases().unwrap_or_default().iter().map(|&name| name.to_owned()));
         names.extend(arg.get_long().map(str::to_owned));
-        names.sort_by_key(|name| name.len() > 3);
+        names.sort_by_key(|name| is_long(name));
         let canonical = match (arg.get_long(), arg.get_short()) {
             (Some(long), _) => format!("--{long}"),
             (None, Some(short)) => format!("-{short}"),
@@ -123,7 +130,9 @@ fn find<'a, 'w>(flags: &'a [Flag], word: &'w str) -> Result<(&'a Flag, Option<&'
             return Ok((flag, Some(value)));
         }
     }
-    let nearest = flags.iter().flat_map(|flag| &flag.names).min_by_key(|known| distance(name, known));
+    let known = flags.iter().flat_map(|flag| &flag.names).map(|known| (distance(name, known), known));
+    // What is another word is no help.
+    let nearest = known.min().filter(|(distance, _)| *distance <= name.len()).map(|(_, known)| known);
     let hint = nearest.map(|name| format!("; did you mean `{}`?", dashed(name))).unwrap_or_default();
     Err(UsageError(format!(
         "unknown option `{word}`{hint} (options of the program stand after the program; --help lists all)"

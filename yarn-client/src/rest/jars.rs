@@ -1,6 +1,9 @@
 //! Programs that a session is given over REST alone.
 
+use flumen_model::config::Configuration;
+use flumen_model::options::rest::MAX_CONTENT_LENGTH;
 use reqwest::Method;
+use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,7 +22,38 @@ struct Run {
     jobid: String,
 }
 
+/// One entry of `GET /jobmanager/config`.
+#[derive(Deserialize)]
+struct Entry {
+    key: String,
+    value: String,
+}
+
 impl Master {
+    /// Whether it takes a program of that many bytes from this client. Asked before the program is sent: a refusal that comes
+    /// while a large body is under way goes down with the connection.
+    ///
+    /// # Errors
+    /// [`RestError`], or what is wrong with the size.
+    pub async fn takes_upload(&self, bytes: u64) -> anyhow::Result<()> {
+        match self.ask(self.change(Method::POST, "/jars/upload")).await {
+            // No program in it, which is all that is wrong with it.
+            Err(RestError::Refused { status: StatusCode::BAD_REQUEST, .. }) | Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let entries: Vec<Entry> = self.read(self.request(Method::GET, "/jobmanager/config")).await?;
+        let mut config = Configuration::new();
+        entries.into_iter().for_each(|Entry { key, value }| config.set(key, value));
+        let most = config.get(&MAX_CONTENT_LENGTH)?;
+        anyhow::ensure!(
+            bytes <= most.0,
+            "it has {bytes} bytes, and the session takes {most} at most ({}); build it with less debug information, or set \
+             HADOOP_CONF_DIR, so that it is staged and not uploaded",
+            MAX_CONTENT_LENGTH.key
+        );
+        Ok(())
+    }
+
     /// Uploads a program. Returns its id.
     ///
     /// # Errors

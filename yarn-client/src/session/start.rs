@@ -41,6 +41,7 @@ pub(super) async fn start(
     let Started { submitted, report, master } = deployment.unless_interrupted(interrupts, starting).await?;
     let session = Session {
         application: submitted.application,
+        configuration: &run.configuration,
         master,
         cluster: deployment.cluster.clone(),
         place: &deployment.place,

@@ -135,6 +135,7 @@ async fn what_is_asked_for_is_taken_and_has_a_number() {
     for (path, body, wish, then_cancel) in [
         ("savepoints", r#"{"target-directory": "hdfs://nn/sp", "cancel-job": true}"#, savepoint("hdfs://nn/sp"), true),
         ("savepoints", r#"{"target-directory": "/sp", "formatType": "CANONICAL"}"#, savepoint("file:///sp"), false),
+        ("savepoints", r#"{"target-directory": "/sp", "formatType": "NATIVE"}"#, savepoint("file:///sp"), false),
         ("checkpoints", "", SnapshotWish::Checkpoint { full: false }, false),
         ("checkpoints", r#"{"checkpointType": "INCREMENTAL"}"#, SnapshotWish::Checkpoint { full: false }, false),
         ("stop", r#"{"drain": true}"#, SnapshotWish::Stop { target: None, drain: true }, false),
@@ -212,7 +213,7 @@ async fn mistakes_are_answered_in_flinks_form() {
         ("POST", format!("/jobs/{JOB}/savepoints"), "", 400, "state.savepoints.dir"),
         ("POST", format!("/jobs/{JOB}/savepoints"), r#"{"target-directory": "x://y"}"#, 202, ""),
         ("POST", format!("/jobs/{JOB}/savepoints"), r#"{"target-directory": ""}"#, 400, "directory"),
-        ("POST", format!("/jobs/{JOB}/savepoints"), r#"{"formatType": "NATIVE"}"#, 400, "CANONICAL"),
+        ("POST", format!("/jobs/{JOB}/savepoints"), r#"{"formatType": "BINARY"}"#, 400, "CANONICAL and NATIVE"),
         ("POST", format!("/jobs/{JOB}/savepoints"), r#"{"triggerId": "1"}"#, 400, "trigger id"),
         ("POST", format!("/jobs/{JOB}/checkpoints"), r#"{"checkpointType": "HALF"}"#, 400, "HALF"),
         ("POST", format!("/jobs/{JOB}/checkpoints"), r#"{"checkpointType": "FULL"}"#, 429, "Too many"),
