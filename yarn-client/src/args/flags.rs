@@ -132,8 +132,8 @@ fn find<'a, 'w>(flags: &'a [Flag], word: &'w str) -> Result<(&'a Flag, Option<&'
     }
     let known = flags.iter().flat_map(|flag| &flag.names).map(|known| (distance(name, known), known));
     // What is another word is no help.
-    let nearest = known.min().filter(|(distance, _)| *distance <= name.len()).map(|(_, known)| known);
-    let hint = nearest.map(|name| format!("; did you mean `{}`?", dashed(name))).unwrap_or_default();
+    let nearest = known.min_by_key(|(distance, _)| *distance).filter(|(distance, _)| *distance <= name.len());
+    let hint = nearest.map(|(_, known)| format!("; did you mean `{}`?", dashed(known))).unwrap_or_default();
     Err(UsageError(format!(
         "unknown option `{word}`{hint} (options of the program stand after the program; --help lists all)"
     )))
