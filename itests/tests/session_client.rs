@@ -363,34 +363,6 @@ fn a_session_has_as_many_taskexecutors_as_its_limits_and_jobs_say() {
 }
 
 #[test]
-fn containers_that_fail_again_and_again_fail_the_jobs_that_wait_and_not_the_session() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let desk = Desk::of("nina");
-    let lib = tempfile::tempdir().unwrap();
-    let dying = lib.path().join("flumen-taskexecutor");
-    std::fs::write(&dying, "#!/bin/sh\necho 'no luck today' >&2\nexit 7\n").unwrap();
-    std::fs::set_permissions(&dying, std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::copy(binary("flumen-appmaster"), lib.path().join("flumen-appmaster")).unwrap();
-    // The option's first name.
-    let options = "-d -jm 256m -tm 384m -D yarn.maximum-failed-containers=1";
-    let started = desk.flink("yarn-session").env("FLUMEN_LIB_DIR", lib.path()).args(options).run().succeeded();
-    let session = started.application_id().unwrap();
-    let output = format!("--output {}/tmp/nina", CLUSTER.hdfs_url());
-    let run = desk.flink("run").arg(binary("itest-job")).args(&output).run();
-    let texts = [
-        "containers failed within a minute before their TaskExecutor registered; allowed are 1",
-        "resourcemanager.start-worker.max-failure-rate",
-        "exit code 7",
-        "no luck today",
-    ];
-    let job = job_id(&run.failed_with(&texts));
-    assert_eq!(CLUSTER.yarn().application(&session).unwrap().state, "RUNNING");
-    let listed = desk.flink("list").arg("-a").run().succeeded();
-    assert!(listed.stdout.contains(&job) && listed.stdout.contains("(FAILED)"), "{listed}");
-    desk.stop(&session);
-}
-
-#[test]
 fn what_high_availability_kept_of_a_killed_session_is_told_and_used_and_of_a_killed_job_removed() {
     let desk = Desk::of("oscar");
     let storage = format!("{}/user/oscar/ha", CLUSTER.hdfs_url());
@@ -444,20 +416,4 @@ fn what_high_availability_kept_of_a_killed_session_is_told_and_used_and_of_a_kil
     wait::until("the next submission removes it", LIMIT, || (!kept(&alone)).then_some(())).unwrap();
     desk.nothing_left(&alone);
     desk.stop(&last);
-}
-
-#[test]
-fn a_submission_that_yarn_refuses_leaves_nothing_but_the_cache() {
-    let desk = Desk::of("peggy");
-    let tag = "x".repeat(150);
-    let options = format!(
-        "-d -jm 256m -tm 384m -D yarn.tags={tag} -D high-availability.storageDir={}/user/peggy/ha",
-        CLUSTER.hdfs_url()
-    );
-    let _ =
-        desk.flink("yarn-session").args(&options).run().failed_with(&["the ResourceManager refused", "is too long"]);
-    let left = CLUSTER.hdfs().list("/user/peggy/.flink").unwrap();
-    assert_eq!(left.iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(), ["/user/peggy/.flink/cache"]);
-    assert!(!CLUSTER.hdfs().exists("/user/peggy/ha").unwrap() && !desk.remembers());
-    assert!(desk.cached().iter().all(|(path, _)| path.contains("/flumen-")), "{:?}", desk.cached());
 }
