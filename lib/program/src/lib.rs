@@ -281,7 +281,7 @@ mod tests {
         let program = script(dir.path(), text, 0o755);
         let error = planned_within(Some(MemorySize::from_mib(100)), &program).await;
         let expected = format!(
-            "`{}` ended without a plan (signal 6): it crashed or was killed; until it calls `execute` it may use 100 mb \
+            "program `{}` ended without a plan (signal 6): it crashed or was killed; until it calls `execute` it may use 100 mb \
              here, which is what jobmanager.memory.process.size leaves it",
             program.display()
         );
