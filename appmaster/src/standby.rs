@@ -257,7 +257,8 @@ impl Turn<'_> {
             }
         };
         (standby.seen, standby.own) = (lead.epoch(), Some(lead.epoch()));
-        let credentials = Credentials::from_file(&standby.environment.token_file)?;
+        // It starts no containers, so nobody needs tokens of it.
+        let credentials = Credentials::default();
         let (environment, attempt) = (&standby.environment, link.attempt());
         let parts = Box::pin(setup::parts(environment, &application, &credentials, &files, &lead, attempt)).await?;
         let staging = application.staging.clone();
