@@ -23,7 +23,9 @@ impl Scheduler for Played {
     async fn allocate(&mut self, request: &AllocateRequest) -> Result<AllocateResponse, AmError> {
         let at = self.start.map_or(Duration::ZERO, |start| start.elapsed());
         self.told.lock().unwrap().push((at, request.clone()));
-        tokio::time::sleep(self.away_until.saturating_sub(at)).await;
+        if at < self.away_until {
+            tokio::time::sleep(self.away_until - at).await;
+        }
         let answer = self.answers.lock().unwrap().pop_front();
         answer.unwrap_or_else(|| Ok(AllocateResponse::default()))
     }
