@@ -361,3 +361,59 @@ fn a_session_has_as_many_taskexecutors_as_its_limits_and_jobs_say() {
     executors(1);
     desk.stop(&session);
 }
+
+#[test]
+fn what_high_availability_kept_of_a_killed_session_is_told_and_used_and_of_a_killed_job_removed() {
+    let desk = Desk::of("oscar");
+    let storage = format!("{}/user/oscar/ha", CLUSTER.hdfs_url());
+    let kept = |name: &str| CLUSTER.hdfs().exists(&format!("/user/oscar/ha/{name}")).unwrap();
+    let on = format!("-D high-availability.storageDir={storage}");
+    let (session, started) = desk.session_with(&format!("-tm 384m -s 2 {on}"));
+    let told =
+        [format!("`{storage}/{session}`"), format!("-z {session}"), format!("hdfs dfs -rm -r {storage}/{session}")];
+    assert!(told.iter().all(|part| started.printed().contains(part)), "{started}");
+    let gate = Gate::closed().unwrap();
+    let hdfs = CLUSTER.hdfs_url();
+    let gated = |flink: Flink, name: &str| {
+        flink.arg(binary("itest-job")).arg("--gate").arg(gate.path()).args(&format!("--output {hdfs}/tmp/{name}"))
+    };
+    let job = job_id(&gated(desk.flink("run").arg("-d"), "oscar-kept").run().succeeded());
+    CLUSTER.yarn().kill(&session).unwrap();
+    CLUSTER.yarn().wait_ended(&session, LIMIT).unwrap();
+    assert!(kept(&session));
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    let _ = desk.flink("yarn-session").args(&format!("-id {session} {on}")).run().failed_with(&told);
+    // The file, which knew the directory, has been removed with that.
+    assert!(!desk.remembers());
+    let (next, _) = desk.session_with(&format!("-tm 384m -s 2 -z {session} {on}"));
+    wait::until("its job goes on", LIMIT, || {
+        let listed = desk.flink("list").arg("-r").run().succeeded();
+        listed.stdout.contains(&format!(" : {job} : ")).then_some(())
+    })
+    .unwrap();
+    let _ = desk.flink("cancel").arg(&job).run().succeeded();
+    desk.stop(&next);
+    assert!(!kept(&session), "a session that was stopped leaves nothing");
+
+    // Of an application of one job nobody goes on.
+    let run = desk.flink("run").args("-m yarn-cluster -yjm 256m -ytm 384m").args(&on);
+    let mut attached = gated(run, "oscar-killed").spawn();
+    let killed = attached.wait_printed("the job runs", LIMIT, |text| {
+        text.contains("RUNNING").then(|| flink::application_id(text)).flatten()
+    });
+    let killed = killed.unwrap();
+    assert!(kept(&killed));
+    CLUSTER.yarn().kill(&killed).unwrap();
+    let _ = attached.wait(LIMIT).failed_with(&["was killed by user"]);
+    assert!(!kept(&killed), "its client removes it");
+    let run = desk.flink("run").args("-d -m yarn-cluster -yjm 256m -ytm 384m").args(&on);
+    let alone = gated(run, "oscar-alone").run().succeeded();
+    let alone = alone.application_id().unwrap();
+    CLUSTER.yarn().kill(&alone).unwrap();
+    CLUSTER.yarn().wait_ended(&alone, LIMIT).unwrap();
+    assert!(kept(&alone));
+    let (last, _) = desk.session();
+    wait::until("the next submission removes it", LIMIT, || (!kept(&alone)).then_some(())).unwrap();
+    desk.nothing_left(&alone);
+    desk.stop(&last);
+}
