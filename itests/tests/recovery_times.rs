@@ -18,6 +18,8 @@ use flumen_itests::{say, wait};
 
 const LIMIT: Duration = Duration::from_secs(300);
 const WORKER: &str = "itest-stateful";
+/// Of each source subtask, in events a second: a batch takes some 50 ms.
+const RATE: u64 = 10_000;
 /// Of each job, in subtasks and TaskExecutors.
 const PARALLELISM: usize = 2;
 
@@ -36,7 +38,8 @@ fn first_records(notes: &Path, since: u64) -> Vec<u64> {
 /// Kills `program` of a job so often, and tells how long it took until all of its subtasks had records again.
 fn measure(cluster: &HadoopCluster, name: &str, program: &str, spares: usize, kills: u64) {
     let (hdfs, gate, notes) = (cluster.hdfs_url(), Gate::closed().unwrap(), tempfile::tempdir().unwrap());
-    let events = 400_000 + kills * 50_000;
+    // Enough for two minutes, and ten seconds for each kill.
+    let events = PARALLELISM as u64 * RATE * (120 + kills * 10);
     let client = Flink::on(cluster)
         .args(&format!("run -d -m yarn-cluster -yjm 256m -ytm 384m -p {PARALLELISM}"))
         .args(&format!("-D execution.checkpointing.dir={hdfs}/checkpoints -D execution.checkpointing.interval=1s"))
@@ -45,7 +48,7 @@ fn measure(cluster: &HadoopCluster, name: &str, program: &str, spares: usize, ki
         .args(&format!("-D slotmanager.redundant-taskmanager-num={spares}"))
         .arg(binary(WORKER))
         .args(&format!("--count {events} --gate {} --output {hdfs}/out/{name}", gate.path().display()))
-        .args(&format!("--gaps {}", notes.path().display()))
+        .args(&format!("--gaps {} --rate {RATE}", notes.path().display()))
         .run()
         .succeeded();
     let application = Watched::new(&flink::application_id(&client.printed()).unwrap(), LIMIT);

@@ -15,19 +15,22 @@ use flumen::{
 };
 use flumen_itests::stateful::{DISORDER_MS, WINDOW_MS, event, line};
 
-/// While the gate is closed a source looks at it once in so many records …
-const LOOK_EVERY: u64 = 16;
+/// While the gate is closed a source looks at it so often in a second …
+const LOOKS: u64 = 100;
 /// … and waits this long.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(1000 / LOOKS);
 
 #[derive(Clone, Parser)]
 struct Arguments {
     /// How many events there are
     #[arg(long, default_value_t = 100_000)]
     count: u64,
-    /// While this file does not exist, each source subtask emits no more than 1600 events a second
+    /// While this file does not exist, each source subtask emits no more events in a second than `rate`
     #[arg(long)]
     gate: Option<PathBuf>,
+    /// The fewer there are, the longer a source takes for a batch, and until then it does not see that it is cancelled
+    #[arg(long, default_value_t = 1600)]
+    rate: u64,
     /// At this event the process aborts …
     #[arg(long, requires = "once")]
     abort_at: Option<u64>,
@@ -53,7 +56,7 @@ fn main() -> flumen::Result<()> {
     let (source, checking) = (arguments.clone(), arguments.clone());
     let events = env
         .generate(arguments.count, None, move |number| {
-            if number % LOOK_EVERY == 0 && source.gate.as_ref().is_some_and(|gate| !gate.is_file()) {
+            if number % (source.rate / LOOKS).max(1) == 0 && source.gate.as_ref().is_some_and(|gate| !gate.is_file()) {
                 pause();
             }
             number
