@@ -269,8 +269,8 @@ fn splits_in(actions: &[Action]) -> Vec<String> {
 }
 
 /// A job whose readers have read one split each, and wait for the answer to their next request.
-fn reading() -> World {
-    let mut world = World::new(streaming(Partitioner::Hash, 6), &CHECKPOINTS);
+fn reading(partitioner: Partitioner) -> World {
+    let mut world = World::new(streaming(partitioner, 6), &CHECKPOINTS);
     world.finishing = false;
     world.register("a", 1);
     world.register("b", 1);
@@ -283,7 +283,7 @@ fn reading() -> World {
 
 #[test]
 fn splits_that_readers_have_are_not_given_again_and_open_requests_are_answered() {
-    let mut world = reading();
+    let mut world = reading(Partitioner::Hash);
     assert_eq!(given(&world), ["split-0", "split-1"]);
     let actions = world.adopt(second(), &BOTH);
     assert_eq!(splits_in(&actions), ["split-2", "split-3"], "both had asked: {actions:?}");
@@ -293,7 +293,7 @@ fn splits_that_readers_have_are_not_given_again_and_open_requests_are_answered()
 
 #[test]
 fn a_split_that_never_arrived_is_given_again() {
-    let mut world = reading();
+    let mut world = reading(Partitioner::Hash);
     let subtask = &mut world.reports.get_mut(&executor("a")).unwrap().regions[0].subtasks[0];
     subtask.splits.clear();
     subtask.wants_split = true;
@@ -320,7 +320,7 @@ fn a_split_that_two_readers_have_is_read_once() {
 
 #[test]
 fn only_splits_since_the_newest_checkpoint_count() {
-    let mut world = reading();
+    let mut world = reading(Partitioner::Hash);
     let mut newest = complete(&mut world);
     let source = newest.vertices.iter_mut().find(|vertex| vertex.vertex == SOURCE).unwrap();
     let expected = SourceProgress { remaining: (2..6).map(|n| format!("split-{n}")).collect(), handed_out: 2 };
@@ -339,14 +339,7 @@ fn only_splits_since_the_newest_checkpoint_count() {
 
 /// Two checkpoints of a former life, one split apart.
 fn two_checkpoints(partitioner: Partitioner) -> [CompletedCheckpoint; 2] {
-    let mut world = World::new(streaming(partitioner, 6), &CHECKPOINTS);
-    world.finishing = false;
-    world.register("a", 1);
-    world.register("b", 1);
-    while given(&world).len() < 2 || world.status() != JobStatus::Running {
-        let event = world.mail.pop_front().expect("both ask for splits");
-        world.tell(event);
-    }
+    let mut world = reading(partitioner);
     let older = complete(&mut world);
     let event = world.mail.pop_front().unwrap();
     world.tell(event);

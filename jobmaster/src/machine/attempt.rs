@@ -162,6 +162,9 @@ impl JobMaster {
     fn go_back(&mut self, members: &[SubtaskId]) -> Result<(), Box<Failure>> {
         let Some(checkpoint) = self.coordinator.newest() else { return Ok(()) };
         let begun_after: Vec<VertexId> = self.splits.begun_after(checkpoint).collect();
+        if begun_after.is_empty() {
+            return Ok(());
+        }
         let positions = self.coordinator.positions(&self.graph);
         for vertex in self.graph.vertices.iter().filter(|vertex| begun_after.contains(&vertex.id)) {
             let Some(progress) = positions.get(&vertex.id) else { continue };

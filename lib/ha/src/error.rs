@@ -2,7 +2,6 @@
 
 use flumen_fs::FsError;
 use flumen_model::config::BadConfiguration;
-use flumen_model::failure::Blame;
 use flumen_model::ids::{Epoch, JobId};
 
 /// A leadership that was not won or is lost, or a store that does not do what it was asked.
@@ -112,10 +111,5 @@ impl HaError {
             Self::ZooKeeper { .. } => true,
             _ => false,
         }
-    }
-
-    /// Whose fault it is: the user's setting, or the outside's.
-    pub fn blame(&self) -> Blame {
-        Blame::Outside
     }
 }
