@@ -23,6 +23,13 @@ pub enum OperationError {
     /// The JobManager refused it, or its result can't be asked for any more.
     #[error(transparent)]
     Rest(#[from] RestError),
+    /// Whoever was asked answers no more, or has never heard of it.
+    #[error(
+        "the JobManager that was asked is not there any more, and the one that follows it knows nothing of what was under way. \
+         `flink list` says whether the job still runs, and `/jobs/<id>/checkpoints` (or the directory that was named) whether \
+         the snapshot was completed; if it was not, ask again"
+    )]
+    Forgotten(#[source] RestError),
     /// It failed.
     #[error("{0}")]
     Failed(String),
@@ -63,6 +70,10 @@ impl Master {
                     }
                 }
                 Err(RestError::Unreachable { .. }) if heard.elapsed() < SILENCE_LIMIT => {}
+                // It was acknowledged before: only a JobManager that was not there then does not know it.
+                Err(error) if error.is_not_found() || matches!(error, RestError::Unreachable { .. }) => {
+                    return Err(OperationError::Forgotten(error));
+                }
                 Err(error) => return Err(error.into()),
             }
             tokio::time::sleep(if begun.elapsed() < FAST_PHASE { POLL } else { SLOW_POLL }).await;
