@@ -12,6 +12,8 @@ const TEMPORARY: &str = "_temporary";
 const PART: &str = "part-";
 /// Start of the name of the empty file in `_temporary` that tells whose output it is.
 const OWNER: &str = "owner-";
+/// Start of the name of the empty file in the output that says that a job has ended and which attempt's parts are its result.
+const DECIDED: &str = "_commit-";
 
 /// Where a subtask of the given attempt (counted from 1) writes its part: `<output>/_temporary/<attempt>/part-<subtask>`.
 pub fn temporary_part(output: &FsPath, attempt: u32, subtask: u32) -> FsPath {
@@ -59,6 +61,40 @@ pub async fn prepare(fs: &dyn FileSystem, output: &FsPath, job: &str) -> Result<
             Err(if error.is_already_exists() { refused() } else { error })
         }
     }
+}
+
+/// Says that the job named `job` has ended, and that the parts of `attempt` are its result: from now on it is only
+/// [committed](commit), and never runs again. Repeating it does no harm.
+///
+/// # Errors
+/// Those of the file system.
+pub async fn decide(fs: &dyn FileSystem, output: &FsPath, job: &str, attempt: u32) -> Result<(), FsError> {
+    let decision = output.join(format!("{DECIDED}{job}.{attempt}"));
+    fs.write_fully(&decision, Default::default(), &CreateOptions::overwriting()).await
+}
+
+/// The attempt whose parts are the result of the job named `job`, if that is [decided](decide).
+///
+/// # Errors
+/// Those of the file system.
+pub async fn decided(fs: &dyn FileSystem, output: &FsPath, job: &str) -> Result<Option<u32>, FsError> {
+    let entries = match fs.list(output).await {
+        Err(FsError::NotFound { .. } | FsError::NotADirectory { .. }) => return Ok(None),
+        entries => entries?,
+    };
+    let prefix = format!("{DECIDED}{job}.");
+    Ok(entries.iter().find_map(|entry| entry.path.name().strip_prefix(&prefix)?.parse().ok()))
+}
+
+/// Forgets the decision: when it is known elsewhere how the job ended.
+///
+/// # Errors
+/// Those of the file system.
+pub async fn forget_decision(fs: &dyn FileSystem, output: &FsPath, job: &str) -> Result<(), FsError> {
+    if let Some(attempt) = decided(fs, output, job).await? {
+        fs.delete(&output.join(format!("{DECIDED}{job}.{attempt}")), false).await?;
+    }
+    Ok(())
 }
 
 /// Makes the parts of `attempt` the job's result and removes what other attempts left. Repeating it after a crash
