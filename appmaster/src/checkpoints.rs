@@ -48,8 +48,11 @@ impl Checkpoints {
         settings.directory.clone_from(&places.checkpoints);
         settings.savepoint_directory.clone_from(&places.savepoints);
         let (keeper, beginning) = Keeper::begin(files.clone(), Origin { job, epoch }, &places).await?;
-        let Beginning { from, inherited, unusable, directory } = beginning;
-        Ok((Self { job, keeper: Arc::new(keeper) }, Start { from, inherited, unusable, directory, epoch }))
+        let Beginning { from, inherited, unusable, reached, directory } = beginning;
+        Ok((
+            Self { job, keeper: Arc::new(keeper) },
+            Start { from, inherited, unusable, reached, directory, epoch, ..Start::default() },
+        ))
     }
 
     /// Completes one.

@@ -195,7 +195,8 @@ impl Dispatcher {
     ) -> Result<(), BadConfiguration> {
         let id = submission.job;
         tracing::info!(job = %id, name = submission.graph.name, "job is submitted");
-        let keep = (keep && self.keeps).then(|| Box::new(submission.clone()));
+        let accepted_ms = Some(now.timestamp.0);
+        let keep = (keep && self.keeps).then(|| Box::new(JobSubmission { accepted_ms, ..submission.clone() }));
         let (mut job, admission) = match Job::new(submission, self.submissions, now.timestamp) {
             Ok(job) => job,
             Err(error) => {
@@ -271,6 +272,7 @@ impl Dispatcher {
     }
 
     fn carry_out(&mut self, now: Moment, id: JobId, actions: Vec<Action>, effects: &mut Vec<Effect>) {
+        let over = actions.iter().any(|action| matches!(action, Action::Done(_)));
         for action in actions {
             match action {
                 Action::DeclareSlots(0) => self.pool.forget(id),
@@ -296,6 +298,10 @@ impl Dispatcher {
                 }
                 Action::CommitOutputs { attempt } => effects.push(Effect::CommitOutputs { job: id, attempt }),
                 Action::StoreCheckpoint(checkpoint) => effects.push(Effect::StoreCheckpoint { job: id, checkpoint }),
+                Action::DiscardFiles { paths } if over && self.keeps => {
+                    // A later leader that does not find how the job ended goes on from its checkpoints.
+                    self.jobs.get_mut(&id).into_iter().for_each(|job| job.left.extend(paths.iter().cloned()));
+                }
                 Action::DiscardFiles { paths } => effects.push(Effect::DiscardFiles { job: id, paths }),
                 Action::Answer { request, result } => {
                     let job = self.jobs.get_mut(&id);
@@ -327,7 +333,11 @@ impl Dispatcher {
     }
 
     fn result_kept(&mut self, now: Moment, job: JobId, effects: &mut Vec<Effect>) {
-        let result = self.jobs.get_mut(&job).and_then(|job| job.result.take());
+        let Some(over) = self.jobs.get_mut(&job) else { return };
+        let (result, paths) = (over.result.take(), std::mem::take(&mut over.left));
+        if !paths.is_empty() {
+            effects.push(Effect::DiscardFiles { job, paths });
+        }
         result.into_iter().for_each(|result| self.close(now, result, effects));
     }
 

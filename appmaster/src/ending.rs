@@ -40,6 +40,14 @@ impl Verdict {
 }
 
 fn of_job(result: &JobResult, cancelled: Option<&str>) -> Verdict {
+    let mut verdict = of_end(result, cancelled);
+    if let Some(retained) = result.retained.as_ref().filter(|_| verdict.status != FinalStatus::Succeeded) {
+        verdict.diagnostics += &format!("\nit can be resumed from its newest checkpoint: flink run -s {retained}");
+    }
+    verdict
+}
+
+fn of_end(result: &JobResult, cancelled: Option<&str>) -> Verdict {
     let failure = || result.failure.as_ref().map(text::diagnostics);
     match result.status {
         JobStatus::Finished => Verdict { status: FinalStatus::Succeeded, diagnostics: String::new() },
@@ -72,7 +80,18 @@ mod tests {
 
     fn result(status: JobStatus, failure: Option<Failure>) -> JobResult {
         let start = Timestamp(1);
-        JobResult { job: JobId(1), name: "count".into(), status, failure, start, runtime_ms: 5, restarts: 0 }
+        let name = "count".into();
+        JobResult { job: JobId(1), name, status, failure, start, runtime_ms: 5, restarts: 0, retained: None }
+    }
+
+    #[test]
+    fn whoever_reads_of_a_failed_job_reads_what_it_can_be_resumed_from() {
+        for (status, told) in [(JobStatus::Failed, true), (JobStatus::Canceled, true), (JobStatus::Finished, false)] {
+            let retained = Some("hdfs://nn/cp/1/chk-7".to_owned());
+            let result = Box::new(JobResult { retained, ..result(status, None) });
+            let verdict = verdict(&Outcome::Job { result, cancelled: None });
+            assert_eq!(verdict.diagnostics.contains("flink run -s hdfs://nn/cp/1/chk-7"), told, "{verdict:?}");
+        }
     }
 
     #[test]

@@ -383,6 +383,7 @@ mod tests {
             start_ms: 1,
             runtime_ms: 2,
             restarts: 0,
+            retained: None,
         };
         first.put_result(&result(1)).await.unwrap();
 

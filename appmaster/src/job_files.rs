@@ -83,7 +83,12 @@ impl Admittance {
         let outputs = Outputs::new(self.files.clone(), &outputs, job)
             .map_err(|error| Failure::new(Blame::Outside, with_causes(&error)))?;
         self.claimed.lock().insert(job, outputs.clone());
+        let mut start = start;
         let claimed = async {
+            start.finished = outputs.had_ended().await?;
+            if start.finished {
+                return Ok(());
+            }
             outputs.prepare(taken_over).await?;
             let Some(submission) = keep else { return Ok(()) };
             self.lead.put_job(&submission).await.map_err(|error| match error {
@@ -112,6 +117,9 @@ impl Admittance {
             tracing::warn!(%job, limit = ?ABANDON_LIMIT, "the job's outputs were not cleaned up in time");
         }
         files.checkpoints.clean_up().await;
+        if succeeded {
+            files.outputs.forget_end().await;
+        }
         self.claimed.lock().remove(&job);
     }
 }
@@ -206,6 +214,26 @@ mod tests {
         drop(in_use);
         closing.await;
         assert!(!dir.path().join("out").try_exists().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_had_ended_is_admitted_as_such_and_leaves_nothing_but_its_result() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = admittance(dir.path()).await;
+        let (files, admitted) = first.admit(admission(dir.path(), 1, None)).await.ok().unwrap();
+        assert!(!admitted.start.finished);
+        let out = dir.path().join("out");
+        std::fs::create_dir_all(out.join("_temporary/2")).unwrap();
+        std::fs::write(out.join("_temporary/2/part-0"), "good").unwrap();
+        files.outputs.commit(flumen_model::ids::ExecutionAttempt(2)).await.unwrap();
+
+        let second = admittance(dir.path()).await;
+        assert!(second.clone().admit(admission(dir.path(), 2, None)).await.is_err(), "it is another job's");
+        let (files, admitted) = second.clone().admit(admission(dir.path(), 1, None)).await.ok().unwrap();
+        assert!(admitted.start.finished);
+        second.close(JobId(1), files, true).await;
+        let left: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["part-0"]);
     }
 
     #[tokio::test]

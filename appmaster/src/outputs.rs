@@ -72,11 +72,47 @@ impl Outputs {
         Ok(fs.list(&temporary).await?.iter().any(|entry| entry.is_dir))
     }
 
-    /// Makes what this attempt wrote visible.
+    /// Finishes what an earlier attempt of the application had decided: true when the job had ended, and its outputs are in
+    /// place now. Nobody may be told that it ran again.
+    ///
+    /// # Errors
+    /// Whether it had isn't known, or the outputs could not be put in place.
+    pub async fn had_ended(&self) -> Result<bool, Failure> {
+        let Some(first) = self.paths.first() else { return Ok(false) };
+        let decided = async { output::decided(&*self.files.get(first)?, first, &self.job.to_string()).await };
+        let attempt = decided.await.map_err(|error| {
+            let text = format!("whether the job had ended can't be seen in `{first}`: {}", with_causes(&error));
+            Failure::new(Blame::Outside, text)
+        })?;
+        let Some(attempt) = attempt else { return Ok(false) };
+        tracing::info!(path = %first, attempt, "the job had ended: its outputs are put in place");
+        self.commit(ExecutionAttempt(attempt)).await?;
+        self.claimed.store(true, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// How the job ended is known elsewhere.
+    pub async fn forget_end(&self) {
+        let Some(first) = self.paths.first() else { return };
+        let forgotten = async { output::forget_decision(&*self.files.get(first)?, first, &self.job.to_string()).await };
+        if let Err(error) = forgotten.await {
+            tracing::warn!(path = %first, error = with_causes(&error), "a mark that the job has ended is left in its output");
+        }
+    }
+
+    /// Makes what this attempt wrote visible. The first step decides that the job has ended, whatever happens to this process.
     ///
     /// # Errors
     /// Why one of them could not be; the ones before it are visible then.
     pub async fn commit(&self, attempt: ExecutionAttempt) -> Result<(), Failure> {
+        if let Some(first) = self.paths.first() {
+            let job = self.job.to_string();
+            let decided = async { output::decide(&*self.files.get(first)?, first, &job, attempt.0).await };
+            decided.await.map_err(|error| {
+                let text = format!("the job's output `{first}` could not be committed: {}", with_causes(&error));
+                Failure::new(Blame::Outside, text)
+            })?;
+        }
         for path in &self.paths {
             let committed = async { output::commit(&*self.files.get(path)?, path, attempt.0).await };
             match committed.await {
@@ -96,6 +132,7 @@ impl Outputs {
         if !self.claimed.load(Ordering::Relaxed) {
             return;
         }
+        self.forget_end().await;
         for path in &self.paths {
             self.abandon_one(path).await;
         }
@@ -183,6 +220,41 @@ mod tests {
         outputs.commit(ExecutionAttempt(1)).await.unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join("a/part-0")).unwrap(), "good");
         assert!(!dir.path().join("a/_temporary").try_exists().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_had_ended_is_put_in_place_and_does_not_run_again() {
+        // Cut off after the decision, amid the renames, and when all was done but its end was not told.
+        for renamed in 0..=2 {
+            let dir = tempfile::tempdir().unwrap();
+            let first = outputs(dir.path(), &["a", "b"]);
+            first.prepare(false).await.unwrap();
+            assert!(!outputs(dir.path(), &["a", "b"]).had_ended().await.unwrap());
+            for name in ["a", "b"] {
+                write(&dir.path().join(format!("{name}/_temporary/3/part-0")), "good");
+                write(&dir.path().join(format!("{name}/_temporary/2/part-0")), "failed");
+            }
+            let fs = FileSystems::new(FsOptions::default()).unwrap();
+            for (number, path) in first.paths.iter().enumerate() {
+                let fs = fs.get(path).unwrap();
+                if number == 0 {
+                    output::decide(&*fs, path, &first.job.to_string(), 3).await.unwrap();
+                }
+                if number < renamed {
+                    output::commit(&*fs, path, 3).await.unwrap();
+                }
+            }
+            let second = outputs(dir.path(), &["a", "b"]);
+            assert!(second.had_ended().await.unwrap(), "{renamed}");
+            second.forget_end().await;
+            for name in ["a", "b"] {
+                let left: Vec<_> =
+                    std::fs::read_dir(dir.path().join(name)).unwrap().map(|e| e.unwrap().file_name()).collect();
+                assert_eq!(left, ["part-0"], "{renamed}");
+                assert_eq!(std::fs::read_to_string(dir.path().join(name).join("part-0")).unwrap(), "good");
+            }
+            assert!(outputs(dir.path(), &["a"]).prepare(true).await.is_err(), "another job finds an output");
+        }
     }
 
     #[tokio::test]

@@ -38,7 +38,17 @@ pub fn planned(
         match flumen_program::plan_within(Some(memory), &path, &arguments, &setup).await {
             Ok(graph) => {
                 let ProgramSetup { protocol, configuration, .. } = setup;
-                Ok(JobSubmission { protocol, job, graph, program, arguments, configuration, client_heartbeat: false })
+                let (client_heartbeat, accepted_ms) = (false, None);
+                Ok(JobSubmission {
+                    protocol,
+                    job,
+                    graph,
+                    program,
+                    arguments,
+                    configuration,
+                    client_heartbeat,
+                    accepted_ms,
+                })
             }
             Err(error) => Err(Failure::new(Blame::User, with_causes(&error))),
         }

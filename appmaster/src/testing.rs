@@ -31,6 +31,7 @@ pub(crate) fn application() -> Application {
         arguments: vec!["--input".into(), "x".into()],
         configuration: Configuration::new(),
         client_heartbeat: false,
+        accepted_ms: None,
     };
     Application {
         protocol: PROTOCOL_VERSION,

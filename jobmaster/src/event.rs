@@ -217,4 +217,6 @@ pub struct JobResult {
     pub runtime_ms: u64,
     /// How often it was restarted.
     pub restarts: u32,
+    /// The newest checkpoint that is left after its end, if any is: what it can be resumed from.
+    pub retained: Option<String>,
 }

@@ -4,11 +4,15 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use flumen_model::checkpoint::JobLife;
 use flumen_model::failure::Blame;
 use flumen_model::key_group::key_hash;
 
 use crate::event::Timestamp;
 use crate::settings::Restarts;
+
+/// Failures that are noted for the next JobMaster. A rate that allows more forgets the oldest.
+const NOTED_MAX: usize = 1_000;
 
 /// Flink's restart strategies.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,6 +118,22 @@ impl Failover {
     /// How often the job was allowed to restart.
     pub(crate) fn restarts(&self) -> u32 {
         self.restarts
+    }
+
+    /// Notes what the next JobMaster has to know.
+    pub(crate) fn note(&self, life: &mut JobLife) {
+        life.restarts = self.restarts;
+        let newest = self.forgiven.len().saturating_sub(NOTED_MAX);
+        life.failures_ms = self.forgiven.iter().skip(newest).map(|at| at.0).collect();
+        life.backoff_failures = self.backoff.failures;
+        life.backoff_restarted_ms = self.backoff.restarted.0;
+    }
+
+    /// Goes on with the count of a former JobMaster.
+    pub(crate) fn go_on(&mut self, life: &JobLife) {
+        self.restarts = life.restarts;
+        self.forgiven = life.failures_ms.iter().copied().map(Timestamp).collect();
+        self.backoff = Backoff { failures: life.backoff_failures, restarted: Timestamp(life.backoff_restarted_ms) };
     }
 
     /// The last restart that was allowed is not made after all.

@@ -1,7 +1,9 @@
 //! What a job starts from.
 
-use flumen_model::checkpoint::CompletedCheckpoint;
+use flumen_model::checkpoint::{CheckpointId, CompletedCheckpoint};
 use flumen_model::ids::{Epoch, ExecutionAttempt};
+
+use crate::event::Timestamp;
 
 /// Executions, and workers on one TaskExecutor, that a leader may number. More than a job ever has: restarts take time.
 const NUMBERS: u64 = 10_000;
@@ -18,6 +20,12 @@ pub struct Start {
     /// There were such checkpoints, and none can be used: why. The job goes on if its subtasks run, or fails: it must not begin
     /// as if it had never run.
     pub unusable: Option<String>,
+    /// The number of the newest of them, whole or not.
+    pub reached: Option<CheckpointId>,
+    /// When the job was accepted, if that was before now and no checkpoint tells it.
+    pub accepted: Option<Timestamp>,
+    /// The job has ended successfully, and only that was not told yet: its outputs are in place.
+    pub finished: bool,
     /// The directory into which this leader writes checkpoints; `None`: `<state.checkpoints.dir>/<job id>`.
     pub directory: Option<String>,
     /// Of this leader: 0 or 1 for the first. A leader that is cut off may go on for a while with TaskExecutors that nobody

@@ -1,5 +1,5 @@
 //! Checkpoints, failover and changes of the leader under a simulated network and clock, by seed: subtasks really align barriers or let them overtake
-//! records, keep state and commit by checkpoint; workers, executors and the JobManager die, connections break, storage refuses, users take savepoints and stop the
+//! records, keep state and commit by checkpoint; workers, executors and the JobManager die, or it is cut off and goes on beside the next one, connections break, storage refuses, users take savepoints and stop the
 //! job, which then goes on from its savepoint with another parallelism. Whatever happens, the output is that of a run in
 //! which nothing did.
 //!
@@ -10,6 +10,8 @@
 mod sim;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sim::former::Fence;
 
 const SEEDS: u64 = 3_000;
 
@@ -24,7 +26,7 @@ fn the_output_is_exactly_once_whatever_happens() {
         return;
     }
     let (mut completed, mut restarts, mut resent, mut stopped) = (0, 0, 0, 0);
-    let (mut taken, mut untouched, mut partial) = (0, 0, 0);
+    let (mut taken, mut untouched, mut partial, mut beside) = (0, 0, 0, 0);
     for seed in 0..number("FLUMEN_SIM_SEEDS").unwrap_or(SEEDS) {
         match catch_unwind(AssertUnwindSafe(|| sim::run(seed, false))) {
             Ok(outcome) => {
@@ -35,6 +37,7 @@ fn the_output_is_exactly_once_whatever_happens() {
                 taken += outcome.adoptions.taken;
                 untouched += outcome.adoptions.untouched;
                 partial += outcome.adoptions.partial;
+                beside += outcome.adoptions.beside;
             }
             Err(panic) => {
                 println!("seed {seed} failed; replay it with FLUMEN_SIM_SEED={seed}");
@@ -45,10 +48,23 @@ fn the_output_is_exactly_once_whatever_happens() {
     println!(
         "{completed} checkpoints, {restarts} restarts, {resent} records in flight sent again, {stopped} jobs stopped with a \
          savepoint and resumed, {taken} JobManagers that took over, {untouched} of them without touching anything, {partial} with \
-         a restart of some regions"
+         a restart of some regions, {beside} beside one that was cut off"
     );
     assert!(completed > 0 && restarts > 0 && resent > 0 && stopped > 0, "the simulation has not tried much");
-    assert!(taken > untouched && untouched > 0 && partial > 0, "JobManagers have not died in enough ways");
+    assert!(
+        taken > untouched && untouched > 0 && partial > 0 && beside > 0,
+        "JobManagers have not died in enough ways"
+    );
+}
+
+#[test]
+fn each_rule_that_fences_a_former_jobmanager_is_needed() {
+    for fence in [Fence::Executors, Fence::Head, Fence::Numbers] {
+        let fails = |seed: &u64| catch_unwind(|| sim::run_without(Some(fence), *seed, false)).is_err();
+        let seed = (0..SEEDS).find(fails);
+        println!("without {fence:?}, seed {seed:?} fails");
+        assert!(seed.is_some(), "nothing goes wrong without {fence:?}");
+    }
 }
 
 #[test]

@@ -99,6 +99,7 @@ async fn submit(
         arguments: run.arguments.clone(),
         configuration: run.configuration.clone(),
         client_heartbeat: run.shutdown_on_exit,
+        accepted_ms: None,
     };
     timings.part("submit", accepted(&found.master, &submission)).await?;
     timings.reached("submitted");

@@ -94,6 +94,7 @@ async fn submit_planned(deployment: &Deployment<'_>, run: &Run, job: JobId) -> a
         arguments: run.arguments.clone(),
         configuration: run.configuration.clone(),
         client_heartbeat: run.shutdown_on_exit,
+        accepted_ms: None,
     };
     deployment.launch(prepared, Content { purpose: Purpose::Job(Box::new(submission)), demand, name }).await
 }

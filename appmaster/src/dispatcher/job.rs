@@ -37,6 +37,8 @@ pub(super) struct Job {
     pub(super) slot_patience: Duration,
     /// How it ended, while that is being kept for a later leader: until then it is not over for anybody else.
     pub(super) result: Option<JobResult>,
+    /// What is to be removed once that is kept.
+    pub(super) left: Vec<String>,
     /// `state.savepoints.dir` is set.
     pub(super) has_savepoint_directory: bool,
     program: Program,
@@ -91,6 +93,7 @@ impl Job {
             cancelled: None,
             slot_patience: settings.slot_request_timeout / 2,
             result: None,
+            left: Vec::new(),
             has_savepoint_directory: settings.checkpoints.savepoint_directory.is_some(),
             program: submission.program.clone(),
             arguments: submission.arguments.clone(),
@@ -163,7 +166,6 @@ impl Job {
 
     /// It is admitted, and begins when it is known what of it runs.
     pub(super) fn hold(&mut self, admitted: Box<Admitted>) {
-        self.pending.iter_mut().for_each(|pending| pending.admitted = None);
         if let Some(pending) = &mut self.pending {
             pending.admitted = Some(admitted);
         }
@@ -184,7 +186,8 @@ impl Job {
         let Some(pending) = self.pending.take() else { return Vec::new() };
         let Pending { submission, mut settings, events, .. } = *pending;
         settings.checkpoints = admitted.checkpoints;
-        let (id, graph, start) = (self.id, submission.graph, admitted.start);
+        let accepted = submission.accepted_ms.map(Timestamp);
+        let (id, graph, start) = (self.id, submission.graph, Start { accepted, ..admitted.start });
         let (master, mut actions) = match former {
             None => JobMaster::new(id, graph, settings, start, now),
             Some(former) => JobMaster::adopt(id, graph, settings, start, former, now),
@@ -222,6 +225,7 @@ impl Job {
                 arguments: self.arguments.clone(),
                 configuration: self.configuration.clone(),
                 client_heartbeat: false,
+                accepted_ms: Some(result.start.0),
             },
             status: result.status,
             failure: result.failure.clone(),
@@ -229,6 +233,7 @@ impl Job {
             start_ms: result.start.0,
             runtime_ms: result.runtime_ms,
             restarts: result.restarts,
+            retained: result.retained.clone(),
         }
     }
 

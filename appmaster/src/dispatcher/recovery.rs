@@ -124,6 +124,7 @@ impl Dispatcher {
             start,
             runtime_ms: kept.runtime_ms,
             restarts: kept.restarts,
+            retained: kept.retained.clone(),
         };
         tracing::info!(job = %id, %status, "job of a former JobManager had ended");
         let (details, checkpoints) = job::as_ended(&kept, start)?;

@@ -55,9 +55,9 @@ impl Checkpoints {
             Keeper::begin(files.clone(), Origin { job, epoch: Epoch(1) }, &places).await
         };
         let (keeper, beginning) = begin.await.map_err(unusable)?;
-        let Beginning { from, inherited, unusable, directory } = beginning;
+        let Beginning { from, inherited, unusable, reached, directory } = beginning;
         let checkpoints = Self { keeper: Arc::new(keeper), events, work: JoinSet::new() };
-        Ok((checkpoints, Start { from, inherited, unusable, directory, ..Start::default() }))
+        Ok((checkpoints, Start { from, inherited, unusable, reached, directory, ..Start::default() }))
     }
 
     /// Completes one.

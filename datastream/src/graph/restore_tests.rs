@@ -115,6 +115,7 @@ fn savepoint_with(graph: &JobGraph, directory: &std::path::Path, lists: &[(&str,
     });
     let path = format!("{}/savepoint", directory.to_str().unwrap());
     let checkpoint = CompletedCheckpoint {
+        life: None,
         id: CheckpointId(1),
         kind: SnapshotKind::Savepoint,
         triggered_ms: 1,

@@ -1,6 +1,6 @@
 //! Going on with subtasks that run: what the coordinator of a former leader knew, as far as it matters.
 
-use flumen_model::checkpoint::{Barrier, CheckpointId, SnapshotKind};
+use flumen_model::checkpoint::{Barrier, CheckpointId, JobLife, SnapshotKind};
 use flumen_model::ids::{Epoch, SubtaskId};
 
 use super::coordinator::{Coordinator, Effect};
@@ -39,9 +39,13 @@ impl Coordinator {
     /// Numbers go on behind `seen`, the greatest checkpoint that anybody has heard of, and without a gap if `everybody` was
     /// asked.
     pub(crate) fn goes_on_after(&mut self, seen: CheckpointId, everybody: bool) {
-        let newest = self.store.newest().map_or(CheckpointId(0), |newest| newest.id);
-        let without_gap = CheckpointId(seen.max(newest).0 + 1);
+        let without_gap = CheckpointId(seen.max(self.known).0 + 1);
         self.next = if everybody { without_gap } else { self.next.max(without_gap) };
+    }
+
+    /// Notes what the next leader has to know.
+    pub(crate) fn note(&self, life: &mut JobLife) {
+        self.tracker.note(life);
     }
 
     /// Takes over subtasks that go on. Those that have finished have their last snapshot in the newest checkpoint.

@@ -62,6 +62,8 @@ pub(crate) struct Coordinator {
     /// Subtasks of the job.
     total: usize,
     pub(super) next: CheckpointId,
+    /// The greatest number that a former leader's checkpoint has, as far as it counts.
+    pub(super) known: CheckpointId,
     /// A former leader of this job has completed checkpoints.
     pub(super) inherits: bool,
     /// It has, and none is left whole: why.
@@ -104,13 +106,15 @@ impl Coordinator {
         now: Timestamp,
     ) -> (Self, Result<BTreeMap<VertexId, SourceProgress>, Failure>) {
         let root = settings.directory.as_deref().map(|root| format!("{}/{job}", root.trim_end_matches('/')));
-        let known = start.inherited.iter().chain(&start.from).map(|checkpoint| checkpoint.id.0);
+        let inherited = start.inherited.iter().chain(&start.from).map(|checkpoint| checkpoint.id);
+        let known = inherited.chain(start.reached).max().unwrap_or(CheckpointId(0));
         let mut coordinator = Self {
             job,
             settings: settings.clone(),
             base: start.directory.or(root),
             total: graph.vertices.iter().map(|vertex| vertex.parallelism as usize).sum(),
-            next: CheckpointId(known.max().unwrap_or(0) + 1 + super::adopt::gap(start.epoch)),
+            next: CheckpointId(known.0 + 1 + super::adopt::gap(start.epoch)),
+            known,
             inherits: !start.inherited.is_empty(),
             unusable: None,
             pending: BTreeMap::new(),
@@ -132,6 +136,7 @@ impl Coordinator {
             tracker: Tracker::new(settings.history),
             effects: VecDeque::new(),
         };
+        coordinator.tracker.go_on(&start.inherited);
         if settings.interval.is_some() && coordinator.base.is_none() {
             return (coordinator, Err(no_directory(options::CHECKPOINT_DIRECTORY.key)));
         }

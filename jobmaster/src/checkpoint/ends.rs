@@ -126,6 +126,7 @@ mod tests {
             source: None,
         };
         let checkpoint = CompletedCheckpoint {
+            life: None,
             id: CheckpointId(1),
             kind: SnapshotKind::Checkpoint,
             triggered_ms: 0,

@@ -298,6 +298,7 @@ mod tests {
             source: None,
         };
         let former = CompletedCheckpoint {
+            life: None,
             id: id(4),
             kind: flumen_model::checkpoint::SnapshotKind::Checkpoint,
             triggered_ms: 0,

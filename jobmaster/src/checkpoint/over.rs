@@ -40,6 +40,11 @@ impl Coordinator {
         }
     }
 
+    /// Where the newest checkpoint is that is left after the job's end.
+    pub(crate) fn retained(&self) -> Option<String> {
+        self.store.newest().map(|checkpoint| checkpoint.directory.clone())
+    }
+
     /// The job is over: answers whoever still waits, and removes what is not to be left.
     pub(crate) fn over(&mut self, status: JobStatus, now: Timestamp) {
         let keep = self.settings.retention.keeps(status);

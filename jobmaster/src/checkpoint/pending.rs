@@ -105,6 +105,7 @@ impl Pending {
             }
         });
         CompletedCheckpoint {
+            life: None,
             id: self.id(),
             kind: self.kind(),
             triggered_ms: self.barrier.triggered_ms,

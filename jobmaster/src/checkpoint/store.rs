@@ -71,6 +71,7 @@ mod tests {
 
     fn kept(id: u64) -> Kept {
         let checkpoint = CompletedCheckpoint {
+            life: None,
             id: CheckpointId(id),
             kind: SnapshotKind::Checkpoint,
             triggered_ms: 0,

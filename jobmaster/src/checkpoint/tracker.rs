@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use flumen_model::checkpoint::{Barrier, CheckpointId, CompletedCheckpoint, SnapshotTimes};
+use flumen_model::checkpoint::{Barrier, CheckpointId, CompletedCheckpoint, JobLife, SnapshotTimes};
 use flumen_model::failure::Failure;
 use flumen_model::ids::SubtaskId;
 use flumen_model::job_graph::JobGraph;
@@ -29,6 +29,31 @@ pub(crate) struct Tracker {
 impl Tracker {
     pub(crate) fn new(length: u32) -> Self {
         Self { length: length as usize, ..Self::default() }
+    }
+
+    /// Notes what the next JobMaster has to know.
+    pub(crate) fn note(&self, life: &mut JobLife) {
+        let CheckpointCounts { restored, total, completed, .. } = self.counts;
+        (life.restored, life.triggered, life.completed) = (restored, total, completed);
+    }
+
+    /// Goes on with the figures of a former JobMaster, as the checkpoints that it has left (oldest first) tell them. What it had
+    /// under way has come to nothing.
+    pub(crate) fn go_on(&mut self, left: &[CompletedCheckpoint]) {
+        for checkpoint in left {
+            let entry = entry_of(checkpoint);
+            match checkpoint.kind.is_savepoint() {
+                true => self.latest_savepoint = Some(entry.clone()),
+                false => self.latest_completed = Some(entry.clone()),
+            }
+            self.history.push_front(entry);
+        }
+        self.shorten();
+        let Some(life) = left.last().and_then(|newest| newest.life.as_deref()) else { return };
+        let completed = life.completed + 1;
+        let failed = life.triggered.saturating_sub(completed);
+        self.counts =
+            CheckpointCounts { restored: life.restored, total: life.triggered, in_progress: 0, completed, failed };
     }
 
     pub(crate) fn triggered(&mut self, barrier: &Barrier, graph: &JobGraph) {
@@ -126,5 +151,34 @@ impl Tracker {
             left -= usize::from(keep && entry.status != CheckpointStatus::InProgress);
             keep
         });
+    }
+}
+
+/// What a completed checkpoint says of itself: how long its parts took is not among it.
+fn entry_of(checkpoint: &CompletedCheckpoint) -> CheckpointEntry {
+    let completed = Timestamp(checkpoint.completed_ms);
+    let vertices = checkpoint.vertices.iter().map(|vertex| {
+        let subtasks = vertex.subtasks.iter().map(|snapshot| {
+            Some(SubtaskCheckpoint {
+                acknowledged: completed,
+                end_to_end_ms: completed.since(Timestamp(checkpoint.triggered_ms)),
+                state_bytes: snapshot.bytes(),
+                times: SnapshotTimes::default(),
+            })
+        });
+        VertexCheckpoint { vertex: vertex.vertex, subtasks: subtasks.collect() }
+    });
+    CheckpointEntry {
+        id: checkpoint.id,
+        kind: checkpoint.kind,
+        status: CheckpointStatus::Completed,
+        triggered: Timestamp(checkpoint.triggered_ms),
+        latest_ack: Some(completed),
+        end: Some(completed),
+        directory: checkpoint.directory.clone(),
+        discarded: false,
+        state_bytes: checkpoint.handles().map(|handle| handle.length).sum(),
+        written_bytes: 0,
+        vertices: vertices.collect(),
     }
 }

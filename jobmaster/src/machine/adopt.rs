@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use flumen_model::checkpoint::{Barrier, CheckpointId};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId, SubtaskId};
 use flumen_model::job_graph::JobGraph;
-use flumen_model::status::ExecutionState;
+use flumen_model::status::{ExecutionState, JobStatus};
 use flumen_wire::control::{FromWorker, ToWorker};
 use flumen_wire::report::{SubtaskReport, WorkerReport};
 
@@ -38,9 +38,14 @@ impl JobMaster {
         executors: Vec<FormerExecutor>,
         now: Timestamp,
     ) -> (Self, Vec<Action>) {
+        let finished = start.finished;
         let (mut master, begun) = Self::prepare(job, graph, settings, start, now);
         master.take_executors(&executors);
         match begun {
+            _ if finished => {
+                master.enter(JobStatus::Running);
+                master.finish(JobStatus::Finished);
+            }
             Ok(positions) => {
                 if let Some(checkpoint) = master.coordinator.newest() {
                     for (vertex, progress) in &positions {

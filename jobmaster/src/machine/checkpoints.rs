@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flumen_model::checkpoint::{Barrier, CheckpointId, SnapshotTimes, SubtaskSnapshot};
+use flumen_model::checkpoint::{Barrier, CheckpointId, JobLife, SnapshotTimes, SubtaskSnapshot};
 use flumen_model::failure::Failure;
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, SubtaskId, VertexId};
 use flumen_model::job_graph::Partitioner;
@@ -12,7 +12,7 @@ use flumen_wire::control::{RegionId, ToWorker};
 use super::JobMaster;
 use super::worker::on;
 use crate::checkpoint::coordinator::Effect;
-use crate::event::SnapshotRequest;
+use crate::event::{Action, SnapshotRequest};
 use crate::state::Phase;
 
 impl JobMaster {
@@ -102,6 +102,10 @@ impl JobMaster {
     pub(super) fn apply(&mut self) {
         while let Some(effect) = self.coordinator.effect() {
             match effect {
+                Effect::Act(Action::StoreCheckpoint(mut checkpoint)) => {
+                    checkpoint.life = Some(Box::new(self.life()));
+                    self.actions.push(Action::StoreCheckpoint(checkpoint));
+                }
                 Effect::Act(action) => self.actions.push(action),
                 Effect::Completed(checkpoint) => {
                     self.tell_running(|_| true, |attempt, _| ToWorker::CheckpointCompleted { attempt, checkpoint });
@@ -120,6 +124,14 @@ impl JobMaster {
                 Effect::Fail(failure) => self.fail_all(failure),
             }
         }
+    }
+
+    /// What the next JobMaster finds of this one's in the checkpoint.
+    fn life(&self) -> JobLife {
+        let mut life = JobLife { start_ms: self.start.0, ..JobLife::default() };
+        self.failover.note(&mut life);
+        self.coordinator.note(&mut life);
+        life
     }
 
     /// Tells those that begin a checkpoint: sources, and subtasks whose inputs have all finished.

@@ -105,6 +105,7 @@ impl JobMaster {
         self.enter(status);
         self.phase = Phase::Over;
         self.checkpoints_over(status);
+        let retained = self.coordinator.retained();
         self.actions.push(Action::DeclareSlots(0));
         self.actions.push(Action::Done(JobResult {
             job: self.job,
@@ -114,6 +115,7 @@ impl JobMaster {
             start: self.start,
             runtime_ms: self.now.since(self.start),
             restarts: self.failover.restarts(),
+            retained,
         }));
     }
 }

@@ -103,6 +103,11 @@ impl JobMaster {
         // them together.
         let regional = settings.regional && graph.outputs.is_empty();
         let (first_number, first_attempt) = (start.first_number(), start.first_attempt());
+        let life = start.inherited.last().and_then(|newest| newest.life.clone());
+        let accepted = life.as_deref().map(|life| Timestamp(life.start_ms)).or(start.accepted);
+        let accepted = accepted.filter(|accepted| *accepted < now).unwrap_or(now);
+        let mut failover = Failover::new(settings.restarts.clone());
+        life.iter().for_each(|life| failover.go_on(life));
         let waiting = RegionPhase::WaitingForSlots { deadline: now.after(settings.slot_request_timeout) };
         let (coordinator, begun) = Coordinator::new(job, &graph, &settings.checkpoints, start, now);
         let regions = regions(&graph, regional, waiting);
@@ -120,13 +125,13 @@ impl JobMaster {
             executors: Executors::new(first_number),
             slots: Vec::new(),
             placed: false,
-            failover: Failover::new(settings.restarts.clone()),
+            failover,
             coordinator,
             watermarks: WatermarkGroups::default(),
             exceptions: VecDeque::new(),
             exceptions_dropped: false,
             failure: None,
-            start: now,
+            start: accepted,
             now,
             entered: vec![(JobStatus::Created, now)],
             actions: Vec::new(),

@@ -236,6 +236,7 @@ pub(crate) fn former(directory: &str, kind: SnapshotKind) -> CompletedCheckpoint
         source: None,
     });
     CompletedCheckpoint {
+        life: None,
         id: CheckpointId(41),
         kind,
         triggered_ms: 0,

@@ -8,6 +8,7 @@ use flumen_model::ids::{Epoch, ExecutorId};
 use flumen_model::status::JobStatus;
 use flumen_wire::report::WorkerReport;
 
+use super::former::Fence;
 use super::plan::StopWish;
 use super::{Happening, JOB, Place, Sim};
 
@@ -22,6 +23,8 @@ pub(super) struct Leader {
     pub(super) obeyed: BTreeMap<ExecutorId, u64>,
     /// Everything ran when the last one died.
     ran: bool,
+    /// Who has claimed the head of the checkpoints, and found these.
+    claimed: Option<(u64, Vec<CompletedCheckpoint>)>,
     /// Somebody asked a leader that died to stop the job.
     pub(super) stop_asked: bool,
     pub(super) adoptions: Adoptions,
@@ -42,44 +45,68 @@ pub struct Adoptions {
     pub untouched: u64,
     /// Those that went on with some regions and restarted others.
     pub partial: u64,
+    /// Leaders that were cut off and went on beside the next one.
+    pub beside: u64,
 }
 
 impl Sim {
-    /// What was on its way to it is lost, and of what it has sent, and of what it was storing, some.
-    pub(super) fn leader_dies(&mut self) {
+    /// A new leader is started. Of one that has died, what was on its way to it is lost, and of what it has sent, and of what
+    /// it was storing, some; one that was cut off goes on.
+    pub(super) fn leader_gone(&mut self, alive: bool) {
         if self.leader.electing.is_some() || self.life > 0 {
             return;
         }
         self.leader.electing = Some(BTreeMap::new());
-        self.leader.ran = self.master.status() == JobStatus::Running;
+        self.leader.ran = self.master.status() == JobStatus::Running && !alive;
         self.leader.stop_asked |= self.stop_request.take().is_some();
         self.asked.clear();
+        self.restarts += self.master.details().restarts;
+        self.completed += self.master.checkpoints().counts.completed;
+        match alive {
+            true => self.cut_off(),
+            false => self.leader_dies(),
+        }
         self.tick = u64::MAX;
+        let next = self.now + self.random.between(1, 400);
+        for executor in self.executors.clone() {
+            // Who still hears the former leader may be late to look for another one.
+            let late = if alive && self.random.percent(25) { self.random.between(0, 600) } else { 0 };
+            let at = next + self.random.between(0, 60) + late;
+            self.at(at, Happening::Return(executor));
+        }
+        // Some new leaders wait for long enough, others don't.
+        let patience = if self.random.percent(70) { 100 } else { self.random.between(0, 60) };
+        let claim = self.random.between(self.now, next + patience);
+        self.at(claim, Happening::Claim);
+        self.at(next + patience, Happening::Adopt);
+    }
+
+    fn leader_dies(&mut self) {
         let mut cuts: BTreeMap<ExecutorId, u64> = BTreeMap::new();
         for executor in self.executors.clone() {
             let cut = self.now + self.random.between(0, self.plan.latency);
             cuts.insert(executor, cut);
         }
         let storing = self.random.between(0, 1) == 1;
+        let me = self.leader.epoch;
         let mut stored = Vec::new();
         self.happenings.retain(|(at, _), happening| match happening {
-            Happening::Hear(_) | Happening::Tick => false,
-            Happening::Relay(_, (executor, _), _) => cuts.get(executor).is_some_and(|cut| at <= cut),
-            Happening::Stored(checkpoint) => {
+            Happening::Hear(epoch, _) | Happening::Tick(epoch) => *epoch != me,
+            Happening::Relay(epoch, (executor, _), _) if *epoch == me => {
+                cuts.get(executor).is_some_and(|cut| at <= cut)
+            }
+            Happening::Stored(epoch, checkpoint) if *epoch == me => {
                 stored.extend(storing.then(|| (**checkpoint).clone()));
                 false
             }
             _ => true,
         });
-        stored.into_iter().for_each(|checkpoint| drop(self.put(checkpoint)));
-        let next = self.now + self.random.between(1, 400);
-        for executor in self.executors.clone() {
-            let at = next + self.random.between(0, 60);
-            self.at(at, Happening::Return(executor));
-        }
-        // Some new leaders wait for long enough, others don't.
-        let patience = if self.random.percent(70) { 100 } else { self.random.between(0, 60) };
-        self.at(next + patience, Happening::Adopt);
+        stored.into_iter().for_each(|checkpoint| drop(self.put(me, checkpoint)));
+    }
+
+    /// The new leader takes over the head of the checkpoints: from now on no former one completes any.
+    pub(super) fn claim(&mut self) {
+        self.leader.claimed = Some((self.epoch_to_come(), self.inherited()));
     }
 
     /// A leader that has not decided yet takes note.
@@ -100,9 +127,20 @@ impl Sim {
         }
     }
 
-    /// Whether a TaskExecutor has a leader, who may not have decided yet.
-    pub(super) fn is_led(&self, executor: &ExecutorId) -> bool {
-        self.leader.obeyed.get(executor) == Some(&self.epoch_to_come())
+    /// Whether a TaskExecutor has the new leader, who may not have decided yet.
+    fn is_led(&self, executor: &ExecutorId) -> bool {
+        self.leader_of(executor) == Some(self.epoch_to_come())
+    }
+
+    /// The epoch that a TaskExecutor obeys. There may be nobody of that epoch any more.
+    pub(super) fn leader_of(&self, executor: &ExecutorId) -> Option<u64> {
+        self.leader.obeyed.get(executor).copied()
+    }
+
+    /// Whether a newer leader has taken over the head of the checkpoints.
+    pub(super) fn is_superseded(&self, epoch: u64) -> bool {
+        self.formers.broken != Some(Fence::Head)
+            && self.leader.claimed.as_ref().is_some_and(|(claimed, _)| *claimed > epoch)
     }
 
     /// A TaskExecutor registers with the new leader, or, when that has decided already, comes too late.
@@ -110,7 +148,8 @@ impl Sim {
         if !self.executors.contains(&executor) || self.is_led(&executor) {
             return;
         }
-        self.leader.obeyed.insert(executor.clone(), self.epoch_to_come());
+        let former = self.leader.obeyed.insert(executor.clone(), self.epoch_to_come());
+        self.lost_to_former(former, &executor);
         let report = self.take_report(&executor);
         match &mut self.leader.electing {
             Some(registered) => drop(registered.insert(executor, report)),
@@ -141,7 +180,8 @@ impl Sim {
         let Some(registered) = self.leader.electing.take() else { return };
         self.leader.epoch += 1;
         let seen = registered.values().flatten().map(|report| report.greatest_checkpoint);
-        let newest = self.inherited().last().map(|checkpoint| checkpoint.id);
+        let inherited = self.leader.claimed.as_ref().map(|(_, found)| found.clone()).expect("claimed before");
+        let newest = inherited.last().map(|checkpoint| checkpoint.id);
         self.last_trigger = seen.chain(newest).max().unwrap_or(CheckpointId(0));
         let whole = self.executors.iter().all(|executor| registered.contains_key(executor));
         let executors: Vec<FormerExecutor> = registered
@@ -150,14 +190,13 @@ impl Sim {
             .collect();
         let settings = Settings::read(&self.plan.configuration(), &self.graph).expect("valid options");
         let start = Start {
-            inherited: self.inherited(),
+            inherited,
+            reached: Some(self.head).filter(|head| head.0 > 0),
             directory: Some(format!("/cp/{JOB}/e{}", self.leader.epoch)),
-            epoch: Epoch(self.leader.epoch),
+            epoch: Epoch(if self.formers.broken == Some(Fence::Numbers) { 1 } else { self.leader.epoch }),
             ..Start::default()
         };
         self.say(|| format!("takes over: {executors:#?}"));
-        self.restarts += self.master.details().restarts;
-        self.completed += self.master.checkpoints().counts.completed;
         let attempts = |executors: &[FormerExecutor]| {
             let workers = executors.iter().filter_map(|executor| executor.worker.as_ref());
             workers.map(|worker| worker.greatest_attempt).max()

@@ -14,6 +14,7 @@ use flumen_model::status::ExecutionState;
 use flumen_wire::control::{FromWorker, SubtaskIo, ToWorker};
 use flumen_wire::report::WorkerReport;
 
+pub mod former;
 mod leader;
 pub mod plan;
 pub mod random;
@@ -21,6 +22,7 @@ pub mod task;
 mod user;
 mod workers;
 
+use former::{Fence, Formers};
 use leader::{Adoptions, Leader};
 use plan::Plan;
 use random::Random;
@@ -38,7 +40,8 @@ pub type Place = (ExecutorId, u32);
 /// Something that happens at a time.
 #[derive(Debug)]
 enum Happening {
-    Hear(Event),
+    /// The leader of that epoch hears something.
+    Hear(u64, Event),
     /// A message of the leader of that epoch comes to the TaskExecutor of a worker, and then to the worker.
     Relay(u64, Place, ToWorker),
     Obey(Place, ToWorker),
@@ -46,7 +49,14 @@ enum Happening {
     Said(Place, FromWorker),
     /// A TaskExecutor sees that its worker has ended.
     Ended(Place, Failure),
-    LeaderDies,
+    /// Nothing is heard of the leader any more: it has died, or is only cut off.
+    LeaderGone {
+        alive: bool,
+    },
+    /// A leader that was cut off learns that its attempt is over.
+    StepDown(u64),
+    /// A new leader takes over the head of the checkpoints.
+    Claim,
     /// A TaskExecutor finds the new leader.
     Return(ExecutorId),
     Adopt,
@@ -58,12 +68,12 @@ enum Happening {
     },
     Work(Place, ExecutionAttempt, SubtaskId),
     Written(Place, ExecutionAttempt, SubtaskId, Box<Written>),
-    Stored(Box<CompletedCheckpoint>),
+    Stored(u64, Box<CompletedCheckpoint>),
     Broken(Place, ExecutionAttempt, SubtaskId, Blame),
     Fault,
     Ask(u64),
     Register(ExecutorId),
-    Tick,
+    Tick(u64),
 }
 
 #[derive(Debug)]
@@ -95,6 +105,7 @@ pub struct Sim {
     /// What TaskExecutors know of their workers.
     reports: BTreeMap<Place, WorkerReport>,
     leader: Leader,
+    formers: Formers,
     /// The greatest checkpoint that counts, and those that were taken by a stop.
     head: CheckpointId,
     /// Which leader has completed each checkpoint.
@@ -103,6 +114,8 @@ pub struct Sim {
     /// Checkpoints that former leaders have completed.
     completed: u64,
     files: BTreeMap<String, String>,
+    /// To be removed when another checkpoint counts.
+    doomed: Vec<String>,
     committed: BTreeMap<String, Vec<(u64, u64)>>,
     /// Checkpoints whose metadata is in place.
     stored: BTreeMap<CheckpointId, CompletedCheckpoint>,
@@ -135,9 +148,18 @@ pub struct Outcome {
 /// # Panics
 /// When an invariant does not hold.
 pub fn run(seed: u64, verbose: bool) -> Outcome {
+    run_without(None, seed, verbose)
+}
+
+/// The same in a world in which a rule is broken.
+///
+/// # Panics
+/// When an invariant does not hold.
+pub fn run_without(fence: Option<Fence>, seed: u64, verbose: bool) -> Outcome {
     let mut random = Random::new(seed);
     let plan = Plan::of(&mut random);
     let mut sim = Sim::new(plan, random, verbose);
+    sim.formers.broken = fence;
     sim.live();
     let mut completed = sim.completed + sim.master.checkpoints().counts.completed;
     let adoptions = sim.leader.adoptions;
@@ -172,11 +194,13 @@ impl Sim {
             workers: BTreeMap::new(),
             reports: BTreeMap::new(),
             leader: Leader::first(),
+            formers: Formers::default(),
             head: CheckpointId(0),
             stored_by: BTreeMap::new(),
             stops: BTreeSet::new(),
             completed: 0,
             files: BTreeMap::new(),
+            doomed: Vec::new(),
             committed: BTreeMap::new(),
             stored: BTreeMap::new(),
             last_trigger: CheckpointId(0),
@@ -203,6 +227,7 @@ impl Sim {
         self.workers.clear();
         self.reports.clear();
         self.leader = Leader::first();
+        self.formers = Formers::default();
         self.executors.clear();
         self.arrivals.clear();
         self.tick = u64::MAX;
@@ -242,8 +267,8 @@ impl Sim {
         }
         let kind = std::mem::discriminant(happening);
         let of = match happening {
-            Happening::Hear(Event::Worker { executor, instance, message }) => {
-                format!("{executor}/{instance} {:?}", std::mem::discriminant(message))
+            Happening::Hear(epoch, Event::Worker { executor, instance, message }) => {
+                format!("{epoch} {executor}/{instance} {:?}", std::mem::discriminant(message))
             }
             Happening::Obey((executor, instance), _) => format!("{executor}/{instance}"),
             Happening::Relay(epoch, place, _) => format!("{epoch} {place:?}"),
@@ -278,22 +303,21 @@ impl Sim {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Hear(event) => self.tell(event),
-            Happening::Tick => {
-                self.tick = u64::MAX;
-                self.tell(Event::Tick);
-            }
+            Happening::Hear(epoch, event) => self.hear(epoch, event),
+            Happening::Tick(epoch) => self.tick(epoch),
             Happening::Relay(epoch, place, message) => self.relay(epoch, place, message),
             Happening::Obey(place, message) => self.obey(&place, message),
             Happening::Said(place, message) => self.said(place, message),
             Happening::Ended(place, failure) => self.worker_ended(place, failure),
-            Happening::LeaderDies => self.leader_dies(),
+            Happening::LeaderGone { alive } => self.leader_gone(alive),
+            Happening::StepDown(epoch) => self.formers.step_down(epoch),
+            Happening::Claim => self.claim(),
             Happening::Return(executor) => self.executor_returns(executor),
             Happening::Adopt => self.adopt(),
             Happening::Deliver { from, to, attempt, element } => self.deliver(from, to, attempt, element),
             Happening::Work(place, attempt, id) => self.work(&place, attempt, id),
             Happening::Written(place, attempt, id, written) => self.written(&place, attempt, id, *written),
-            Happening::Stored(checkpoint) => self.store(*checkpoint),
+            Happening::Stored(epoch, checkpoint) => self.store(epoch, *checkpoint),
             Happening::Broken(place, attempt, id, blame) => self.broken(&place, attempt, id, blame),
             Happening::Fault => self.fault(),
             Happening::Ask(number) => self.ask(number),
@@ -326,31 +350,31 @@ impl Sim {
         }
         if let Some(next) = self.master.next_timer().filter(|next| next.0.max(self.now) < self.tick) {
             self.tick = next.0.max(self.now);
-            self.at(self.tick, Happening::Tick);
+            self.at(self.tick, Happening::Tick(self.leader.epoch));
         }
     }
 
     fn act(&mut self, action: Action) {
         match action {
             Action::DeclareSlots(_) => {}
-            Action::StartWorker { executor, instance } => self.start_worker(executor, instance),
+            Action::StartWorker { executor, instance } => {
+                self.start_worker(self.leader.epoch, executor, instance);
+            }
             Action::StopWorker { executor, instance } => {
-                self.kill(&(executor.clone(), instance));
-                self.reports.remove(&(executor, instance));
+                self.stop_worker(self.leader.epoch, executor, instance);
             }
             Action::ToWorker { executor, instance, message } => {
                 self.check_message(&message);
-                let connection = format!("to {executor}");
-                self.send(connection, Happening::Relay(self.leader.epoch, (executor, instance), message));
+                self.send_to_worker(self.leader.epoch, (executor, instance), message);
             }
             Action::CommitOutputs { .. } => {
                 let at = self.now + self.random.between(0, 20);
-                self.at(at, Happening::Hear(Event::OutputsCommitted(Ok(()))));
+                self.at(at, Happening::Hear(self.leader.epoch, Event::OutputsCommitted(Ok(()))));
             }
             Action::StoreCheckpoint(checkpoint) => {
                 self.check_files(&checkpoint);
                 let at = self.now + self.random.between(0, 3 * self.plan.latency);
-                self.at(at, Happening::Stored(checkpoint));
+                self.at(at, Happening::Stored(self.leader.epoch, checkpoint));
             }
             Action::DiscardFiles { paths } => self.discard(&paths),
             Action::Answer { request, result } => {
@@ -363,6 +387,9 @@ impl Sim {
                 assert!(self.asked.is_empty(), "CC-6: not answered: {:?}", self.asked);
                 let failure = result.failure.as_ref().map(ToString::to_string);
                 assert_eq!(result.status.to_string(), "FINISHED", "{failure:?}");
+                for path in std::mem::take(&mut self.doomed) {
+                    self.files.retain(|file, _| *file != path && !file.starts_with(&format!("{path}/")));
+                }
                 self.check_what_is_left();
                 // The answer to whoever asked a former leader.
                 if self.leader.stop_asked && self.stops.contains(&self.head) {
@@ -373,18 +400,21 @@ impl Sim {
         }
     }
 
-    fn store(&mut self, checkpoint: CompletedCheckpoint) {
+    fn store(&mut self, epoch: u64, checkpoint: CompletedCheckpoint) {
         let id = checkpoint.id;
         let fails = self.now < CALM && self.random.percent(self.plan.storage_failures);
+        if !fails && self.is_superseded(epoch) && checkpoint.kind != SnapshotKind::Savepoint {
+            return self.formers.step_down(epoch);
+        }
         let result = match fails {
             true => Err(Failure::new(Blame::Outside, "no space left")),
-            false => self.put(checkpoint).map_err(|failure| *failure),
+            false => self.put(epoch, checkpoint).map_err(|failure| *failure),
         };
-        self.tell(Event::CheckpointStored { checkpoint: id, result });
+        self.hear(epoch, Event::CheckpointStored { checkpoint: id, result });
     }
 
     /// Its metadata is in place, and it counts unless it is a savepoint for the user alone.
-    fn put(&mut self, checkpoint: CompletedCheckpoint) -> Result<(), Box<Failure>> {
+    fn put(&mut self, epoch: u64, checkpoint: CompletedCheckpoint) -> Result<(), Box<Failure>> {
         let (id, kind) = (checkpoint.id, checkpoint.kind);
         if kind != SnapshotKind::Savepoint {
             if id < self.head {
@@ -397,8 +427,14 @@ impl Sim {
             self.files.insert(format!("{}/_metadata", leader::counted(&checkpoint).directory), String::new());
         }
         self.files.insert(format!("{}/_metadata", checkpoint.directory), String::new());
+        if self.is_superseded(epoch) {
+            // Of a savepoint under a number that the new leader gives as well: the user's.
+            return Ok(());
+        }
         self.stored.insert(id, checkpoint);
-        self.stored_by.insert(id, self.leader.epoch);
+        self.stored_by.insert(id, epoch);
+        let doomed = std::mem::take(&mut self.doomed);
+        self.remove_files(epoch, &doomed);
         Ok(())
     }
 
@@ -434,9 +470,30 @@ impl Sim {
     }
 
     fn discard(&mut self, paths: &[String]) {
+        self.remove_files(self.leader.epoch, paths);
+        self.check_what_counts();
+    }
+
+    /// What counts stays until another one does.
+    fn remove_files(&mut self, epoch: u64, paths: &[String]) {
+        let newest = self.newest_of(epoch);
         for path in paths {
-            self.files.retain(|file, _| file != path && !file.starts_with(&format!("{path}/")));
+            let holds = |newest: &String| newest == path || newest.starts_with(&format!("{path}/"));
+            match newest.as_ref().is_some_and(holds) {
+                true => self.doomed.push(path.clone()),
+                false => self.files.retain(|file, _| file != path && !file.starts_with(&format!("{path}/"))),
+            }
         }
+    }
+
+    /// The directory of the newest checkpoint that counts, as a leader of that epoch knows it.
+    fn newest_of(&self, epoch: u64) -> Option<String> {
+        let counts = |id: &CheckpointId| self.stored[id].kind != SnapshotKind::Savepoint;
+        let newest = self.stored_by.iter().filter(|(id, by)| **by <= epoch && counts(id)).map(|(id, _)| *id).max()?;
+        Some(leader::counted(&self.stored[&newest]).directory)
+    }
+
+    fn check_what_counts(&self) {
         // The newest is what the JobMaster counts as such; that it is the right one shows at the next restore.
         let statistics = self.master.checkpoints();
         let newest =
@@ -490,10 +547,10 @@ impl Sim {
     }
 
     fn relay(&mut self, epoch: u64, place: Place, message: ToWorker) {
-        // A former leader is refused.
-        if self.leader.obeyed.get(&place.0) != Some(&epoch) {
+        if !self.is_obeyed(epoch, &place.0) {
             return;
         }
+        self.check_number(epoch, &message);
         let Some(report) = self.reports.get_mut(&place).filter(|report| report.exited.is_none()) else { return };
         report.told(&message);
         self.send_inside(format!("in {place:?}"), Happening::Obey(place, message));
@@ -503,9 +560,9 @@ impl Sim {
         let Some(report) = self.reports.get_mut(&place) else { return };
         report.said(&message);
         let (executor, instance) = place;
-        if self.is_led(&executor) {
+        if let Some(epoch) = self.leader_of(&executor) {
             let connection = format!("from {executor}");
-            self.send(connection, Happening::Hear(Event::Worker { executor, instance, message }));
+            self.send(connection, Happening::Hear(epoch, Event::Worker { executor, instance, message }));
         }
     }
 
@@ -513,9 +570,9 @@ impl Sim {
         let Some(report) = self.reports.get_mut(&place) else { return };
         report.exited(&failure);
         let (executor, instance) = place;
-        if self.is_led(&executor) {
+        if let Some(epoch) = self.leader_of(&executor) {
             let connection = format!("from {executor}");
-            self.send(connection, Happening::Hear(Event::WorkerExited { executor, instance, failure }));
+            self.send(connection, Happening::Hear(epoch, Event::WorkerExited { executor, instance, failure }));
         }
     }
 

@@ -34,8 +34,8 @@ pub struct Plan {
     pub options: Vec<(String, String)>,
     /// Milliseconds at which something breaks.
     pub faults: Vec<u64>,
-    /// Milliseconds at which the JobManager dies.
-    pub leader_deaths: Vec<u64>,
+    /// Milliseconds at which the JobManager dies, or is cut off and goes on (true).
+    pub leader_losses: Vec<(u64, bool)>,
     pub savepoints: Vec<u64>,
     pub stop: (StopWish, u64),
     /// How many of a hundred checkpoints can't be stored.
@@ -84,7 +84,8 @@ impl Plan {
         ];
         let moments =
             |random: &mut Random, most| (0..random.between(0, most)).map(|_| random.between(0, 1500)).collect();
-        let leader_deaths = moments(random, 3);
+        let leader_losses: Vec<u64> = moments(random, 3);
+        let leader_losses = leader_losses.into_iter().map(|at| (at, random.percent(50))).collect();
         // In some worlds nothing breaks but JobManagers.
         let faults = if random.percent(30) { Vec::new() } else { moments(random, 6) };
         let savepoints = moments(random, 2);
@@ -101,7 +102,7 @@ impl Plan {
             keys: random.between(1, 9),
             options,
             faults,
-            leader_deaths,
+            leader_losses,
             savepoints,
             stop: (wish, random.between(0, 900)),
             storage_failures: random.between(0, 1) * 20,

@@ -14,8 +14,8 @@ impl Sim {
         for at in self.plan.faults.clone() {
             self.at(at, Happening::Fault);
         }
-        for at in self.plan.leader_deaths.clone() {
-            self.at(at, Happening::LeaderDies);
+        for (at, alive) in self.plan.leader_losses.clone() {
+            self.at(at, Happening::LeaderGone { alive });
         }
         for (number, at) in (0..).zip(self.plan.savepoints.clone()) {
             self.at(at, Happening::Ask(number));
@@ -73,9 +73,10 @@ impl Sim {
                 all.iter().for_each(|place| self.kill(place));
                 self.executors.remove(&id);
                 self.reports.retain(|(executor, _), _| *executor != id);
-                self.leader.obeyed.remove(&id);
+                let epoch = self.leader.obeyed.remove(&id).unwrap_or_else(|| self.epoch_to_come());
                 let seen = self.now + self.random.between(0, 100);
-                self.at(seen, Happening::Hear(Event::ExecutorLost { id: id.clone(), failure: failure("node lost") }));
+                let lost = Event::ExecutorLost { id: id.clone(), failure: failure("node lost") };
+                self.at(seen, Happening::Hear(epoch, lost));
                 let back = seen + self.random.between(1, 300);
                 let again = match self.random.percent(50) {
                     true => id,

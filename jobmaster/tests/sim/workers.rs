@@ -29,9 +29,9 @@ fn starting(instance: u32, slots: u32) -> WorkerReport {
 }
 
 impl Sim {
-    pub(super) fn start_worker(&mut self, executor: ExecutorId, instance: u32) {
+    pub(super) fn start_worker(&mut self, epoch: u64, executor: ExecutorId, instance: u32) {
         let place = (executor, instance);
-        if !self.executors.contains(&place.0) {
+        if !self.executors.contains(&place.0) || !self.is_obeyed(epoch, &place.0) {
             return;
         }
         let former = self.reports.keys().filter(|(executor, _)| *executor == place.0).cloned().max();
@@ -44,6 +44,14 @@ impl Sim {
         self.workers.insert(place.clone(), Worker { tasks: Default::default() });
         let address = WorkerAddress { host: format!("{}/{instance}", place.0), port: 1, socket: None };
         self.report(&place, FromWorker::Ready { address, pid: 1 });
+    }
+
+    pub(super) fn stop_worker(&mut self, epoch: u64, executor: ExecutorId, instance: u32) {
+        if self.is_obeyed(epoch, &executor) {
+            let place = (executor, instance);
+            self.kill(&place);
+            self.reports.remove(&place);
+        }
     }
 
     /// The worker is no more. Its peers see broken connections.
@@ -111,6 +119,15 @@ impl Sim {
     }
 
     fn deploy(&mut self, place: &Place, deployment: &Deployment) {
+        if self.leader_of(&place.0) != Some(self.epoch_to_come()) && !self.is_whole(deployment) {
+            // A former leader goes back to what the new one has removed.
+            let (region, attempt) = (deployment.region, deployment.attempt);
+            for restore in &deployment.restore {
+                let failure = Failure::new(Blame::Outside, "its state is gone");
+                self.report_state(place, attempt, restore.subtask, (ExecutionState::Failed, Some(failure)));
+            }
+            return self.report(place, FromWorker::Deployed { region, attempt });
+        }
         let worker_of = |id: SubtaskId| {
             let vertex = deployment.placement.iter().find(|placement| placement.vertex == id.vertex)?;
             vertex.worker_of.get(id.index as usize).copied().filter(|worker| *worker != VertexPlacement::ELSEWHERE)
@@ -290,6 +307,7 @@ impl Sim {
                     self.report(place, FromWorker::CheckpointDeclined { attempt, subtask: id, checkpoint, failure });
                 }
                 Out::Commit(name, records) => {
+                    self.check_commit(&name);
                     let known = self.committed.entry(name.clone()).or_insert_with(|| records.clone());
                     assert_eq!(*known, records, "transaction {name} is committed twice with different records");
                 }

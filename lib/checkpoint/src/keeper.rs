@@ -47,6 +47,8 @@ pub struct Beginning {
     /// Former leaders have completed checkpoints, and none of them is left whole: why. The job must not begin as if it had
     /// never run.
     pub unusable: Option<String>,
+    /// The number of the newest that counts, whole or not: this leader's are greater.
+    pub reached: Option<CheckpointId>,
     /// Where this leader writes checkpoints; `None` when the job takes none.
     pub directory: Option<String>,
 }
@@ -68,6 +70,9 @@ struct Notes {
     superseded: bool,
     /// Directories of checkpoints of which it isn't known whether they count: they stay.
     uncertain: BTreeSet<FsPath>,
+    /// What was given up while it was being stored, and counts all the same: a later leader goes on from it, so it is removed
+    /// only when another one counts.
+    doomed: Vec<String>,
 }
 
 /// Why a checkpoint is not stored.
@@ -125,7 +130,9 @@ impl Keeper {
         if let Some(directory) = &job_directory {
             beginning.directory = Some(layout::leader_directory(directory, origin.epoch).to_string());
             if origin.epoch.0 > 1 {
-                leadership = Some(Leadership::claim(&systems, directory, origin.epoch).await?);
+                let claimed = Leadership::claim(&systems, directory, origin.epoch).await?;
+                beginning.reached = claimed.newest();
+                leadership = Some(claimed);
                 let newest = newest_valid(&systems, directory, Depth::Lengths).await?;
                 if newest.found.is_none() && !newest.rejected.is_empty() {
                     let reasons: Vec<_> = newest.rejected.iter().map(|rejected| rejected.reason.to_string()).collect();
@@ -158,6 +165,8 @@ impl Keeper {
             warn!(%error, "checkpoints are neither completed nor removed any more");
             self.notes().superseded = true;
         }
+        let doomed = std::mem::take(&mut self.notes().doomed);
+        drop(self.discard(doomed).await);
         result
     }
 
@@ -197,19 +206,25 @@ impl Keeper {
         Ok(())
     }
 
-    /// Removes files and directories that no checkpoint needs any more. A leader that was cut off removes nothing, and what
-    /// may be the newest checkpoint after all stays.
+    /// Removes files and directories that no checkpoint needs any more. A leader that was cut off removes nothing; what may be
+    /// the newest checkpoint after all stays, and what is the newest stays until it is no more.
     pub async fn discard(&self, paths: Vec<String>) -> Vec<Undeleted> {
+        if paths.is_empty() {
+            return Vec::new();
+        }
+        let newest = self.leadership.lock().await.as_ref().and_then(Leadership::newest_directory);
         let paths: Vec<String> = {
-            let notes = self.notes();
+            let mut notes = self.notes();
             if notes.superseded {
                 return Vec::new();
             }
-            let stays = |path: &String| {
-                path.parse::<FsPath>()
-                    .is_ok_and(|path| notes.uncertain.iter().any(|kept| path.is_within(kept) || kept.is_within(&path)))
+            let touches = |path: &String, kept: &FsPath| {
+                path.parse::<FsPath>().is_ok_and(|path| path.is_within(kept) || kept.is_within(&path))
             };
-            paths.into_iter().filter(|path| !stays(path)).collect()
+            let (doomed, paths): (Vec<_>, Vec<_>) =
+                paths.into_iter().partition(|path| newest.as_ref().is_some_and(|newest| touches(path, newest)));
+            notes.doomed.extend(doomed);
+            paths.into_iter().filter(|path| !notes.uncertain.iter().any(|kept| touches(path, kept))).collect()
         };
         discard(&self.systems, paths).await
     }
@@ -220,6 +235,9 @@ impl Keeper {
         if self.notes().superseded || !self.notes().uncertain.is_empty() || self.leadership.lock().await.is_none() {
             return;
         }
+        // Nobody goes on with the job.
+        let doomed = std::mem::take(&mut self.notes().doomed);
+        discard(&self.systems, doomed).await;
         let removed = async {
             let stays = match newest_valid(&self.systems, directory, Depth::Lengths).await {
                 // A checkpoint that is not whole is still somebody's to look at.
@@ -322,6 +340,23 @@ mod tests {
         third.discard(doomed.chain([scratch.path("cp").join(JOB.to_string()).join("e2").to_string()]).collect()).await;
         third.clean_up().await;
         assert_eq!(scratch.names("cp").await, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn what_was_given_up_and_counts_all_the_same_stays_until_another_one_counts() {
+        let scratch = Scratch::new();
+        let (first, beginning) = begin(&scratch, 1, None).await.unwrap();
+        let one = taken(&scratch, &beginning, 1).await;
+        first.store(&one).await.unwrap();
+        first.discard(vec![one.directory.clone()]).await;
+        let (second, later) = begin(&scratch, 2, None).await.unwrap();
+        assert_eq!((&later.inherited, later.unusable, later.reached), (&vec![one.clone()], None, Some(one.id)));
+        second.discard(vec![one.directory.clone()]).await;
+        second
+            .store(&taken(&scratch, &Beginning { directory: later.directory, ..Beginning::default() }, 2).await)
+            .await
+            .unwrap();
+        assert!(load(&scratch.systems, &one.directory.parse().unwrap()).await.is_err(), "it is removed now");
     }
 
     #[tokio::test]

@@ -108,6 +108,11 @@ impl Leadership {
         Some(self.head.newest.checkpoint).filter(|checkpoint| checkpoint.0 > 0)
     }
 
+    /// Where that one is.
+    pub(crate) fn newest_directory(&self) -> Option<FsPath> {
+        self.newest().map(|_| directory_of(&self.job_directory, self.head.newest))
+    }
+
     /// Makes `checkpoint`, whose metadata this leader has stored, the newest that counts. Only after this may it be announced,
     /// and older ones removed.
     ///

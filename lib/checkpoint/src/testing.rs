@@ -88,6 +88,7 @@ pub(crate) fn example(directory: &str) -> CompletedCheckpoint {
         in_flight: vec![InFlight { edge: 1, source: 0, target: 2, timed: true, records }],
     };
     CompletedCheckpoint {
+        life: None,
         id: CheckpointId(3),
         kind: SnapshotKind::Checkpoint,
         triggered_ms: 1_700_000_000_000,

@@ -305,6 +305,31 @@ pub struct CompletedCheckpoint {
     pub directory: String,
     /// What each vertex consisted of.
     pub vertices: Vec<VertexSnapshot>,
+    /// What the JobMaster knew of the job's life, for the next one; `None` of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<Box<JobLife>>,
+}
+
+/// What a JobMaster knows that neither the graph nor the state of subtasks tells: the next one goes on with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobLife {
+    /// When the job was accepted: milliseconds since 1970.
+    pub start_ms: u64,
+    /// How often it was restarted.
+    pub restarts: u32,
+    /// The failures that a failure rate still counts: milliseconds since 1970, oldest first.
+    pub failures_ms: Vec<u64>,
+    /// Failures that an exponential delay has grown by …
+    pub backoff_failures: u32,
+    /// … and when the restart after the last of them was due: milliseconds since 1970.
+    pub backoff_restarted_ms: u64,
+    /// Checkpoints and savepoints that were restored from,
+    pub restored: u64,
+    /// triggered
+    pub triggered: u64,
+    /// and completed before this one.
+    pub completed: u64,
 }
 
 /// A vertex in a checkpoint.

@@ -92,6 +92,9 @@ pub struct JobSubmission {
     pub configuration: Configuration,
     /// True when the job is to be cancelled once the attached client falls silent (`-sae`).
     pub client_heartbeat: bool,
+    /// When a JobManager accepted it, as that one keeps it for the next: milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_ms: Option<u64>,
 }
 
 impl fmt::Debug for JobSubmission {

@@ -26,4 +26,7 @@ pub struct KeptResult {
     /// How often it was restarted.
     #[serde(default)]
     pub restarts: u32,
+    /// The newest checkpoint that was left after its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flumen_model::checkpoint::{CheckpointId, CompletedCheckpoint, SnapshotKind};
 use flumen_model::failure::Blame;
 use flumen_model::ids::{ExecutionAttempt, VertexId};
 use flumen_model::status::ExecutionState;
@@ -63,8 +64,8 @@ fn second(session: bool, last: i64, jobs: Vec<JobSubmission>, ended: Vec<KeptRes
 
 fn kept(job: u128, status: JobStatus) -> KeptResult {
     let submission = submission(job, 1);
-    let (failure, cancelled) = (None, None);
-    KeptResult { submission, status, failure, cancelled, start_ms: 1000, runtime_ms: 500, restarts: 3 }
+    let (failure, cancelled, retained) = (None, None, None);
+    KeptResult { submission, status, failure, cancelled, start_ms: 1000, runtime_ms: 500, restarts: 3, retained }
 }
 
 #[test]
@@ -140,6 +141,29 @@ fn a_job_that_can_not_be_taken_over_fails_and_its_workers_end() {
     let result = Err(Failure::new(Blame::Outside, "its checkpoints can't be read"));
     world.tell(Event::Admitted { job: JobId(1), result });
     assert!(world.saw("keep 1 FAILED") && world.saw("2: stop 1"), "{:?}", world.seen());
+}
+
+#[test]
+fn the_checkpoints_of_a_job_that_is_over_are_removed_once_its_end_is_kept() {
+    let mut world = second(true, 1, vec![submission(1, 1)], vec![]);
+    let mut admitted = admitted();
+    admitted.start.inherited = vec![CompletedCheckpoint {
+        id: CheckpointId(3),
+        kind: SnapshotKind::Checkpoint,
+        triggered_ms: 1,
+        completed_ms: 2,
+        directory: "/cp/1/chk-3".into(),
+        vertices: vec![],
+        life: None,
+    }];
+    world.tell(Event::Admitted { job: JobId(1), result: Ok(admitted) });
+    let mut seen = world.seen();
+    world.tell(Event::Rest(RestRequest::Cancel { job: JobId(1), reply: oneshot::channel().0 }));
+    seen.extend(world.seen());
+    assert!(seen.iter().any(|effect| effect.starts_with("keep 1")), "{seen:?}");
+    assert!(!seen.iter().any(|effect| effect.starts_with("discard")), "{seen:?}");
+    world.tell(Event::ResultKept { job: JobId(1) });
+    assert!(world.saw("/cp/1/chk-3") && world.saw("close 1"), "{:?}", world.seen());
 }
 
 #[test]

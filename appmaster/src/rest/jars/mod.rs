@@ -334,6 +334,7 @@ async fn run(jars: &Jars, state: &RestState, id: &str, body: Body, query: Query)
         arguments,
         configuration,
         client_heartbeat,
+        accepted_ms: None,
     };
     state.submit(Box::new(submission)).await?;
     Ok(Json(json!({ "jobid": job.to_string() })))

@@ -65,6 +65,7 @@ fn checkpoint(graph: &JobGraph) -> CompletedCheckpoint {
         source: None,
     });
     CompletedCheckpoint {
+        life: None,
         id: CheckpointId(7),
         kind: SnapshotKind::Checkpoint,
         triggered_ms: 0,
