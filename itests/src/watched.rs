@@ -1,6 +1,6 @@
 //! One application as it can be seen from outside while it runs: its processes, its jobs, their checkpoints.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use serde_json::Value;
@@ -27,8 +27,10 @@ pub struct Watched {
 /// What a JobManager says of the checkpoints of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkpoints {
-    /// The number of the newest completed one.
+    /// The number of the newest completed one. A JobManager knows those of its predecessor.
     pub newest: u64,
+    /// When that one was triggered, in milliseconds since 1970.
+    pub triggered_ms: u64,
     /// How often one was restored, as far as this JobManager knows.
     pub restored: u64,
 }
@@ -110,20 +112,21 @@ impl Watched {
     /// When the JobManager does not answer, or none is complete.
     pub fn checkpoints(&self, cluster: &HadoopCluster, job: &str) -> Result<Checkpoints, String> {
         let answer = self.ask(cluster, &format!("/jobs/{job}/checkpoints"))?;
-        let newest = answer["latest"]["completed"]["id"].as_u64().ok_or_else(|| answer.to_string())?;
-        Ok(Checkpoints { newest, restored: answer["counts"]["restored"].as_u64().unwrap_or(0) })
+        let completed = &answer["latest"]["completed"];
+        let newest = completed["id"].as_u64().zip(completed["trigger_timestamp"].as_u64());
+        let (newest, triggered_ms) = newest.ok_or_else(|| answer.to_string())?;
+        Ok(Checkpoints { newest, triggered_ms, restored: answer["counts"]["restored"].as_u64().unwrap_or(0) })
     }
 
-    /// Waits until a job has completed a checkpoint with a greater number.
+    /// Waits until a job has completed a checkpoint that was triggered at that time or later.
     ///
     /// # Errors
     /// When it doesn't in time.
-    pub fn wait_checkpoint_after(&self, cluster: &HadoopCluster, job: &str, before: u64) -> Result<Checkpoints> {
-        wait::until_ok(&format!("a checkpoint of {job} after {before}"), self.limit, || {
-            match self.checkpoints(cluster, job) {
-                Ok(found) if found.newest > before => Ok(found),
-                other => Err(format!("{other:?}")),
-            }
+    pub fn wait_checkpoint_since(&self, cluster: &HadoopCluster, job: &str, since: SystemTime) -> Result<Checkpoints> {
+        let since = since.duration_since(UNIX_EPOCH)?.as_millis();
+        wait::until_ok(&format!("a checkpoint of {job}"), self.limit, || match self.checkpoints(cluster, job)? {
+            found if u128::from(found.triggered_ms) >= since => Ok(found),
+            other => Err(format!("{other:?}")),
         })
     }
 
@@ -132,10 +135,7 @@ impl Watched {
     /// # Errors
     /// When it doesn't in time.
     pub fn wait_progress(&self, cluster: &HadoopCluster, job: &str) -> Result<Checkpoints> {
-        let what = format!("checkpoints of {job}");
-        let before = wait::until_ok(&what, self.limit, || self.checkpoints(cluster, job))?;
-        // The next one may have been under way.
-        self.wait_checkpoint_after(cluster, job, before.newest + 1)
+        self.wait_checkpoint_since(cluster, job, SystemTime::now())
     }
 
     /// The node (from 1) of each of its containers.

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what helpers of a test can't do fails the test")]
 
 use std::sync::{LazyLock, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use flumen_fs::{FileSystems, FsOptions};
 use flumen_ha::{HaSettings, Leader, open};
@@ -12,9 +12,9 @@ use flumen_itests::binaries::binary;
 use flumen_itests::flink::Flink;
 use flumen_itests::hadoop::{HadoopCluster, ZooKeeper};
 use flumen_itests::job::Gate;
-use flumen_itests::process;
 use flumen_itests::stateful::{differences, expected_rows};
 use flumen_itests::traces::wait_nothing_left;
+use flumen_itests::watched::Watched;
 use flumen_itests::{say, wait};
 use flumen_model::config::Configuration;
 use serde_json::Value;
@@ -74,33 +74,8 @@ fn arguments(name: &str, gate: &Gate) -> String {
     format!("--count {EVENTS} --gate {} --output {}/out/{name}", gate.path().display(), CLUSTER.hdfs_url())
 }
 
-fn pids(application: &str, program: &str) -> Vec<u32> {
-    let processes = process::of_application(application).into_iter();
-    processes.filter(|process| process.program == program).map(|process| process.pid).collect()
-}
-
-fn ask(application: &str, path: &str) -> Result<Value, String> {
-    CLUSTER.yarn().through_proxy(application, path).map_err(|error| format!("{error:#}"))
-}
-
-fn wait_job(application: &str, status: &str) -> String {
-    wait::until_ok(&format!("a job that is {status}"), LIMIT, || {
-        let jobs = ask(application, "/jobs")?;
-        let all = jobs["jobs"].as_array().ok_or_else(|| jobs.to_string())?;
-        let job = all.iter().find(|job| job["status"] == status).and_then(|job| job["id"].as_str());
-        job.map(str::to_owned).ok_or_else(|| jobs.to_string())
-    })
-    .unwrap()
-}
-
-/// The job's checkpoints, once one after `before` is complete.
-fn wait_checkpoint_after(application: &str, job: &str, before: u64) -> (u64, Value) {
-    wait::until_ok(&format!("a checkpoint after {before}"), LIMIT, || {
-        let checkpoints = ask(application, &format!("/jobs/{job}/checkpoints"))?;
-        let id = checkpoints["latest"]["completed"]["id"].as_u64().filter(|id| *id > before);
-        id.map(|id| (id, checkpoints.clone())).ok_or_else(|| checkpoints.to_string())
-    })
-    .unwrap()
+fn counts(application: &Watched, job: &str) -> Value {
+    application.ask(&CLUSTER, &format!("/jobs/{job}/checkpoints")).unwrap()["counts"].take()
 }
 
 fn output_is_exact(name: &str) {
@@ -113,12 +88,14 @@ fn a_job_survives_its_applicationmaster_while_a_server_of_the_ensemble_is_lost()
     let gate = Gate::closed().unwrap();
     let started = Flink::on(&CLUSTER).args("run -d -m yarn-cluster -yjm 256m -ytm 384m -p 2").args(&options());
     let started = started.arg(binary("itest-stateful")).args(&arguments("killed", &gate)).limit(LIMIT).run();
-    let application = started.succeeded().application_id().unwrap();
-    let job = wait_job(&application, "RUNNING");
-    let (newest, _) = wait_checkpoint_after(&application, &job, 1);
-    let details = ask(&application, &format!("/jobs/{job}")).unwrap();
-    let workers = pids(&application, "itest-stateful");
-    let first = leader(&application).unwrap();
+    let id = started.succeeded().application_id().unwrap();
+    let application = Watched::new(&id, LIMIT);
+    let job = application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap().remove(0);
+    application.wait_progress(&CLUSTER, &job).unwrap();
+    let before = counts(&application, &job);
+    let started = || application.ask(&CLUSTER, &format!("/jobs/{job}")).unwrap()["start-time"].take();
+    let (since_start, workers) = (started(), application.pids("itest-stateful"));
+    let first = leader(&id).unwrap();
 
     let lost = {
         let mut ensemble = ENSEMBLE.lock().unwrap();
@@ -126,25 +103,25 @@ fn a_job_survives_its_applicationmaster_while_a_server_of_the_ensemble_is_lost()
         ensemble.kill(lost).unwrap();
         lost
     };
-    let [master] = pids(&application, "flumen-appmaster")[..] else { panic!("one ApplicationMaster") };
-    process::of_application(&application).into_iter().find(|process| process.pid == master).unwrap().kill().unwrap();
-    wait::until("the next leader", LIMIT, || leader(&application).filter(|next| next.epoch > first.epoch)).unwrap();
-    let (id, checkpoints) = wait_checkpoint_after(&application, &job, newest);
-    say(&format!("checkpoint {newest} before, {id} after: {}", checkpoints["counts"]));
-    assert_eq!(checkpoints["counts"]["restored"], 0, "{checkpoints}");
-    assert!(checkpoints["counts"]["completed"].as_u64() > Some(newest), "they go on being counted: {checkpoints}");
-    assert_eq!(pids(&application, "itest-stateful"), workers);
-    let taken_over = ask(&application, &format!("/jobs/{job}")).unwrap();
-    assert_eq!(taken_over["start-time"], details["start-time"]);
+    let killed = SystemTime::now();
+    application.master().unwrap().kill().unwrap();
+    wait::until("the next leader", LIMIT, || leader(&id).filter(|next| next.epoch > first.epoch)).unwrap();
+    let checkpoints = application.wait_checkpoint_since(&CLUSTER, &job, killed).unwrap();
+    let after = counts(&application, &job);
+    say(&format!("checkpoints: {before} before, {after} after"));
+    assert_eq!(checkpoints.restored, 0);
+    assert!(after["completed"].as_u64() > before["completed"].as_u64(), "they go on being counted: {after}");
+    assert_eq!(application.pids("itest-stateful"), workers);
+    assert_eq!(started(), since_start);
 
     ENSEMBLE.lock().unwrap().launch(lost).unwrap();
     gate.open().unwrap();
-    let ended = CLUSTER.yarn().wait_ended(&application, LIMIT).unwrap();
+    let ended = CLUSTER.yarn().wait_ended(&id, LIMIT).unwrap();
     assert_eq!(ended.final_status, "SUCCEEDED", "{}", ended.diagnostics);
     output_is_exact("killed");
-    wait_nothing_left(&CLUSTER, &application, LIMIT).unwrap();
-    assert_eq!(leader(&application), None);
-    assert!(kept_files().iter().all(|path| !path.contains(&application)), "{:?}", kept_files());
+    wait_nothing_left(&CLUSTER, &id, LIMIT).unwrap();
+    assert_eq!(leader(&id), None);
+    assert!(kept_files().iter().all(|path| !path.contains(&id)), "{:?}", kept_files());
 }
 
 fn session(more: &str) -> Flink {
@@ -154,16 +131,17 @@ fn session(more: &str) -> Flink {
 #[test]
 fn a_name_belongs_to_one_session_at_a_time_and_the_next_one_goes_on_with_what_is_left() {
     let first = session("-z etl").run().succeeded().application_id().unwrap();
+    let application = Watched::new(&first, LIMIT);
     let gate = Gate::closed().unwrap();
     let flink = Flink::on(&CLUSTER).args(&format!("run -d -yid {first} -p 1")).args(&checkpoints());
     let flink = flink.arg(binary("itest-stateful")).args(&arguments("inherited", &gate)).limit(LIMIT);
     let _ = flink.run().succeeded();
-    let job = wait_job(&first, "RUNNING");
-    wait_checkpoint_after(&first, &job, 1);
+    let job = application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap().remove(0);
+    application.wait_progress(&CLUSTER, &job).unwrap();
 
     let _ = session("-z etl").run().failed_with(&["etl", &first, "high-availability.cluster-id"]);
     let _ = session("-D high-availability.zookeeper.client.acl=creator").run().failed_with(&["client.acl"]);
-    wait_job(&first, "RUNNING");
+    assert_eq!(application.jobs(&CLUSTER, "RUNNING"), Ok(vec![job.clone()]));
 
     // Nobody was there to clean up.
     CLUSTER.yarn().kill(&first).unwrap();
@@ -171,9 +149,10 @@ fn a_name_belongs_to_one_session_at_a_time_and_the_next_one_goes_on_with_what_is
     assert!(leader("etl").is_some() && kept_files().iter().any(|path| path.contains("/etl/")), "{:?}", kept_files());
 
     let second = session("-z etl").run().succeeded().application_id().unwrap();
-    assert_eq!(wait_job(&second, "RUNNING"), job);
+    let application = Watched::new(&second, LIMIT);
+    assert_eq!(application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap(), [job.clone()]);
     gate.open().unwrap();
-    assert_eq!(wait_job(&second, "FINISHED"), job);
+    assert_eq!(application.wait_jobs(&CLUSTER, "FINISHED", 1).unwrap(), [job]);
     output_is_exact("inherited");
     let stopped = Flink::on(&CLUSTER).arg("yarn-session").args(&format!("-id {second}")).say("stop\n").run();
     let _ = stopped.succeeded();

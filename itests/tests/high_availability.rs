@@ -12,17 +12,15 @@ use flumen_itests::binaries::binary;
 use flumen_itests::flink::{self, Flink, Outcome};
 use flumen_itests::hadoop::{HadoopCluster, Site};
 use flumen_itests::job::Gate;
-use flumen_itests::process::{self, ContainerProcess};
+use flumen_itests::process;
 use flumen_itests::stateful::{differences, expected_rows};
 use flumen_itests::traces::wait_nothing_left;
+use flumen_itests::watched::{TASKEXECUTOR, Watched};
 use flumen_itests::{say, wait};
-use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(300);
 /// The job lasts for minutes while its gate is closed.
 const EVENTS: u64 = 400_000;
-const MASTER: &str = "flumen-appmaster";
-const TASKEXECUTOR: &str = "flumen-taskexecutor";
 const WORKER: &str = "itest-stateful";
 
 static CLUSTER: LazyLock<HadoopCluster> = LazyLock::new(|| {
@@ -48,53 +46,19 @@ fn arguments(name: &str, events: u64, gate: &Gate) -> String {
     format!("--count {events} --gate {} --output {}/out/{name}", gate.path().display(), CLUSTER.hdfs_url())
 }
 
-fn processes(application: &str, program: &str) -> Vec<ContainerProcess> {
-    process::of_application(application).into_iter().filter(|process| process.program == program).collect()
+/// Waits for a checkpoint that was triggered since then. Nothing was ever restored.
+fn wait_checkpoint_since(application: &Watched, job: &str, since: SystemTime) -> u64 {
+    let checkpoints = application.wait_checkpoint_since(&CLUSTER, job, since).unwrap();
+    assert_eq!(checkpoints.restored, 0, "no restart");
+    checkpoints.newest
 }
 
-fn pids(application: &str, program: &str) -> Vec<u32> {
-    processes(application, program).iter().map(|process| process.pid).collect()
-}
-
-fn ask(application: &str, path: &str) -> Result<Value, String> {
-    CLUSTER.yarn().through_proxy(application, path).map_err(|error| format!("{error:#}"))
-}
-
-/// The ids of the jobs in that state.
-fn jobs(application: &str, status: &str) -> Result<Vec<String>, String> {
-    let jobs = ask(application, "/jobs")?;
-    let all = jobs["jobs"].as_array().ok_or_else(|| jobs.to_string())?;
-    let of = all.iter().filter(|job| job["status"] == status);
-    Ok(of.filter_map(|job| job["id"].as_str().map(str::to_owned)).collect())
-}
-
-/// Number of the newest completed checkpoint of a job that has never been restored.
-fn newest_checkpoint(application: &str, job: &str) -> Result<u64, String> {
-    let checkpoints = ask(application, &format!("/jobs/{job}/checkpoints"))?;
-    assert_eq!(checkpoints["counts"]["restored"].as_u64().unwrap_or(0), 0, "no restart: {checkpoints}");
-    checkpoints["latest"]["completed"]["id"].as_u64().ok_or_else(|| checkpoints.to_string())
-}
-
-fn wait_checkpoint_after(application: &str, job: &str, before: u64) -> u64 {
-    wait::until_ok(&format!("a checkpoint of {job} after {before}"), LIMIT, || {
-        match newest_checkpoint(application, job) {
-            Ok(id) if id > before => Ok(id),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .unwrap()
-}
-
-/// Kills the ApplicationMaster and waits for the next.
-fn kill_master(application: &str) -> Duration {
-    let masters = processes(application, MASTER);
-    let [master] = &masters[..] else { panic!("{masters:?}") };
+/// Kills the ApplicationMaster and waits for the next; how long that took.
+fn kill_master(application: &Watched) -> Duration {
+    let master = application.master().unwrap();
     let since = Instant::now();
     master.kill().unwrap();
-    wait::until("the next ApplicationMaster", LIMIT, || {
-        processes(application, MASTER).into_iter().find(|next| next.pid != master.pid)
-    })
-    .unwrap();
+    application.wait_master_after(&[master.pid]).unwrap();
     since.elapsed()
 }
 
@@ -136,91 +100,78 @@ fn a_job_does_not_notice_that_its_applicationmaster_dies_again_and_again() {
         .args(&format!("--gaps {}", gaps.path().display()))
         .limit(LIMIT * 4)
         .spawn();
-    let application = client.wait_printed("an application id", LIMIT, flink::application_id).unwrap();
+    let id = client.wait_printed("an application id", LIMIT, flink::application_id).unwrap();
     client.wait_printed("the job runs", LIMIT, |text| text.contains("RUNNING").then_some(())).unwrap();
-    let job =
-        wait::until_ok("its job", LIMIT, || jobs(&application, "RUNNING")?.pop().ok_or_else(String::new)).unwrap();
-    let mut newest = wait_checkpoint_after(&application, &job, 2);
-    let (executors, workers) = (pids(&application, TASKEXECUTOR), pids(&application, WORKER));
+    let application = Watched::new(&id, LIMIT);
+    let job = application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap().remove(0);
+    application.wait_progress(&CLUSTER, &job).unwrap();
+    let (executors, workers) = (application.pids(TASKEXECUTOR), application.pids(WORKER));
     assert_eq!((executors.len(), workers.len()), (3, 3));
     for kill in 1..=kills {
-        let since = Instant::now();
+        let (since, time) = (Instant::now(), SystemTime::now());
         let started = kill_master(&application);
-        newest = wait_checkpoint_after(&application, &job, newest);
+        let shown = application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap();
+        let answered = since.elapsed();
+        assert_eq!(shown, [job.clone()]);
+        let newest = wait_checkpoint_since(&application, &job, time);
         let (took, gap) = (since.elapsed(), longest_gap(gaps.path(), since.elapsed()));
         say(&format!(
-            "kill {kill}: process after {started:?}, checkpoint {newest} after {took:?}, longest gap {gap} ms"
+            "kill {kill}: process after {started:?}, REST after {answered:?}, checkpoint {newest} after {took:?}, longest gap {gap} ms"
         ));
-        assert_eq!(jobs(&application, "RUNNING"), Ok(vec![job.clone()]));
-        assert_eq!(
-            (pids(&application, TASKEXECUTOR), pids(&application, WORKER)),
-            (executors.clone(), workers.clone())
-        );
+        assert_eq!((application.pids(TASKEXECUTOR), application.pids(WORKER)), (executors.clone(), workers.clone()));
     }
     assert!(client.runs(), "{}", client.printed());
     gate.open().unwrap();
     let outcome = client.wait(LIMIT).succeeded();
     assert!(outcome.printed().contains("FINISHED") && !outcome.printed().contains("RESTARTING"), "{outcome}");
     output_is_exact("killed", events);
-    nothing_is_left(&application);
+    nothing_is_left(&id);
 }
 
 #[test]
 fn all_jobs_of_a_session_survive_its_applicationmaster_and_none_of_them_runs_twice() {
     let started = Flink::on(&CLUSTER).arg("yarn-session").args("-d -jm 256m -tm 512m -s 2").args(&options(3)).run();
-    let application = started.succeeded().application_id().unwrap();
+    let id = started.succeeded().application_id().unwrap();
+    let application = Watched::new(&id, LIMIT);
     let run = |name: &str, gate: &Gate| {
-        let flink = Flink::on(&CLUSTER).args(&format!("run -d -yid {application} -p 2"));
+        let flink = Flink::on(&CLUSTER).args(&format!("run -d -yid {id} -p 2"));
         let flink = flink.args("-D execution.checkpointing.interval=200ms").arg(binary(WORKER));
         let _ = flink.args(&arguments(name, EVENTS, gate)).limit(LIMIT).run().succeeded();
     };
     let (first, second) = (Gate::closed().unwrap(), Gate::closed().unwrap());
     run("survivor-1", &first);
-    let job = wait::until_ok("the first job", LIMIT, || jobs(&application, "RUNNING")?.pop().ok_or_else(String::new))
-        .unwrap();
+    let job = application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap().remove(0);
     run("survivor-2", &second);
-    wait::until_ok("both jobs", LIMIT, || match jobs(&application, "RUNNING")? {
-        both if both.len() == 2 => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .unwrap();
-    let running = jobs(&application, "RUNNING").unwrap();
-    let before: Vec<u64> = running.iter().map(|job| wait_checkpoint_after(&application, job, 1)).collect();
-    let workers = pids(&application, WORKER);
-
-    kill_master(&application);
-    for (job, before) in running.iter().zip(before) {
-        wait_checkpoint_after(&application, job, before);
+    let running = application.wait_jobs(&CLUSTER, "RUNNING", 2).unwrap();
+    for job in &running {
+        application.wait_progress(&CLUSTER, job).unwrap();
     }
-    assert_eq!(pids(&application, WORKER), workers);
-    let listed = flink(&format!("list -yid {application}")).succeeded();
+    let workers = application.pids(WORKER);
+
+    let killed = SystemTime::now();
+    kill_master(&application);
+    for job in &running {
+        wait_checkpoint_since(&application, job, killed);
+    }
+    assert_eq!(application.pids(WORKER), workers);
+    let listed = flink(&format!("list -yid {id}")).succeeded();
     assert!(running.iter().all(|job| listed.printed().contains(job)), "{listed}");
 
     // One ends; the next leader knows that.
     first.open().unwrap();
-    wait::until_ok("the first job has ended", LIMIT, || match jobs(&application, "FINISHED")? {
-        ended if ended == [job.clone()] => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .unwrap();
+    assert_eq!(application.wait_jobs(&CLUSTER, "FINISHED", 1).unwrap(), [job.clone()]);
+    let killed = SystemTime::now();
     kill_master(&application);
-    let running =
-        wait::until_ok("the other job", LIMIT, || jobs(&application, "RUNNING")?.pop().ok_or_else(String::new))
-            .unwrap();
-    let newest = newest_checkpoint(&application, &running).unwrap_or(0);
-    wait_checkpoint_after(&application, &running, newest);
-    assert_eq!(jobs(&application, "FINISHED"), Ok(vec![job]));
+    let other = application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap().remove(0);
+    wait_checkpoint_since(&application, &other, killed);
+    assert_eq!(application.jobs(&CLUSTER, "FINISHED"), Ok(vec![job]));
     second.open().unwrap();
-    wait::until_ok("both have ended", LIMIT, || match jobs(&application, "FINISHED")? {
-        both if both.len() == 2 => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .unwrap();
-    let stopped = Flink::on(&CLUSTER).arg("yarn-session").args(&format!("-id {application}")).say("stop\n").run();
+    application.wait_jobs(&CLUSTER, "FINISHED", 2).unwrap();
+    let stopped = Flink::on(&CLUSTER).arg("yarn-session").args(&format!("-id {id}")).say("stop\n").run();
     let _ = stopped.succeeded();
     output_is_exact("survivor-1", EVENTS);
     output_is_exact("survivor-2", EVENTS);
-    nothing_is_left(&application);
+    nothing_is_left(&id);
 }
 
 #[test]
@@ -235,24 +186,19 @@ fn what_is_lost_while_there_is_no_leader_is_restarted() {
         .limit(LIMIT)
         .run()
         .succeeded();
-    let application = outcome.application_id().unwrap();
-    let job =
-        wait::until_ok("its job", LIMIT, || jobs(&application, "RUNNING")?.pop().ok_or_else(String::new)).unwrap();
-    let newest = wait_checkpoint_after(&application, &job, 1);
-    let masters = processes(&application, MASTER);
-    masters[0].kill().unwrap();
-    processes(&application, TASKEXECUTOR)[0].kill().unwrap();
-    wait::until_ok("a checkpoint after the restart", LIMIT, || {
-        let checkpoints = ask(&application, &format!("/jobs/{job}/checkpoints"))?;
-        let id = checkpoints["latest"]["completed"]["id"].as_u64().filter(|id| *id > newest);
-        id.ok_or_else(|| checkpoints.to_string())
-    })
-    .unwrap();
+    let id = outcome.application_id().unwrap();
+    let application = Watched::new(&id, LIMIT);
+    let job = application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap().remove(0);
+    application.wait_progress(&CLUSTER, &job).unwrap();
+    let killed = SystemTime::now();
+    application.master().unwrap().kill().unwrap();
+    application.processes(TASKEXECUTOR)[0].kill().unwrap();
+    application.wait_checkpoint_since(&CLUSTER, &job, killed).unwrap();
     gate.open().unwrap();
-    let ended = CLUSTER.yarn().wait_ended(&application, LIMIT).unwrap();
+    let ended = CLUSTER.yarn().wait_ended(&id, LIMIT).unwrap();
     assert_eq!(ended.final_status, "SUCCEEDED", "{}", ended.diagnostics);
     output_is_exact("lost-executor", EVENTS);
-    nothing_is_left(&application);
+    nothing_is_left(&id);
 }
 
 #[test]
@@ -265,14 +211,15 @@ fn after_the_last_attempt_the_user_reads_how_each_of_them_ended() {
         .args(&arguments("used-up", EVENTS, &gate))
         .limit(LIMIT)
         .spawn();
-    let application = client.wait_printed("an application id", LIMIT, flink::application_id).unwrap();
+    let id = client.wait_printed("an application id", LIMIT, flink::application_id).unwrap();
     client.wait_printed("the job runs", LIMIT, |text| text.contains("RUNNING").then_some(())).unwrap();
+    let application = Watched::new(&id, LIMIT);
     kill_master(&application);
-    CLUSTER.yarn().wait_job_state(&application, "RUNNING", LIMIT).unwrap();
-    processes(&application, MASTER)[0].kill().unwrap();
+    CLUSTER.yarn().wait_job_state(&id, "RUNNING", LIMIT).unwrap();
+    application.master().unwrap().kill().unwrap();
     let outcome = client.wait(LIMIT);
     let _ = outcome.failed_with(&["attempt 1", "attempt 2", "137"]);
-    wait::until_ok("no process is left", LIMIT, || match process::of_application(&application) {
+    wait::until_ok("no process is left", LIMIT, || match process::of_application(&id) {
         left if left.is_empty() => Ok(()),
         left => Err(format!("{left:?}")),
     })

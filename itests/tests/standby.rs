@@ -7,16 +7,17 @@
 #![expect(clippy::unwrap_used, reason = "what helpers of a test can't do fails the test")]
 
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flumen_itests::binaries::binary;
 use flumen_itests::flink::{self, Flink};
 use flumen_itests::hadoop::{Daemon, HadoopCluster, Site};
 use flumen_itests::http::get_json;
 use flumen_itests::job::Gate;
-use flumen_itests::process::{self, ContainerProcess, signal_pid};
+use flumen_itests::process::{ContainerProcess, signal_pid};
 use flumen_itests::stateful::{differences, expected_rows};
 use flumen_itests::traces::wait_nothing_left;
+use flumen_itests::watched::{MASTER, TASKEXECUTOR, Watched};
 use flumen_itests::{say, wait};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -24,8 +25,6 @@ use serde_json::Value;
 const LIMIT: Duration = Duration::from_secs(300);
 /// The job lasts for minutes while its gate is closed.
 const EVENTS: u64 = 400_000;
-const MASTER: &str = "flumen-appmaster";
-const TASKEXECUTOR: &str = "flumen-taskexecutor";
 const WORKER: &str = "itest-stateful";
 
 static CLUSTER: LazyLock<HadoopCluster> = LazyLock::new(|| {
@@ -50,17 +49,13 @@ impl Drop for Stopped {
     }
 }
 
-fn processes(application: &str, program: &str) -> Vec<ContainerProcess> {
-    process::of_application(application).into_iter().filter(|process| process.program == program).collect()
-}
-
 fn pids(application: &str, program: &str) -> Vec<u32> {
-    processes(application, program).iter().map(|process| process.pid).collect()
+    Watched::new(application, LIMIT).pids(program)
 }
 
 /// The ApplicationMasters (or the standbys) of an application.
 fn masters(application: &str, standbys: bool) -> Vec<ContainerProcess> {
-    let mut all = processes(application, MASTER);
+    let mut all = Watched::new(application, LIMIT).processes(MASTER);
     all.retain(|process| process.arguments.iter().any(|argument| argument == "standby") == standbys);
     all
 }
@@ -87,14 +82,17 @@ fn wait_leader_after(application: &str, epoch: u64) -> (u64, String) {
     .unwrap()
 }
 
-/// Waits until the leader at `rest` has completed a checkpoint after `before`; its number. Nothing was ever restored.
-fn wait_checkpoint_after(rest: &str, job: &str, before: u64) -> u64 {
+/// Waits until the leader at `rest` has completed a checkpoint that was triggered since then; its number. Nothing was ever
+/// restored.
+fn wait_checkpoint_since(rest: &str, job: &str, since: SystemTime) -> u64 {
     let url = format!("http://{rest}/jobs/{job}/checkpoints");
-    wait::until_ok(&format!("a checkpoint after {before} at {rest}"), LIMIT, || {
+    let since = since.duration_since(UNIX_EPOCH).unwrap().as_millis();
+    wait::until_ok(&format!("a checkpoint at {rest}"), LIMIT, || {
         let checkpoints: Value = get_json(&url).map_err(|error| format!("{error:#}"))?;
         assert_eq!(checkpoints["counts"]["restored"].as_u64().unwrap_or(0), 0, "no restart: {checkpoints}");
-        let id = checkpoints["latest"]["completed"]["id"].as_u64().filter(|id| *id > before);
-        id.ok_or_else(|| checkpoints.to_string())
+        let completed = &checkpoints["latest"]["completed"];
+        let is_new = completed["trigger_timestamp"].as_u64().is_some_and(|at| u128::from(at) >= since);
+        completed["id"].as_u64().filter(|_| is_new).ok_or_else(|| checkpoints.to_string())
     })
     .unwrap()
 }
@@ -137,7 +135,7 @@ fn a_standby_leads_until_yarn_has_started_the_next_attempt_and_nothing_is_restar
     let (mut epoch, mut rest) = wait_leader_after(&application, 0);
     let jobs: Value = get_json(&format!("http://{rest}/jobs")).unwrap();
     let job = jobs["jobs"][0]["id"].as_str().unwrap().to_owned();
-    let mut newest = wait_checkpoint_after(&rest, &job, 2);
+    wait_checkpoint_since(&rest, &job, SystemTime::now());
     let standby = wait_standby(&application, None);
     let (executors, workers) = (pids(&application, TASKEXECUTOR), pids(&application, WORKER));
     assert_eq!((executors.len(), workers.len()), (2, 2));
@@ -146,21 +144,18 @@ fn a_standby_leads_until_yarn_has_started_the_next_attempt_and_nothing_is_restar
         let current = masters(&application, false);
         let [master] = &current[..] else { panic!("{current:?}") };
         let stopped = Stopped::resource_manager();
-        let since = Instant::now();
+        let (since, time) = (Instant::now(), SystemTime::now());
         master.kill().unwrap();
-        let before = newest;
         (epoch, rest) = wait_leader_after(&application, epoch);
         let led = since.elapsed();
-        newest = wait_checkpoint_after(&rest, &job, newest);
+        let checkpoint = wait_checkpoint_since(&rest, &job, time);
         let first = since.elapsed();
+        wait_checkpoint_since(&rest, &job, SystemTime::now());
         assert!(masters(&application, false).is_empty(), "no other attempt has begun");
-        newest = wait_checkpoint_after(&rest, &job, newest + 3);
-        say(&format!(
-            "kill {kill}: announced after {led:?}, checkpoint (from {before}) after {first:?}, then {newest}"
-        ));
+        say(&format!("kill {kill}: announced after {led:?}, checkpoint {checkpoint} after {first:?}"));
         drop(stopped);
         (epoch, rest) = wait_leader_after(&application, epoch);
-        newest = wait_checkpoint_after(&rest, &job, newest);
+        wait_checkpoint_since(&rest, &job, SystemTime::now());
         let known = (pids(&application, TASKEXECUTOR), pids(&application, WORKER));
         assert_eq!(known, (executors.clone(), workers.clone()), "they never ended");
     }
@@ -168,7 +163,7 @@ fn a_standby_leads_until_yarn_has_started_the_next_attempt_and_nothing_is_restar
     assert_eq!(wait_standby(&application, None), standby);
     masters(&application, true)[0].kill().unwrap();
     wait_standby(&application, Some(standby));
-    wait_checkpoint_after(&rest, &job, newest);
+    wait_checkpoint_since(&rest, &job, SystemTime::now());
     assert!(client.runs(), "{}", client.printed());
 
     gate.open().unwrap();
