@@ -123,7 +123,7 @@ fn a_job_does_not_notice_that_its_applicationmaster_dies_again_and_again() {
     assert!(client.runs(), "{}", client.printed());
     gate.open().unwrap();
     let outcome = client.wait(LIMIT).succeeded();
-    assert!(outcome.printed().contains("FINISHED") && !outcome.printed().contains("RESTARTING"), "{outcome}");
+    assert!(outcome.printed().contains("has finished") && !outcome.printed().contains("RESTARTING"), "{outcome}");
     output_is_exact("killed", events);
     nothing_is_left(&id);
 }

@@ -168,7 +168,7 @@ fn a_standby_leads_until_yarn_has_started_the_next_attempt_and_nothing_is_restar
 
     gate.open().unwrap();
     let outcome = client.wait(LIMIT).succeeded();
-    assert!(outcome.printed().contains("FINISHED") && !outcome.printed().contains("RESTARTING"), "{outcome}");
+    assert!(outcome.printed().contains("has finished") && !outcome.printed().contains("RESTARTING"), "{outcome}");
     let written = CLUSTER.hdfs().read_all("/out/standby").unwrap();
     assert_eq!(differences(&expected_rows(events), &written), "");
     wait_nothing_left(&CLUSTER, &application, LIMIT).unwrap();
