@@ -150,7 +150,7 @@ fn a_name_belongs_to_one_session_at_a_time_and_the_next_one_goes_on_with_what_is
 
     let second = session("-z etl").run().succeeded().application_id().unwrap();
     let application = Watched::new(&second, LIMIT);
-    assert_eq!(application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap(), [job.clone()]);
+    assert_eq!(application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap(), std::slice::from_ref(&job));
     gate.open().unwrap();
     assert_eq!(application.wait_jobs(&CLUSTER, "FINISHED", 1).unwrap(), [job]);
     output_is_exact("inherited");
