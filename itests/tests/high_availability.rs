@@ -112,7 +112,7 @@ fn a_job_does_not_notice_that_its_applicationmaster_dies_again_and_again() {
         let started = kill_master(&application);
         let shown = application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap();
         let answered = since.elapsed();
-        assert_eq!(shown, [job.clone()]);
+        assert_eq!(shown, std::slice::from_ref(&job));
         let newest = wait_checkpoint_since(&application, &job, time);
         let (took, gap) = (since.elapsed(), longest_gap(gaps.path(), since.elapsed()));
         say(&format!(
@@ -159,7 +159,7 @@ fn all_jobs_of_a_session_survive_its_applicationmaster_and_none_of_them_runs_twi
 
     // One ends; the next leader knows that.
     first.open().unwrap();
-    assert_eq!(application.wait_jobs(&CLUSTER, "FINISHED", 1).unwrap(), [job.clone()]);
+    assert_eq!(application.wait_jobs(&CLUSTER, "FINISHED", 1).unwrap(), std::slice::from_ref(&job));
     let killed = SystemTime::now();
     kill_master(&application);
     let other = application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap().remove(0);
