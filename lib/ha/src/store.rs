@@ -84,8 +84,9 @@ pub trait HaStore: Send + Sync {
     /// Removes all that is kept for the cluster: the last thing that the last leader does, after YARN has stored how the
     /// application ended, well or not (a later attempt would find nothing, and begin anew). What a failed job can be resumed
     /// from is among its checkpoints, and its end names it. Only of an application that ends without a leader (it was killed,
-    /// or its attempts are used up) everything stays at [`location`](HaStore::location), and a leader of the next application
-    /// with this cluster's id goes on with it. Repeating it does no harm.
+    /// or its attempts are used up) everything stays at [`location`](HaStore::location): a leader of the next application with
+    /// this cluster's id goes on with it, and of an application for one job, which has none, clients remove the files. Repeating
+    /// it does no harm.
     ///
     /// # Errors
     /// [`HaError::Superseded`] when another leader has the cluster: nothing was removed; those of the store: repeat it.
