@@ -87,3 +87,9 @@ need_hadoop_tools() {
   fi
   command -v mvn >/dev/null || apt_install "Maven" maven
 }
+
+# Only for tests that cut the network between processes, which say so when they can't.
+need_firewall_tools() {
+  command -v nft >/dev/null || (apt_install "nft, to cut the network in tests" nftables) ||
+    say "going on without nft: tests that cut the network are not run"
+}

@@ -32,7 +32,7 @@ done
 
 case $STEPS in
   fmt) step "checking what is needed" scripts/setup.sh ;;
-  *itests*) step "checking what is needed" scripts/setup.sh --rocksdb --hadoop ;;
+  *itests*) step "checking what is needed" scripts/setup.sh --rocksdb --hadoop --cuts ;;
   *) step "checking what is needed" scripts/setup.sh --rocksdb ;;
 esac
 if [ "$STEPS" != fmt ]; then step "preparing RocksDB" scripts/rocksdb.sh; fi

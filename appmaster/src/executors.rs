@@ -25,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
+use crate::elsewhere::Elsewhere;
 use crate::executor_logs::{ExecutorLogs, OpenQuestions};
 use crate::high_availability::Lead;
 
@@ -107,6 +108,7 @@ pub struct ExecutorServer {
     events: mpsc::Receiver<ExecutorEvent>,
     handle: ExecutorHandle,
     open_questions: OpenQuestions,
+    elsewhere: Elsewhere,
     _accepting: JoinSet<()>,
 }
 
@@ -126,6 +128,8 @@ struct Shared {
     heartbeat: Heartbeat,
     connected: ExecutorHandle,
     open_questions: OpenQuestions,
+    /// The page of who stands by.
+    elsewhere: Elsewhere,
     events: mpsc::Sender<ExecutorEvent>,
 }
 
@@ -217,6 +221,7 @@ impl ExecutorServer {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let connected = handle.clone();
         let open_questions = OpenQuestions::default();
+        let elsewhere = Elsewhere::default();
         let shared = Shared {
             tls,
             me: me.into(),
@@ -225,11 +230,12 @@ impl ExecutorServer {
             heartbeat,
             connected,
             open_questions: open_questions.clone(),
+            elsewhere: elsewhere.clone(),
             events: sender,
         };
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::new(shared)));
-        Ok((Self { events, handle, open_questions, _accepting: accepting }, port))
+        Ok((Self { events, handle, open_questions, elsewhere, _accepting: accepting }, port))
     }
 
     /// The next event. Safe to cancel.
@@ -254,6 +260,11 @@ impl ExecutorServer {
     /// For reading their log files.
     pub fn logs(&self) -> ExecutorLogs {
         ExecutorLogs::new(self.handle(), self.open_questions.clone())
+    }
+
+    /// The web page of the standby JobManager that is connected.
+    pub fn elsewhere(&self) -> Elsewhere {
+        self.elsewhere.clone()
     }
 
     /// Tells all TaskExecutors to shut down and waits until they have closed their connections, at most `limit`. Events
@@ -356,6 +367,10 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, shared: Arc<Shared>, unreg
     drop(unregistered);
     let id = who.id().clone();
     let stands_by = matches!(who, Who::Standby(_));
+    let page = who.page().map(str::to_owned);
+    if let Some(page) = &page {
+        shared.elsewhere.is_at(page);
+    }
     shared.tell(who.registered(peer)).await;
 
     let (read, write) = tokio::io::split(stream);
@@ -366,6 +381,9 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, shared: Arc<Shared>, unreg
     shared.open_questions.lost(&id);
     let failure = Failure::new(Blame::Outside, loss.to_string()).on(&id);
     tracing::info!(%id, "{loss}");
+    if let Some(page) = &page {
+        shared.elsewhere.is_gone_from(page);
+    }
     if let Some(reason) = shared.superseded(&loss).await {
         shared.tell(ExecutorEvent::Superseded(reason)).await;
     }
@@ -453,6 +471,14 @@ impl Who {
         match self {
             Self::Executor { info, .. } => &info.id,
             Self::Standby(info) => &info.id,
+        }
+    }
+
+    /// Its web page, if it is a standby JobManager.
+    fn page(&self) -> Option<&str> {
+        match self {
+            Self::Executor { .. } => None,
+            Self::Standby(info) => info.page.as_deref(),
         }
     }
 

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flumen_fs::FileSystems;
-use flumen_ha::{Addresses, Candidate, HaError, HaSettings, HaStore, Leadership};
+use flumen_ha::{Addresses, Candidate, HaError, HaSettings, HaStore, Leadership, Owner};
 use flumen_hadoop::rest::{ResourceManagerClient, RmError, RmOptions};
 use flumen_hadoop::yarn::ApplicationId;
 use flumen_model::ids::{Epoch, JobId};
-use flumen_model::options::high_availability::CLUSTER_ID;
 use flumen_model::text::with_causes;
 use flumen_wire::application::{Application, JobSubmission, Purpose};
 use flumen_wire::control::PROTOCOL_VERSION;
@@ -102,7 +101,7 @@ impl Lead {
         let owner = environment.container.attempt.application.to_string();
         let settings = settings(&owner, application)?;
         let store = flumen_ha::open(&settings, files)?;
-        let mut candidate = Candidate { owner, attempt: environment.attempt(), replaces: None };
+        let mut candidate = Candidate { owner, attempt: environment.attempt(), replaces: None, follows: false };
         let leadership = match store.campaign(&candidate).await {
             Err(HaError::Occupied { owner, .. }) if has_ended(application, &owner).await => {
                 tracing::info!(
@@ -119,12 +118,12 @@ impl Lead {
         Ok(Self { store, leadership, is_on: settings.is_on(), first: environment.attempt() == 1 })
     }
 
-    /// Becomes the leader after an attempt of that number, beside which it has stood by.
+    /// Becomes the leader after an attempt of that number, beside which it has stood by. What was cleaned up meanwhile is over.
     ///
     /// # Errors
     /// [`HaError`].
     pub async fn take_over(store: Arc<dyn HaStore>, owner: String, attempt: u32) -> Result<Self, HaError> {
-        let leadership = store.campaign(&Candidate { owner, attempt, replaces: None }).await?;
+        let leadership = store.campaign(&Candidate { owner, attempt, replaces: None, follows: true }).await?;
         tracing::info!(epoch = %leadership.epoch(), kept_in = store.location(), "leads in place of the ApplicationMaster");
         Ok(Self { store, leadership, is_on: true, first: false })
     }
@@ -136,7 +135,7 @@ impl Lead {
     #[cfg(test)]
     pub(crate) async fn without(attempt: u32) -> Result<Self, HaError> {
         let store = Arc::new(flumen_ha::NoHaStore);
-        let candidate = Candidate { owner: "application_1_0001".into(), attempt, replaces: None };
+        let candidate = Candidate { owner: "application_1_0001".into(), attempt, replaces: None, follows: false };
         let leadership = store.campaign(&candidate).await?;
         Ok(Self { store, leadership, is_on: false, first: attempt == 1 })
     }
@@ -300,11 +299,11 @@ impl Lead {
 /// # Errors
 /// [`HaError`] says which option to change.
 pub fn settings(owner: &str, application: &mut Application) -> Result<HaSettings, HaError> {
-    if !matches!(application.purpose, Purpose::Session) {
-        // Nobody comes after it, and it goes on with nobody's jobs.
-        application.configuration.put(&CLUSTER_ID, owner);
-    }
-    let settings = HaSettings::read(&application.configuration, owner)?;
+    let owner = match application.purpose {
+        Purpose::Session => Owner::Session(owner),
+        Purpose::Job(_) | Purpose::Program(_) => Owner::Job(owner),
+    };
+    let settings = HaSettings::of(&application.configuration, owner)?;
     if settings.is_on() {
         settings.put_into(&mut application.configuration);
     }
@@ -339,7 +338,7 @@ mod tests {
     use std::path::Path;
 
     use flumen_fs::FsOptions;
-    use flumen_model::options::high_availability::STORAGE_DIR;
+    use flumen_model::options::high_availability::{CLUSTER_ID, STORAGE_DIR};
     use flumen_model::status::JobStatus;
 
     use super::*;

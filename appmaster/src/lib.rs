@@ -23,6 +23,7 @@ pub mod program;
 pub mod resource;
 
 pub mod checkpoints;
+pub mod elsewhere;
 pub mod executor_logs;
 pub mod executors;
 pub mod job_files;

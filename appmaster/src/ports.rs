@@ -67,6 +67,12 @@ impl Ports {
         self.0.iter().cloned().flatten()
     }
 
+    /// Whether there is one port and no other.
+    pub fn is_single(&self) -> bool {
+        let mut ports = self.iter();
+        ports.next().is_some_and(|port| port != 0) && ports.next().is_none()
+    }
+
     /// Tries `bind` with one port after the other.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Everything that is made before the application registers with YARN, from the staged description and the environment.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +23,6 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::dispatcher::ArchiveLimits;
 use crate::environment::Environment;
-use crate::executor_logs::ExecutorLogs;
 use crate::executors::{ExecutorServer, Me};
 use crate::high_availability::{Kept, Lead, LeadError};
 use crate::outputs::Staging;
@@ -174,7 +174,7 @@ pub async fn parts(
     let stands_by = HaSettings::read(conf, "").and_then(|settings| settings.standby(conf)).map_err(LeadError::from)?;
     let me = Me { epoch: lead.epoch(), attempt, doubts: stands_by.then(|| lead.clone()) };
     let (executors, rpc_port) = executor_server(environment, application, me).await?;
-    let (rest_port, requests) = serve_rest(environment, application, files, executors.logs()).await?;
+    let (rest_port, requests) = serve_rest(environment, application, files, &executors).await?;
     let host = &environment.host;
     let registration = RegistrationRequest {
         host: host.clone(),
@@ -252,12 +252,10 @@ async fn serve_rest(
     environment: &Environment,
     application: &Application,
     files: &FileSystems,
-    executor_logs: ExecutorLogs,
+    executors: &ExecutorServer,
 ) -> Result<(u16, mpsc::Receiver<RestRequest>), SetupError> {
     let conf = &application.configuration;
-    let ports = ports_of(deployment::REST_PORT.key, conf.find(&deployment::REST_PORT)?)?;
-    let host = conf.find(&deployment::REST_BIND_ADDRESS)?.unwrap_or_else(|| environment.host.clone());
-    let address = ports::address_of(&host).await?;
+    let (ports, address) = rest_ports(environment, conf).await?;
     let listener = ports.bind("REST (rest.bind-port)", address, async |at| TcpListener::bind(at).await).await?;
     let port = listener
         .local_addr()
@@ -269,7 +267,8 @@ async fn serve_rest(
         authorization: conf.get(&rest_options::AUTHORIZATION)?,
         configuration: conf.clone(),
         log_dir: flumen_log::container_log_dir().map(LogDirectory::new),
-        executor_logs,
+        executor_logs: executors.logs(),
+        elsewhere: executors.elsewhere(),
         jars: jars(application, files)?,
         files: files.clone(),
         clock: clock::timestamp,
@@ -283,6 +282,32 @@ async fn serve_rest(
         }
     });
     Ok((port, requests))
+}
+
+/// Where REST is to be, and the ports that it may have.
+async fn rest_ports(environment: &Environment, conf: &Configuration) -> Result<(Ports, IpAddr), SetupError> {
+    let ports = ports_of(deployment::REST_PORT.key, conf.find(&deployment::REST_PORT)?)?;
+    let host = conf.find(&deployment::REST_BIND_ADDRESS)?.unwrap_or_else(|| environment.host.clone());
+    Ok((ports, ports::address_of(&host).await?))
+}
+
+/// Where the web page of a standby JobManager is: its `host:port`. None if there is but one port for REST, which a leader on this
+/// node may need.
+///
+/// # Errors
+/// None of the ports is free, or an option has a wrong value.
+pub async fn page_listener(
+    environment: &Environment,
+    conf: &Configuration,
+) -> Result<Option<(std::net::TcpListener, String)>, SetupError> {
+    let (ports, address) = rest_ports(environment, conf).await?;
+    if ports.is_single() {
+        return Ok(None);
+    }
+    let bind = async |at| TcpListener::bind(at).await?.into_std();
+    let listener = ports.bind("the standby JobManager's page (rest.bind-port)", address, bind).await?;
+    let port = listener.local_addr().map_err(SetupError::Read)?.port();
+    Ok(Some((listener, at_port(&environment.host, port))))
 }
 
 /// What takes programs over REST; only sessions do.

@@ -21,14 +21,17 @@ use flumen_wire::application::Application;
 use flumen_wire::control::PROTOCOL_VERSION;
 use flumen_wire::standby::StandbyInfo;
 use flumen_wire::tls::{InternalTls, SECURITY_FILE};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::elsewhere::Elsewhere;
 use crate::environment::Environment;
 use crate::high_availability::{self, Lead};
 use crate::job_files::{Admittance, Claimed};
 use crate::main_loop::{End, MainLoop};
-use crate::setup;
+use crate::rest::idle::{Closing, IDLE_LIMIT};
+use crate::{rest, setup};
 use link::{DialError, Link, LinkEnd};
 
 mod link;
@@ -55,6 +58,10 @@ pub struct Standby {
     seen: Epoch,
     /// The number under which it last led itself.
     own: Option<Epoch>,
+    /// Where its web page is, if it has one: the listener, and `host:port`.
+    page: Option<(std::net::TcpListener, String)>,
+    /// Where that page goes on: to who leads.
+    elsewhere: Elsewhere,
 }
 
 /// What comes after one turn.
@@ -103,7 +110,14 @@ impl Standby {
         tracing::info!(%container, host, pid = std::process::id(), "standby JobManager starts");
         let application = setup::application()?;
         crate::run::reconfigure(&logging, &application)?;
-        Ok(Self { environment, application, seen: Epoch::default(), own: None })
+        Ok(Self {
+            environment,
+            application,
+            seen: Epoch::default(),
+            own: None,
+            page: None,
+            elsewhere: Elsewhere::default(),
+        })
     }
 
     /// Stands by and leads once, if that is needed. To be run on a runtime of its own: whatever it has begun ends with that.
@@ -112,6 +126,7 @@ impl Standby {
     /// When this standby is of no use any more.
     pub async fn turn(&mut self) -> anyhow::Result<Then> {
         let mut terminated = signal(SignalKind::terminate()).context("SIGTERM can't be watched")?;
+        let page = self.show_page().await;
         let mut application = self.application.clone();
         let conf = &self.application.configuration;
         let owner = self.environment.container.attempt.application.to_string();
@@ -129,6 +144,7 @@ impl Standby {
                 id: crate::resource::manager::executor_id(self.environment.container),
                 host: self.environment.host.clone(),
                 pid: std::process::id(),
+                page,
             },
             heartbeat_timeout: conf.get(&deployment::HEARTBEAT_TIMEOUT)?,
             leader_lost_timeout: conf.get(&options::high_availability::LEADER_LOST_TIMEOUT)?,
@@ -144,6 +160,27 @@ impl Standby {
                 Ok(Then::End)
             }
         }
+    }
+
+    /// Serves the web page as long as the runtime of this turn lives: `host:port`. The place stays the same from turn to turn.
+    async fn show_page(&mut self) -> Option<String> {
+        if self.page.is_none() {
+            let bound = setup::page_listener(&self.environment, &self.application.configuration).await;
+            self.page = bound.unwrap_or_else(|error| {
+                tracing::warn!(error = with_causes(&error), "this standby has no web page");
+                None
+            });
+        }
+        let (listener, place) = self.page.as_ref()?;
+        let listener = listener.try_clone().and_then(TcpListener::from_std);
+        let listener = listener.inspect_err(|error| tracing::warn!(%error, "the web page is not served")).ok()?;
+        let router = rest::page_alone(self.elsewhere.clone());
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(Closing { listener, limit: IDLE_LIMIT }, router).await {
+                tracing::error!(%error, "the web page ended");
+            }
+        });
+        Some(place.clone())
     }
 }
 
@@ -184,6 +221,7 @@ impl Turn<'_> {
             if let Some(address) = leader.and_then(|leader| leader.addresses) {
                 match Link::dial(&address.internal, &self.tls, &self.me, self.standby.seen).await {
                     Ok(link) => {
+                        self.standby.elsewhere.is_at(&address.rest);
                         tracing::info!(epoch = %link.epoch(), leader = address.internal, "stands by");
                         return Ok(Ok(link));
                     }
@@ -242,7 +280,7 @@ impl Turn<'_> {
 
     /// Leads until somebody else does.
     async fn lead(self, link: Link) -> anyhow::Result<Then> {
-        let Self { standby, application, owner, files, store, .. } = self;
+        let Self { standby, application, owner, files, store, me, .. } = self;
         let since = Instant::now();
         let until = since + self.leader_lost_timeout;
         let lead = loop {
@@ -261,6 +299,10 @@ impl Turn<'_> {
         let credentials = Credentials::default();
         let (environment, attempt) = (&standby.environment, link.attempt());
         let parts = Box::pin(setup::parts(environment, &application, &credentials, &files, &lead, attempt)).await?;
+        standby.elsewhere.is_at(&parts.addresses.rest);
+        if let Some(page) = &me.page {
+            parts.executors.elsewhere().is_at(page);
+        }
         let staging = application.staging.clone();
         let admittance = Admittance { files, staging, lead, claimed: Claimed::default() };
         let former = link.containers();

@@ -21,8 +21,10 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use flumen::{
@@ -59,8 +61,8 @@ fn compare(programs: &[&str], events: u64, keys: u64, runs: u64) {
     let mut all = vec![Vec::new(); programs.len()];
     for _ in 0..runs {
         for (what, measured) in programs.iter().zip(&mut all) {
-            let times = own_process::measure(what, Path::new(&input), 1);
-            measured.push(Measured { times, stream: Stream::take(std::process::id()) });
+            let (times, took_ms) = watched(|| own_process::measure(what, Path::new(&input), 1));
+            measured.push(Measured { times, stream: Stream::take(std::process::id()), took_ms });
         }
     }
     let best: Vec<Measured> =
@@ -75,7 +77,7 @@ fn compare(programs: &[&str], events: u64, keys: u64, runs: u64) {
         println!("{name:<44} {millions:>8.1} {speed:>11.2} {cpu:>13.4} {ratio:>12.2}");
     }
     if let [.., without, with] = &best[..]
-        && let Some(Stream { checkpoints: count @ 1.., took_ms, .. }) = &with.stream
+        && let Some(Stream { checkpoints: count @ 1.., .. }) = &with.stream
     {
         let added = cpu_seconds(with) - cpu_seconds(without);
         println!(
@@ -84,8 +86,8 @@ fn compare(programs: &[&str], events: u64, keys: u64, runs: u64) {
             added / cpu_seconds(without) * 1e2,
             (seconds(with) / seconds(without) - 1.0) * 1e2,
         );
-        if let [least, .., greatest] = took_ms[..] {
-            let median = took_ms[took_ms.len() / 2];
+        if let [least, .., greatest] = with.took_ms[..] {
+            let median = with.took_ms[with.took_ms.len() / 2];
             println!("    from trigger to complete: {median:.0} ms ({least:.0}–{greatest:.0})");
         }
     }
@@ -97,6 +99,8 @@ struct Measured {
     times: own_process::Measured,
     /// What a job tells besides.
     stream: Option<Stream>,
+    /// From the trigger of each checkpoint until its metadata had its name, in order.
+    took_ms: Vec<f64>,
 }
 
 /// What the sink of a job saw. The process that runs the job leaves it in a file for the one that started it.
@@ -106,8 +110,6 @@ struct Stream {
     checkpoints: u64,
     /// Until the last sum came out.
     seconds: f64,
-    /// From the trigger of each checkpoint until its metadata had its name, in order.
-    took_ms: Vec<f64>,
 }
 
 impl Stream {
@@ -117,9 +119,7 @@ impl Stream {
 
     fn leave(&self) {
         let file = Self::file(std::os::unix::process::parent_id());
-        let took_ms: Vec<_> = self.took_ms.iter().map(f64::to_string).collect();
-        let text = format!("{} {} {}", self.checkpoints, self.seconds, took_ms.join(" "));
-        std::fs::write(file, text).expect("a file for the figures");
+        std::fs::write(file, format!("{} {}", self.checkpoints, self.seconds)).expect("a file for the figures");
     }
 
     fn take(measuring: u32) -> Option<Self> {
@@ -128,9 +128,7 @@ impl Stream {
         std::fs::remove_file(&file).expect("the file of the figures can be removed");
         let mut numbers = text.split_whitespace();
         let (checkpoints, seconds) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
-        let mut took_ms: Vec<f64> = numbers.filter_map(|ms| ms.parse().ok()).collect();
-        took_ms.sort_by(f64::total_cmp);
-        Some(Self { checkpoints, seconds, took_ms })
+        Some(Self { checkpoints, seconds })
     }
 }
 
@@ -205,24 +203,50 @@ static CHECKPOINTS: AtomicU64 = AtomicU64::new(0);
 /// When everything had come to the sink.
 static LAST_SUM: OnceLock<Instant> = OnceLock::new();
 
-/// How long the checkpoints took that were seen complete.
-static TOOK_MS: Mutex<BTreeMap<PathBuf, f64>> = Mutex::new(BTreeMap::new());
+/// Where the job has its checkpoints that a process measures.
+fn checkpoints_of(measuring: u32) -> PathBuf {
+    std::env::temp_dir().join(format!("flumen-keyed-sum-{measuring}"))
+}
+
+/// How often is looked for checkpoints: so rarely that it takes no part of a processor.
+const LOOKS: Duration = Duration::from_millis(100);
+
+/// Measures a job, and looks at its checkpoints meanwhile: how long each one took, in order.
+fn watched<R>(measure: impl FnOnce() -> R) -> (R, Vec<f64>) {
+    let directory = checkpoints_of(std::process::id());
+    let mut took_ms = BTreeMap::new();
+    let (over, ends) = mpsc::sync_channel::<()>(1);
+    let result = thread::scope(|scope| {
+        let took_ms = &mut took_ms;
+        scope.spawn(move || {
+            while ends.recv_timeout(LOOKS) == Err(RecvTimeoutError::Timeout) {
+                look_at_checkpoints(&directory, took_ms);
+            }
+        });
+        let result = measure();
+        drop(over);
+        result
+    });
+    let mut took_ms: Vec<f64> = took_ms.into_values().collect();
+    took_ms.sort_by(f64::total_cmp);
+    (result, took_ms)
+}
 
 /// Reads from the metadata when the checkpoints that are there were triggered, and from the file system when they got their names.
-/// One is there until the next one is complete.
-fn look_at_checkpoints(directory: &Path) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let systems = flumen_fs::FileSystems::new(flumen_fs::FsOptions::default()).expect("file systems");
+/// One is there until the next one is complete. Done by the process that measures the job, not by the job itself.
+fn look_at_checkpoints(directory: &Path, took_ms: &mut BTreeMap<PathBuf, f64>) {
     let below = |path: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
     };
     let all = below(directory).into_iter().flat_map(|job| below(&job)).map(|checkpoint| checkpoint.join("_metadata"));
-    for metadata in all {
+    for metadata in all.filter(|metadata| !took_ms.contains_key(metadata)).collect::<Vec<_>>() {
         let Ok(named) = std::fs::metadata(&metadata) else { continue };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let systems = flumen_fs::FileSystems::new(flumen_fs::FsOptions::default()).expect("file systems");
         let path = format!("file://{}", metadata.display()).parse().expect("a path");
         let Ok(stored) = runtime.block_on(flumen_checkpoint::load(&systems, &path)) else { continue };
         let took = named.ctime() as f64 * 1e3 + named.ctime_nsec() as f64 / 1e6 - stored.checkpoint.triggered_ms as f64;
-        TOOK_MS.lock().expect("no panic").insert(metadata, took);
+        took_ms.insert(metadata, took);
     }
 }
 
@@ -230,7 +254,6 @@ fn look_at_checkpoints(directory: &Path) {
 #[derive(Clone)]
 struct Count {
     events: u64,
-    checkpoints: PathBuf,
 }
 
 impl SinkFunction<(u64, u64)> for Count {
@@ -249,20 +272,18 @@ impl SinkFunction<(u64, u64)> for Count {
 
     fn flush(&mut self, _: &mut u64) -> FunctionResult {
         CHECKPOINTS.fetch_add(1, Ordering::Relaxed);
-        look_at_checkpoints(&self.checkpoints);
         Ok(())
     }
 
     fn finish(&mut self, seen: &mut u64) -> FunctionResult {
         assert_eq!(*seen, self.events, "every event comes out");
         LAST_SUM.get_or_init(Instant::now);
-        look_at_checkpoints(&self.checkpoints);
         Ok(())
     }
 }
 
 fn flumen(events: u64, keys: u64, what: &str, parallelism: u32) {
-    let directory = std::env::temp_dir().join(format!("flumen-keyed-sum-{}", std::process::id()));
+    let directory = checkpoints_of(std::os::unix::process::parent_id());
     let mut options = Configuration::new();
     options.set("state.backend.type", what.split(' ').next().unwrap_or(what));
     options.set("execution.checkpointing.dir", format!("file://{}", directory.display()));
@@ -276,13 +297,12 @@ fn flumen(events: u64, keys: u64, what: &str, parallelism: u32) {
         .key_by_ref(|(key, _)| key)
         .process(RunningSum)
         .uid("sum")
-        .add_sink(Count { events, checkpoints: directory.clone() });
+        .add_sink(Count { events });
     let start = Instant::now();
     env.execute("keyed-sum").expect("the job finishes");
     let last = LAST_SUM.get().expect("the sink was finished");
     let seconds = last.duration_since(start).as_secs_f64();
-    let took_ms = TOOK_MS.lock().expect("no panic").values().copied().collect();
-    Stream { checkpoints: CHECKPOINTS.load(Ordering::Relaxed), seconds, took_ms }.leave();
+    Stream { checkpoints: CHECKPOINTS.load(Ordering::Relaxed), seconds }.leave();
     // There is none without checkpoints.
     let _ = std::fs::remove_dir_all(directory);
 }

@@ -8,7 +8,7 @@ use flumen_model::ids::OperatorId;
 use flumen_worker::batch::{Batch, EventTime, NO_TIME};
 use flumen_worker::exchange::codec;
 use flumen_worker::functions::{FunctionResult, RuntimeContext};
-use flumen_worker::operator::{BATCH_RECORDS, Data, SplitChange, TaskResult};
+use flumen_worker::operator::{Data, SplitChange, TaskResult};
 use flumen_worker::operator_state::schema_of;
 use flumen_worker::sources::{Position, Source, SourceStatus};
 use flumen_worker::subtask::SubtaskContext;
@@ -80,7 +80,7 @@ pub trait SourceFunction: Clone + Send + Sync + 'static {
     /// Any: the subtask fails.
     fn open(&self, context: &RuntimeContext) -> FunctionResult<Self::State>;
 
-    /// Emits some records of a split (until [`SourceOutput::is_full`]) and moves the split on past them. It should come back
+    /// Emits some records of a split (until [`SourceOutput::is_full`], which allows fewer where records are slow) and moves the split on past them. It should come back
     /// within a few milliseconds: checkpoints and cancellations wait for it. When there is nothing to read yet, it says so
     /// instead of waiting.
     ///
@@ -108,6 +108,8 @@ pub enum ReadStatus {
 /// Takes the records of a source.
 pub struct SourceOutput<'a, T> {
     batch: &'a mut Batch<T>,
+    /// Records after which it is full.
+    limit: usize,
 }
 
 impl<T> SourceOutput<'_, T> {
@@ -123,7 +125,7 @@ impl<T> SourceOutput<'_, T> {
 
     /// Whether it is time to come back.
     pub fn is_full(&self) -> bool {
-        self.batch.len() >= BATCH_RECORDS
+        self.batch.len() >= self.limit
     }
 }
 
@@ -179,7 +181,7 @@ impl<F: SourceFunction> SplitSource<F> {
 }
 
 impl<F: SourceFunction> Source<F::Out> for SplitSource<F> {
-    fn poll(&mut self, _: &mut SubtaskContext, out: &mut Batch<F::Out>) -> TaskResult<SourceStatus> {
+    fn poll(&mut self, context: &mut SubtaskContext, out: &mut Batch<F::Out>) -> TaskResult<SourceStatus> {
         if let Some(number) = self.finishing.take() {
             self.finished = Some(number);
             return Ok(SourceStatus::More);
@@ -191,7 +193,8 @@ impl<F: SourceFunction> Source<F::Out> for SplitSource<F> {
         }
         let Some((number, split)) = self.splits.front_mut() else { return Ok(SourceStatus::End) };
         self.current = Some(*number);
-        let status = self.function.read(split, &mut self.state, &mut SourceOutput { batch: out });
+        let mut output = SourceOutput { batch: out, limit: context.batch_records };
+        let status = self.function.read(split, &mut self.state, &mut output);
         match status.map_err(|error| failed("the source failed", &*error))? {
             ReadStatus::More => {
                 self.splits.rotate_left(1);

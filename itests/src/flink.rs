@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io::{Read, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -36,17 +36,26 @@ impl Flink {
         Flink::local().env("HADOOP_CONF_DIR", cluster.conf_dir())
     }
 
+    /// `bin/flink` of a distribution, with its own configuration and the cluster's.
+    #[must_use]
+    pub fn packaged(distribution: &Path, cluster: &HadoopCluster) -> Flink {
+        Flink::of(&distribution.join("bin/flink")).env("HADOOP_CONF_DIR", cluster.conf_dir())
+    }
+
     /// `flink` without a Hadoop.
     #[must_use]
     pub fn local() -> Flink {
-        let mut command = Command::new(binary("flink"));
+        Flink::of(&binary("flink")).env("FLINK_CONF_DIR", repository().join("conf"))
+    }
+
+    fn of(program: &Path) -> Flink {
+        let mut command = Command::new(program);
         for (key, _) in std::env::vars_os() {
             if ["HADOOP_", "YARN_", "FLINK_", "FLUMEN_"].iter().any(|prefix| key.to_string_lossy().starts_with(prefix))
             {
                 command.env_remove(key);
             }
         }
-        command.env("FLINK_CONF_DIR", repository().join("conf"));
         Flink { command, limit: LIMIT, said: None }
     }
 

@@ -35,7 +35,10 @@ pub fn get_json(url: &str) -> Result<Value> {
 }
 
 /// What stands at `url`, as text; an answer that isn't 2xx is an error with its body.
-pub(crate) fn get_text(url: &str) -> Result<String> {
+///
+/// # Errors
+/// Without an answer of 2xx.
+pub fn get_text(url: &str) -> Result<String> {
     Ok(checked(client().get(url).timeout(Duration::from_secs(10)).send()?)?.text()?)
 }
 

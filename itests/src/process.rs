@@ -1,6 +1,7 @@
 //! What runs on this machine, seen in `/proc`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
@@ -33,6 +34,19 @@ impl ContainerProcess {
     /// When its id is out of range.
     pub fn kill(&self) -> Result<()> {
         self.signal(Signal::KILL)
+    }
+
+    /// How long ago it was started, to a hundredth of a second; `None` when it has ended.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        /// Of the kernel's account for programs; the same on every Linux that this runs on.
+        const TICKS: f64 = 100.0;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        // Behind the name, which may have anything in it, field 3 is the first.
+        let started: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+        let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+        let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+        Some(Duration::from_secs_f64((uptime - started / TICKS).max(0.0)))
     }
 
     /// Its resident memory in KiB; `None` when it has ended.
@@ -90,7 +104,6 @@ fn container_process(pid: u32) -> Option<ContainerProcess> {
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
-    use std::time::Duration;
 
     use super::*;
     use crate::wait;
@@ -111,6 +124,7 @@ mod tests {
         let found = found.unwrap();
         assert_eq!((found.pid, &found.container), (child.id(), &container));
         assert!(found.resident_kib().unwrap() > 0);
+        assert!(found.age().unwrap() < Duration::from_secs(120), "{:?}", found.age());
 
         found.kill().unwrap();
         child.wait().unwrap();

@@ -6,6 +6,8 @@ use anyhow::{Result, bail};
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(50);
+/// … and when it is measured.
+const POLL_CLOSELY: Duration = Duration::from_millis(10);
 
 /// Waits until `condition` gives a value, at most `limit`; `what` names it in the error.
 ///
@@ -15,11 +17,28 @@ pub fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Opti
     until_ok(what, limit, || condition().ok_or_else(String::new))
 }
 
+/// As [`until_ok`], but looks often: for what shall be measured, and costs little to look at.
+///
+/// # Errors
+/// When the limit has passed.
+pub fn closely<T>(what: &str, limit: Duration, condition: impl FnMut() -> Result<T, String>) -> Result<T> {
+    poll(what, limit, POLL_CLOSELY, condition)
+}
+
 /// As [`until`], for a condition that says why it does not hold yet: the error repeats its last reason.
 ///
 /// # Errors
 /// When the limit has passed.
-pub fn until_ok<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Result<T, String>) -> Result<T> {
+pub fn until_ok<T>(what: &str, limit: Duration, condition: impl FnMut() -> Result<T, String>) -> Result<T> {
+    poll(what, limit, POLL, condition)
+}
+
+fn poll<T>(
+    what: &str,
+    limit: Duration,
+    every: Duration,
+    mut condition: impl FnMut() -> Result<T, String>,
+) -> Result<T> {
     let start = Instant::now();
     loop {
         let reason = match condition() {
@@ -30,7 +49,7 @@ pub fn until_ok<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> R
             let colon = if reason.is_empty() { "" } else { ": " };
             bail!("{what}: not within {limit:?}{colon}{reason}");
         }
-        pause(POLL);
+        pause(every);
     }
 }
 

@@ -3,7 +3,8 @@
 //! record, no job may be gone or have run twice, and nothing may be left.
 //!
 //! `FLUMEN_CHAOS_SEED` repeats the choices of a run, `FLUMEN_CHAOS_BLOWS` is how many there are (default 10);
-//! `FLUMEN_CHAOS_MINUTES` goes on for that long instead.
+//! `FLUMEN_CHAOS_MINUTES` goes on for that long instead. `FLUMEN_CHAOS_HA` (`filesystem` or `zookeeper`, whose servers are
+//! then killed as well) and `FLUMEN_CHAOS_STANDBY` (0 or 1) are otherwise chosen by the seed.
 
 #![expect(clippy::unwrap_used, reason = "what helpers of a test can't do fails the test")]
 
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flumen_itests::binaries::binary;
 use flumen_itests::flink::Flink;
-use flumen_itests::hadoop::{Daemon, HadoopCluster, Site};
+use flumen_itests::hadoop::{Daemon, HadoopCluster, Site, ZooKeeper};
 use flumen_itests::job::Gate;
 use flumen_itests::process::{self, ContainerProcess};
 use flumen_itests::random::Random;
@@ -34,9 +35,46 @@ struct Job {
     id: String,
 }
 
+/// Where it is kept who leads, if that is not a file system.
+struct Ensemble {
+    servers: ZooKeeper,
+    /// Nodes that stay: its own, and the one of all clusters.
+    nodes: usize,
+}
+
+impl Ensemble {
+    fn start() -> Ensemble {
+        let servers = ZooKeeper::start(3).unwrap();
+        let nodes = servers.nodes().unwrap() + 1;
+        Ensemble { servers, nodes }
+    }
+
+    /// Options of an application that keeps it here.
+    fn options(&self) -> String {
+        format!(
+            " -D high-availability=zookeeper -D high-availability.zookeeper.quorum={} \
+             -D high-availability.zookeeper.client.connection-timeout=2s \
+             -D high-availability.zookeeper.client.retry-wait=200ms \
+             -D high-availability.zookeeper.client.max-retry-attempts=50",
+            self.servers.quorum()
+        )
+    }
+
+    /// Waits until nothing of any cluster is left.
+    fn wait_empty(&mut self) {
+        self.servers.wait_serving().unwrap();
+        wait::until_ok("no node is left", LIMIT, || match self.servers.nodes() {
+            Ok(nodes) if nodes == self.nodes => Ok(()),
+            other => Err(format!("{other:?} instead of {}", self.nodes)),
+        })
+        .unwrap();
+    }
+}
+
 /// A session with jobs, on a cluster of its own.
 struct Chaos {
     cluster: HadoopCluster,
+    ensemble: Option<Ensemble>,
     session: Watched,
     jobs: Vec<Job>,
     random: Random,
@@ -53,10 +91,18 @@ impl Chaos {
             .start()
             .unwrap();
         let hdfs = cluster.hdfs_url();
+        let chosen = random.below(3) == 0;
+        let in_zookeeper = std::env::var("FLUMEN_CHAOS_HA").map_or(chosen, |kind| kind == "zookeeper");
+        let ensemble = (in_zookeeper && cfg!(feature = "zookeeper")).then(Ensemble::start);
+        let chosen = random.below(2);
+        let standby = number("FLUMEN_CHAOS_STANDBY").unwrap_or(chosen);
+        say(&format!("in ZooKeeper: {}, standby: {standby}", ensemble.is_some()));
         let options = format!(
             "-D high-availability.storageDir={hdfs}/ha -D yarn.application-attempts=100000 \
              -D yarn.application-attempt-failures-validity-interval=-1 -D yarn.heartbeat.interval=1s \
-             -D heartbeat.timeout=5s -D heartbeat.interval=1s -D yarn.maximum-failed-containers=100000"
+             -D heartbeat.timeout=5s -D heartbeat.interval=1s -D yarn.maximum-failed-containers=100000 \
+             -D jobmanager.standby={standby}{}",
+            ensemble.as_ref().map(Ensemble::options).unwrap_or_default()
         );
         let started = Flink::on(&cluster).arg("yarn-session").args("-d -jm 256m -tm 512m -s 2").args(&options).run();
         let session = Watched::new(&started.succeeded().application_id().unwrap(), LIMIT);
@@ -86,7 +132,7 @@ impl Chaos {
             jobs.push(Job { name, id });
         }
         session.wait_jobs(&cluster, "RUNNING", jobs.len()).unwrap();
-        Chaos { cluster, session, jobs, random, halted: Vec::new() }
+        Chaos { cluster, ensemble, session, jobs, random, halted: Vec::new() }
     }
 
     /// Waits until every job has completed checkpoints: they have got over what happened.
@@ -145,13 +191,24 @@ impl Chaos {
         format!("node {node} is lost and comes back: {} containers", lost.len())
     }
 
+    /// A server of the ensemble is killed, and comes back.
+    fn kill_server(&mut self) -> String {
+        let Some(Ensemble { servers, .. }) = &mut self.ensemble else { return "no server is there".to_owned() };
+        servers.wait_serving().unwrap();
+        let victim = self.random.index(servers.servers()).unwrap() + 1;
+        servers.kill(victim).unwrap();
+        servers.launch(victim).unwrap();
+        format!("ZooKeeper's server {victim} is killed and started again")
+    }
+
     /// Something happens; says what.
     fn blow(&mut self) -> String {
         for process in std::mem::take(&mut self.halted) {
             process.signal(Signal::CONT).unwrap();
         }
         let node = self.random.index(self.cluster.nodes()).unwrap() + 1;
-        match self.random.below(15) {
+        let kinds = if self.ensemble.is_some() { 17 } else { 15 };
+        match self.random.below(kinds) {
             0 | 1 => self.kill(WORKER),
             2 | 3 => self.kill(TASKEXECUTOR),
             4 | 5 => self.kill(MASTER),
@@ -162,6 +219,7 @@ impl Chaos {
             11 => self.kill_daemon(Daemon::NodeManager(node)),
             12 => self.kill_daemon(Daemon::ResourceManager),
             13 => self.kill_daemon(Daemon::NameNode),
+            15 | 16 => self.kill_server(),
             _ => self.kill_daemon(Daemon::DataNode(node)),
         }
     }
@@ -190,6 +248,9 @@ impl Chaos {
             let kept = self.cluster.hdfs().tree(dir).unwrap_or_default();
             let files: Vec<_> = kept.iter().filter(|entry| !entry.is_dir).collect();
             assert!(files.is_empty(), "{dir}, FLUMEN_CHAOS_SEED={seed}: {files:?}");
+        }
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.wait_empty();
         }
     }
 }

@@ -88,7 +88,7 @@ mod zookeeper {
     }
 
     fn attempt(attempt: u32) -> Candidate {
-        Candidate { owner: "application_1_0001".to_owned(), attempt, replaces: None }
+        Candidate { owner: "application_1_0001".to_owned(), attempt, replaces: None, follows: false }
     }
 
     #[test]

@@ -12,26 +12,35 @@ use flumen_itests::binaries::binary;
 use flumen_itests::flink::Flink;
 use flumen_itests::hadoop::{HadoopCluster, ZooKeeper};
 use flumen_itests::job::Gate;
+use flumen_itests::recovery::Notes;
 use flumen_itests::stateful::{differences, expected_rows};
+use flumen_itests::subject::Plan;
 use flumen_itests::traces::wait_nothing_left;
 use flumen_itests::watched::Watched;
 use flumen_itests::{say, wait};
 use flumen_model::config::Configuration;
+use rustix::process::Signal;
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(300);
 /// The job lasts for minutes while its gate is closed.
 const EVENTS: u64 = 400_000;
+/// Longer than a session and the attempts at one call last.
+const OUTAGE: Duration = Duration::from_secs(10);
 
 static CLUSTER: LazyLock<HadoopCluster> =
     LazyLock::new(|| HadoopCluster::builder().node_resources(12_288, 16).start().unwrap());
 static ENSEMBLE: LazyLock<Mutex<ZooKeeper>> = LazyLock::new(|| Mutex::new(ZooKeeper::start(3).unwrap()));
 
 fn settings() -> Vec<(&'static str, String)> {
+    settings_of(&ENSEMBLE.lock().unwrap())
+}
+
+fn settings_of(ensemble: &ZooKeeper) -> Vec<(&'static str, String)> {
     vec![
         ("high-availability", "zookeeper".to_owned()),
         ("high-availability.storageDir", format!("{}/ha", CLUSTER.hdfs_url())),
-        ("high-availability.zookeeper.quorum", ENSEMBLE.lock().unwrap().quorum()),
+        ("high-availability.zookeeper.quorum", ensemble.quorum()),
         ("high-availability.zookeeper.path.root", "/streams".to_owned()),
         ("high-availability.zookeeper.client.connection-timeout", "2s".to_owned()),
         ("high-availability.zookeeper.client.retry-wait", "200ms".to_owned()),
@@ -41,8 +50,12 @@ fn settings() -> Vec<(&'static str, String)> {
 
 /// All of them as flags, with those of checkpoints.
 fn options() -> String {
-    let settings: Vec<String> = settings().iter().map(|(key, value)| format!("-D {key}={value}")).collect();
-    format!("{} -D yarn.application-attempts=2 {}", settings.join(" "), checkpoints())
+    format!("{} {}", flags(&settings()), checkpoints())
+}
+
+fn flags(settings: &[(&str, String)]) -> String {
+    let settings: Vec<String> = settings.iter().map(|(key, value)| format!("-D {key}={value}")).collect();
+    format!("{} -D yarn.application-attempts=2", settings.join(" "))
 }
 
 fn checkpoints() -> String {
@@ -122,6 +135,44 @@ fn a_job_survives_its_applicationmaster_while_a_server_of_the_ensemble_is_lost()
     wait_nothing_left(&CLUSTER, &id, LIMIT).unwrap();
     assert_eq!(leader(&id), None);
     assert!(kept_files().iter().all(|path| !path.contains(&id)), "{:?}", kept_files());
+}
+
+/// With an ensemble of its own, which the other tests need whole.
+#[test]
+fn a_job_runs_on_while_the_ensemble_has_no_majority_and_when_its_session_has_expired() {
+    let mut ensemble = ZooKeeper::start(3).unwrap();
+    let session = "-D high-availability.zookeeper.client.session-timeout=4s";
+    let often = "-D execution.checkpointing.interval=200ms";
+    let flags = format!("-ytm 384m -p 2 {} {session} {often}", flags(&settings_of(&ensemble)));
+    let subject = Plan::new("bereft", EVENTS, &flags).start(&CLUSTER).unwrap();
+    let untouched = subject.untouched(&CLUSTER).unwrap();
+
+    for number in [1, 2] {
+        ensemble.kill(number).unwrap();
+    }
+    say("two of three servers are lost");
+    let (since, notes) = (SystemTime::now() + OUTAGE, Notes::in_folder(subject.notes()));
+    // Each batch of the source comes after a time that is noted.
+    let flow = || (notes.longest_gap(since) > Duration::ZERO).then_some(());
+    wait::until("records flow, longer than anything of it takes to give up", LIMIT, flow).unwrap();
+    for number in [1, 2] {
+        ensemble.launch(number).unwrap();
+    }
+    ensemble.wait_serving().unwrap();
+    subject.still(&CLUSTER, &untouched).unwrap();
+
+    let sessions = ensemble.sessions().unwrap();
+    let master = subject.application.master().unwrap();
+    master.signal(Signal::STOP).unwrap();
+    wait::until_ok("its session has expired", LIMIT, || match ensemble.sessions() {
+        Ok(left) if left < sessions => Ok(()),
+        other => Err(format!("{other:?}, and {sessions} before")),
+    })
+    .unwrap();
+    say("the session has expired");
+    master.signal(Signal::CONT).unwrap();
+    subject.still(&CLUSTER, &untouched).unwrap();
+    subject.ends_well(&CLUSTER).unwrap();
 }
 
 fn session(more: &str) -> Flink {

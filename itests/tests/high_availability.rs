@@ -1,19 +1,18 @@
 //! The ApplicationMaster dies and its jobs go on: on a real cluster, without one restart and with exactly the right output.
-//!
-//! `FLUMEN_AM_KILLS` is how often the ApplicationMaster of the first test is killed (default 3).
 
 #![expect(clippy::unwrap_used, reason = "what helpers of a test can't do fails the test")]
 
-use std::path::Path;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use flumen_itests::binaries::binary;
 use flumen_itests::flink::{self, Flink, Outcome};
 use flumen_itests::hadoop::{HadoopCluster, Site};
 use flumen_itests::job::Gate;
 use flumen_itests::process;
+use flumen_itests::recovery::masters;
 use flumen_itests::stateful::{differences, expected_rows};
+use flumen_itests::subject::{Plan, WORKER};
 use flumen_itests::traces::wait_nothing_left;
 use flumen_itests::watched::{TASKEXECUTOR, Watched};
 use flumen_itests::{say, wait};
@@ -21,7 +20,8 @@ use flumen_itests::{say, wait};
 const LIMIT: Duration = Duration::from_secs(300);
 /// The job lasts for minutes while its gate is closed.
 const EVENTS: u64 = 400_000;
-const WORKER: &str = "itest-stateful";
+/// How often the ApplicationMaster of the first test is killed.
+const KILLS: u64 = 3;
 
 static CLUSTER: LazyLock<HadoopCluster> = LazyLock::new(|| {
     let builder = HadoopCluster::builder().node_resources(12_288, 16);
@@ -53,27 +53,6 @@ fn wait_checkpoint_since(application: &Watched, job: &str, since: SystemTime) ->
     checkpoints.newest
 }
 
-/// Kills the ApplicationMaster and waits for the next; how long that took.
-fn kill_master(application: &Watched) -> Duration {
-    let master = application.master().unwrap();
-    let since = Instant::now();
-    master.kill().unwrap();
-    application.wait_master_after(&[master.pid]).unwrap();
-    since.elapsed()
-}
-
-/// The longest time without a record that has ended within the last `within`, in milliseconds; 0: none was long.
-fn longest_gap(notes: &Path, within: Duration) -> u128 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - within;
-    let files = std::fs::read_dir(notes).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
-    let gaps = files.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).filter_map(|line| {
-        let (time, gap) = line.split_once(' ')?;
-        let time: u128 = time.parse().ok()?;
-        (time >= since.as_millis()).then(|| gap.parse().ok()).flatten()
-    });
-    gaps.max().unwrap_or(0)
-}
-
 /// Nothing of an application is left, nor of its data.
 fn nothing_is_left(application: &str) {
     wait_nothing_left(&CLUSTER, application, LIMIT).unwrap();
@@ -88,44 +67,16 @@ fn output_is_exact(name: &str, events: u64) {
 
 #[test]
 fn a_job_does_not_notice_that_its_applicationmaster_dies_again_and_again() {
-    let kills: u64 = std::env::var("FLUMEN_AM_KILLS").ok().map_or(3, |kills| kills.parse().unwrap());
-    let events = EVENTS * (1 + kills / 4);
-    let gate = Gate::closed().unwrap();
-    let gaps = tempfile::tempdir().unwrap();
-    let mut client = Flink::on(&CLUSTER)
-        .args("run -m yarn-cluster -yjm 256m -ytm 384m -p 3")
-        .args(&options(kills + 1))
-        .arg(binary(WORKER))
-        .args(&arguments("killed", events, &gate))
-        .args(&format!("--gaps {}", gaps.path().display()))
-        .limit(LIMIT * 4)
-        .spawn();
-    let id = client.wait_printed("an application id", LIMIT, flink::application_id).unwrap();
-    client.wait_printed("the job runs", LIMIT, |text| text.contains("RUNNING").then_some(())).unwrap();
-    let application = Watched::new(&id, LIMIT);
-    let job = application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap().remove(0);
-    application.wait_progress(&CLUSTER, &job).unwrap();
-    let (executors, workers) = (application.pids(TASKEXECUTOR), application.pids(WORKER));
-    assert_eq!((executors.len(), workers.len()), (3, 3));
-    for kill in 1..=kills {
-        let (since, time) = (Instant::now(), SystemTime::now());
-        let started = kill_master(&application);
-        let shown = application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap();
-        let answered = since.elapsed();
-        assert_eq!(shown, std::slice::from_ref(&job));
-        let newest = wait_checkpoint_since(&application, &job, time);
-        let (took, gap) = (since.elapsed(), longest_gap(gaps.path(), since.elapsed()));
-        say(&format!(
-            "kill {kill}: process after {started:?}, REST after {answered:?}, checkpoint {newest} after {took:?}, longest gap {gap} ms"
-        ));
-        assert_eq!((application.pids(TASKEXECUTOR), application.pids(WORKER)), (executors.clone(), workers.clone()));
+    let flags = format!("-ytm 384m -p 3 {}", masters::flags(KILLS));
+    let subject = Plan::new("killed", EVENTS, &flags).start(&CLUSTER).unwrap();
+    assert_eq!((subject.application.pids(TASKEXECUTOR).len(), subject.workers().len()), (3, 3));
+    for kill in 1..=KILLS {
+        let seen = masters::measure(&CLUSTER, &subject).unwrap();
+        say(&format!("kill {kill}: {seen:?}"));
+        assert!(!seen.restarted, "{seen:?}");
     }
-    assert!(client.runs(), "{}", client.printed());
-    gate.open().unwrap();
-    let outcome = client.wait(LIMIT).succeeded();
-    assert!(outcome.printed().contains("has finished") && !outcome.printed().contains("RESTARTING"), "{outcome}");
-    output_is_exact("killed", events);
-    nothing_is_left(&id);
+    let printed = subject.ends_well(&CLUSTER).unwrap();
+    assert!(!printed.contains("RESTARTING"), "{printed}");
 }
 
 #[test]
@@ -149,7 +100,7 @@ fn all_jobs_of_a_session_survive_its_applicationmaster_and_none_of_them_runs_twi
     let workers = application.pids(WORKER);
 
     let killed = SystemTime::now();
-    kill_master(&application);
+    masters::kill(&application).unwrap();
     for job in &running {
         wait_checkpoint_since(&application, job, killed);
     }
@@ -161,7 +112,7 @@ fn all_jobs_of_a_session_survive_its_applicationmaster_and_none_of_them_runs_twi
     first.open().unwrap();
     assert_eq!(application.wait_jobs(&CLUSTER, "FINISHED", 1).unwrap(), std::slice::from_ref(&job));
     let killed = SystemTime::now();
-    kill_master(&application);
+    masters::kill(&application).unwrap();
     let other = application.wait_jobs(&CLUSTER, "RUNNING", 1).unwrap().remove(0);
     wait_checkpoint_since(&application, &other, killed);
     assert_eq!(application.jobs(&CLUSTER, "FINISHED"), Ok(vec![job]));
@@ -214,7 +165,7 @@ fn after_the_last_attempt_the_user_reads_how_each_of_them_ended() {
     let id = client.wait_printed("an application id", LIMIT, flink::application_id).unwrap();
     client.wait_printed("the job runs", LIMIT, |text| text.contains("RUNNING").then_some(())).unwrap();
     let application = Watched::new(&id, LIMIT);
-    kill_master(&application);
+    masters::kill(&application).unwrap();
     CLUSTER.yarn().wait_job_state(&id, "RUNNING", LIMIT).unwrap();
     application.master().unwrap().kill().unwrap();
     let outcome = client.wait(LIMIT);

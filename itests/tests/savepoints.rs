@@ -114,9 +114,14 @@ impl Job {
     }
 }
 
-/// What was written and committed.
+/// What was written and committed: nothing when a job was stopped before it had anything to say.
 fn written(name: &str) -> String {
-    CLUSTER.hdfs().read_all(&format!("/out/{name}")).unwrap()
+    let directory = format!("/out/{name}");
+    if CLUSTER.hdfs().exists(&directory).unwrap() {
+        CLUSTER.hdfs().read_all(&directory).unwrap()
+    } else {
+        String::new()
+    }
 }
 
 /// The path in what the command has printed.

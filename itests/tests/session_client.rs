@@ -238,6 +238,12 @@ fn a_program_in_hdfs_is_planned_and_run_on_the_cluster_alone() {
     assert!(!desk.cached().iter().any(|(path, _)| path.ends_with("/itest-job")), "it was there already");
 }
 
+/// The id of a job once its client has seen it running.
+fn job_that_runs(printed: &str) -> Option<String> {
+    let id = printed.split("Job has been submitted with JobID ").nth(1).filter(|rest| rest.contains("RUNNING"))?;
+    id.split_whitespace().next().map(str::to_owned)
+}
+
 /// Events of the stateful job, which lasts for minutes while its gate is closed.
 const EVENTS: u64 = 300_000;
 
@@ -377,11 +383,13 @@ fn what_high_availability_kept_of_a_killed_session_is_told_and_used_and_of_a_kil
     let gated = |flink: Flink, name: &str| {
         flink.arg(binary("itest-job")).arg("--gate").arg(gate.path()).args(&format!("--output {hdfs}/tmp/{name}"))
     };
-    let job = job_id(&gated(desk.flink("run").arg("-d"), "oscar-kept").run().succeeded());
+    let mut attached = gated(desk.flink("run"), "oscar-kept").spawn();
+    let job = attached.wait_printed("the job runs", LIMIT, job_that_runs).unwrap();
     CLUSTER.yarn().kill(&session).unwrap();
     CLUSTER.yarn().wait_ended(&session, LIMIT).unwrap();
     assert!(kept(&session));
     let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    let _ = attached.wait(LIMIT).failed_with(&told);
     let _ = desk.flink("yarn-session").args(&format!("-id {session} {on}")).run().failed_with(&told);
     // The file, which knew the directory, has been removed with that.
     assert!(!desk.remembers());
@@ -416,4 +424,30 @@ fn what_high_availability_kept_of_a_killed_session_is_told_and_used_and_of_a_kil
     wait::until("the next submission removes it", LIMIT, || (!kept(&alone)).then_some(())).unwrap();
     desk.nothing_left(&alone);
     desk.stop(&last);
+}
+
+#[test]
+fn the_newest_checkpoint_of_a_killed_cluster_is_named_by_who_follows_its_job() {
+    let desk = Desk::of("nina");
+    let checkpoints = format!("{}/user/nina/checkpoints", CLUSTER.hdfs_url());
+    let on = format!("-D execution.checkpointing.interval=200ms -D state.checkpoints.dir={checkpoints}");
+    let (session, _) = desk.session_with(&format!("-tm 384m {on}"));
+    let own = format!("-m yarn-cluster -yjm 256m -ytm 384m {on}");
+    for (options, name) in [("", "nina-session"), (own.as_str(), "nina-own")] {
+        let gate = Gate::closed().unwrap();
+        let mut attached = stateful(&desk, options, name, &gate).spawn();
+        let job = attached.wait_printed("the job runs", LIMIT, job_that_runs).unwrap();
+        wait::until("a checkpoint is complete", LIMIT, || {
+            let tree = CLUSTER.hdfs().tree(&format!("/user/nina/checkpoints/{job}")).ok()?;
+            tree.iter().any(|entry| entry.path.ends_with("/_metadata")).then_some(())
+        })
+        .unwrap();
+        let killed = match options {
+            "" => session.clone(),
+            _ => attached.wait_printed("its application", LIMIT, flink::application_id).unwrap(),
+        };
+        CLUSTER.yarn().kill(&killed).unwrap();
+        let from = format!("its newest checkpoint stays: `flink run -s {checkpoints}/{job}/chk-");
+        let _ = attached.wait(LIMIT).failed_with(&[&from, &format!("hdfs dfs -rm -r {checkpoints}/{job}")]);
+    }
 }

@@ -270,8 +270,8 @@ impl Workers {
                 worker.due = Some(due);
                 None
             }
-            // A sign of life, which has done its work.
-            WorkerEvent::Said(FromWorker::Io { subtasks, .. }) if subtasks.is_empty() => None,
+            // It has done its work: whatever is read of a worker shows that it lives.
+            WorkerEvent::Said(FromWorker::Alive) => None,
             WorkerEvent::Said(message) => {
                 // One that was told to stop is no longer listened to.
                 let worker = self.worker(key).filter(|worker| worker.fate == Fate::Own)?;
@@ -286,7 +286,8 @@ impl Workers {
                     | FromWorker::CheckpointDeclined { .. }
                     | FromWorker::GroupWatermark { .. }
                     | FromWorker::RestoreFailed { .. }
-                    | FromWorker::Io { .. } => Phase::Ready,
+                    | FromWorker::Io { .. }
+                    | FromWorker::Alive => Phase::Ready,
                 };
                 worker.report.said(&message);
                 Some(ExecutorReport::Worker { job, instance, message })

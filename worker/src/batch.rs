@@ -99,6 +99,11 @@ impl<T> Batch<T> {
         self.times.get(index).copied().unwrap_or(NO_TIME)
     }
 
+    /// The times of all records, [`NO_TIME`] for those without; empty when no record has one.
+    pub fn times(&self) -> &[EventTime] {
+        &self.times
+    }
+
     /// The records.
     pub fn records(&self) -> &[T] {
         &self.records
@@ -118,6 +123,13 @@ impl<T> Batch<T> {
             let time = if timed { times.next().unwrap_or(NO_TIME) } else { NO_TIME };
             (record, time)
         })
+    }
+
+    /// As [`Self::drain`], for those to whom the time of few records matters: beside the records all times, as [`Self::times`]. These
+    /// stay: the batch has to be cleared before records are added.
+    #[inline]
+    pub fn drain_beside_times(&mut self) -> (impl Iterator<Item = T> + '_, &[EventTime]) {
+        (self.records.drain(..), &self.times)
     }
 
     /// Moves everything to the end of another batch.

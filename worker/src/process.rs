@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use flumen_model::config::BadConfiguration;
 use flumen_model::failure::{Blame, Failure};
-use flumen_model::ids::ExecutionAttempt;
 use flumen_model::job_graph::RuntimeMode;
 use flumen_model::options::{checkpointing, execution, memory};
 use flumen_model::text::with_causes;
@@ -131,7 +130,7 @@ fn begin(control: UnixStream, setup: &ProgramSetup, worker: &WorkerSetup, progra
                 let report = match timeout(SIGN_OF_LIFE, to_report.recv()).await {
                     Ok(Some(report)) => report,
                     Ok(None) => return,
-                    Err(_) => FromWorker::Io { attempt: ExecutionAttempt::default(), subtasks: Vec::new() },
+                    Err(_) => FromWorker::Alive,
                 };
                 if let Err(error) = frame::write(&mut write, &report).await {
                     return tracing::warn!(%error, "a report was lost");

@@ -365,9 +365,11 @@ async fn copy_part(context: SubtaskContext, copy: PartCopy, handle: StateHandle)
     tracing::debug!(subtask = %context.id, part, local = false, bytes = handle.length, "restoring");
     let damaged = |error: CheckpointError| failed(io::Error::other(error));
     let mut from = open_handle(&context.worker.files, &handle).await.map_err(damaged)?;
-    let mut file = transfer::blocking(move || File::create_new(path)).await.map_err(failed)?;
+    let what = format!("restoring the local file {}", path.display());
+    let unwritten = |error| StateError::of_local_file(what.as_str(), error);
+    let mut file = transfer::blocking(move || File::create_new(path)).await.map_err(unwritten)?;
     while let Some(piece) = from.next().await.map_err(damaged)? {
-        file = transfer::blocking(move || file.write_all(&piece).map(|()| file)).await.map_err(failed)?;
+        file = transfer::blocking(move || file.write_all(&piece).map(|()| file)).await.map_err(unwritten)?;
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ pub use crate::task_state::Position;
 
 pub mod collection;
 pub mod generator;
+pub(crate) mod pace;
 pub mod socket;
 pub mod text_file;
 
@@ -34,7 +35,7 @@ pub enum SourceStatus {
 
 /// A source of one subtask. Everything is called between two batches, in the subtask's own thread.
 pub trait Source<T> {
-    /// Appends about a batch of records, all of one split. It may wait for I/O through [`SubtaskContext::block_on`],
+    /// Appends about [`SubtaskContext::batch_records`] records, all of one split. It may wait for I/O through [`SubtaskContext::block_on`],
     /// which a cancellation ends, but not for records or splits that may never come: then it is idle.
     fn poll(&mut self, context: &mut SubtaskContext, out: &mut Batch<T>) -> TaskResult<SourceStatus>;
 

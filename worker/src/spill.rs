@@ -10,7 +10,7 @@
 use std::collections::BinaryHeap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -33,7 +33,7 @@ impl SpillDirectories {
         Self(if directories.is_empty() { [std::env::temp_dir()].into() } else { directories })
     }
 
-    fn create(&self) -> TaskResult<File> {
+    fn create(&self) -> TaskResult<(File, PathBuf)> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = &self.0[number % self.0.len()];
@@ -42,7 +42,7 @@ impl SpillDirectories {
         let file =
             open.map_err(|error| failure(format!("creating a spill file in {}", directory.display()), &error))?;
         std::fs::remove_file(&path).map_err(|error| failure(format!("unlinking {}", path.display()), &error))?;
-        Ok(file)
+        Ok((file, directory.clone()))
     }
 
     /// Collects entries for one run.
@@ -52,13 +52,19 @@ impl SpillDirectories {
 
     /// Writes entries that are already sorted.
     pub fn run_writer(&self) -> TaskResult<RunWriter> {
-        Ok(RunWriter { file: BufWriter::with_capacity(FILE_BUFFER, self.create()?), value: Vec::new() })
+        let (file, directory) = self.create()?;
+        Ok(RunWriter { file: BufWriter::with_capacity(FILE_BUFFER, file), directory, value: Vec::new() })
     }
 }
 
 fn failure(what: impl std::fmt::Display, error: &std::io::Error) -> TaskError {
-    let hint = if error.kind() == ErrorKind::StorageFull { " (io.tmp.dirs says where spilled data goes)" } else { "" };
-    TaskError::caused_by(Blame::Outside, format!("{what}{hint}"), error)
+    let advice = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            ". The local disk is full: make room there, or name directories on other disks in io.tmp.dirs"
+        }
+        _ => "",
+    };
+    TaskError::failed(Blame::Outside, format!("{what}: {error}{advice}"))
 }
 
 struct SortedEntry {
@@ -101,9 +107,15 @@ impl Sorter {
     }
 }
 
+fn write_failure(directory: &Path, error: &std::io::Error) -> TaskError {
+    failure(format!("writing a spill file in {}", directory.display()), error)
+}
+
 /// A run that is being written.
 pub struct RunWriter {
     file: BufWriter<File>,
+    /// Where it was made, for errors: it has no name any more.
+    directory: PathBuf,
     value: Vec<u8>,
 }
 
@@ -129,15 +141,21 @@ impl RunWriter {
         [&header[..], key, value]
             .into_iter()
             .try_for_each(|part| self.file.write_all(part))
-            .map_err(|error| failure("writing a spill file", &error))
+            .map_err(|error| self.failed(&error))
     }
 
     /// Makes it readable from its start.
     pub fn finish(self) -> TaskResult<Run> {
-        let failed = |error: std::io::Error| failure("writing a spill file", &error);
-        let mut file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
+        let Self { mut file, directory, .. } = self;
+        let failed = |error: std::io::Error| write_failure(&directory, &error);
+        file.flush().map_err(failed)?;
+        let mut file = file.into_inner().map_err(|error| failed(error.into_error()))?;
         file.rewind().map_err(failed)?;
         Ok(Run { file })
+    }
+
+    fn failed(&self, error: &std::io::Error) -> TaskError {
+        write_failure(&self.directory, error)
     }
 }
 
@@ -230,5 +248,22 @@ impl<T: Data> Merge<T> {
             }
         }
         Ok(Some((&self.key, value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_with_where_it_is_and_what_to_do() {
+        let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else { return };
+        let (file, directory) = (BufWriter::with_capacity(16, full), PathBuf::from("/disks/1"));
+        let mut writer = RunWriter { file, directory, value: Vec::new() };
+        let Err(TaskError::Failed { blame: Blame::Outside, message }) = writer.append_bytes(1, b"key", b"value") else {
+            panic!("nothing failed")
+        };
+        assert!(message.contains("/disks/1") && message.contains("No space left"), "{message}");
+        assert!(message.contains("io.tmp.dirs"), "{message}");
     }
 }

@@ -269,6 +269,9 @@ pub struct SubtaskContext {
     pub restored: Arc<Restored>,
     /// Where it reports to.
     pub reports: mpsc::Sender<FromWorker>,
+    /// How many records a source may hand out at once now, at most [`BATCH_RECORDS`](crate::operator::BATCH_RECORDS):
+    /// fewer where records are slow.
+    pub batch_records: usize,
     /// What it shares with the others.
     pub worker: WorkerContext,
 }
@@ -295,6 +298,7 @@ impl SubtaskContext {
             backlog: Arc::default(),
             restored: Arc::default(),
             reports,
+            batch_records: crate::operator::BATCH_RECORDS,
             worker,
         }
     }

@@ -8,10 +8,11 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flumen_model::checkpoint::Barrier;
 use flumen_model::failure::Blame;
@@ -21,6 +22,7 @@ use crate::batch::{Batch, END_OF_TIME};
 use crate::exchange::gate::Gate;
 use crate::exchange::input::{Input, Taken};
 use crate::operator::{BATCH_RECORDS, Data, Push, Signal, TaskError, TaskResult};
+use crate::sources::pace::Pace;
 use crate::sources::{Source, SourceStatus};
 use crate::subtask::{Mail, SubtaskContext};
 use crate::task_state::{Stage, TaskState};
@@ -35,7 +37,7 @@ pub fn receiving<T: Data>(context: SubtaskContext, gate: Arc<Gate<T>>, mut head:
         let mut state = TaskState::new(context.clone());
         let mut batch = Batch::with_capacity(BATCH_RECORDS);
         // Asked for by the JobMaster, because all senders have finished: what they sent last may still be on its way.
-        let mut triggered: Option<Barrier> = None;
+        let mut triggered: VecDeque<Barrier> = VecDeque::new();
         head.signal(Signal::Resume)?;
         while state.stage != Stage::Over {
             context.handle.check()?;
@@ -46,10 +48,10 @@ pub fn receiving<T: Data>(context: SubtaskContext, gate: Arc<Gate<T>>, mut head:
                             state.overrun(older);
                         }
                     }
-                    Mail::Trigger(barrier) => triggered = Some(barrier),
+                    Mail::Trigger(barrier) => triggered.push_back(barrier),
                     Mail::Completed(checkpoint) => state.completed(&mut *head, checkpoint)?,
                     Mail::Aborted(checkpoint) => {
-                        triggered.take_if(|barrier| barrier.checkpoint <= checkpoint);
+                        triggered.retain(|barrier| barrier.checkpoint != checkpoint);
                         input.abort(checkpoint);
                         state.aborted(&mut *head, checkpoint)?;
                     }
@@ -57,7 +59,9 @@ pub fn receiving<T: Data>(context: SubtaskContext, gate: Arc<Gate<T>>, mut head:
                     Mail::Split(_) | Mail::Drain => {}
                 }
             }
-            if let Some(barrier) = triggered.take_if(|_| input.is_closed()) {
+            while input.is_closed()
+                && let Some(barrier) = triggered.pop_front()
+            {
                 state.barrier(&mut *head, Arc::new(barrier), None)?;
             }
             if let Some((checkpoint, overtaken)) = input.take_overtaken() {
@@ -101,6 +105,7 @@ pub fn producing<T: Data>(
         let mut state = TaskState::new(context.clone());
         let mut batch = Batch::with_capacity(BATCH_RECORDS);
         let mut idle = None;
+        let mut pace = Pace::new();
         head.signal(Signal::Resume)?;
         while state.stage != Stage::Over {
             context.handle.check()?;
@@ -127,13 +132,17 @@ pub fn producing<T: Data>(
                 context.handle.park(idle.take().map_or(wait, |idle| wait.min(idle)));
                 continue;
             }
+            context.batch_records = pace.records();
+            let begun = Instant::now();
             let status = source.poll(&mut context, &mut batch)?;
             if let Some(split) = source.split_change() {
                 head.signal(Signal::Split(split))?;
             }
             if !batch.is_empty() {
-                context.io.records_in.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                let records = batch.len();
+                context.io.records_in.fetch_add(records as u64, Ordering::Relaxed);
                 head.push(&mut batch)?;
+                pace.took(records, begun.elapsed());
             }
             match status {
                 SourceStatus::More => {}

@@ -141,7 +141,8 @@ impl TaskState {
         self.background = SnapshotStep::More;
         let checkpoint = snapshot.barrier().checkpoint;
         match self.stage {
-            Stage::Running if snapshot.barrier().kind == SnapshotKind::StopWithSavepoint => {
+            // One that has stopped already may not have heard yet that the savepoint was given up for which it did.
+            Stage::Running | Stage::Stopped(_) if snapshot.barrier().kind == SnapshotKind::StopWithSavepoint => {
                 self.stage = Stage::Stopped(checkpoint);
             }
             Stage::Ended => {

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use flumen_checkpoint::{SharedFile, StateFile};
 use flumen_fs::{FileSystems, FsError, FsPath};
 use flumen_model::checkpoint::{
-    Barrier, CheckpointId, InFlight, KeyedState, ListState, OperatorSnapshot, SnapshotTimes, StateHandle,
+    Barrier, CheckpointId, InFlight, KeyedState, ListState, OperatorSnapshot, SnapshotKind, SnapshotTimes, StateHandle,
     StateLocation, SubtaskSnapshot,
 };
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::OperatorId;
-use flumen_state::{PendingSnapshot, SnapshotBytes, SnapshotFile, StateError};
+use flumen_state::{CanonicalBlocks, PendingSnapshot, SnapshotBytes, SnapshotFile, StateError};
 use flumen_wire::control::FromWorker;
 use tokio::io::AsyncReadExt as _;
 
@@ -89,6 +89,12 @@ impl Uploaded {
         files.copies.remove(&checkpoint);
     }
 
+    /// A checkpoint is taken that refers to no earlier file, and neither do later ones. Once it is complete, what the job started
+    /// from may be removed; and a later barrier may be here before the news of that.
+    fn begin_anew(&self) {
+        self.lock().complete.clear();
+    }
+
     fn keep(&self, checkpoint: CheckpointId, written: &SubtaskSnapshot) {
         let keyed = written.operators.values().flat_map(|operator| &operator.keyed);
         let handles = keyed.flat_map(|state| state.parts.values()).cloned().collect();
@@ -110,6 +116,9 @@ impl Uploaded {
 
 /// Hands a snapshot to a thread that writes it and reports to the JobMaster.
 pub(crate) fn start(context: &SubtaskContext, snapshot: Snapshot, timing: Timing, uploaded: &Uploaded) {
+    if snapshot.barrier().kind == SnapshotKind::FullCheckpoint {
+        uploaded.begin_anew();
+    }
     let (context, uploaded) = (context.clone(), uploaded.clone());
     let runtime = context.worker.runtime.clone();
     // A thread of its own: the bytes of a running snapshot come from the subtask at its own pace.
@@ -345,9 +354,8 @@ async fn write_file(
 }
 
 /// Puts blocks together: each write to a file system is a way to another thread and back.
-fn pieces(
-    blocks: impl Iterator<Item = Result<Vec<u8>, StateError>>,
-) -> impl Iterator<Item = Result<Vec<Bytes>, StateError>> {
+fn pieces(blocks: CanonicalBlocks) -> impl Iterator<Item = Result<Vec<Bytes>, StateError>> {
+    let spare = blocks.spare().clone();
     let mut blocks = blocks.fuse();
     std::iter::from_fn(move || {
         let (mut piece, mut length) = (Vec::new(), 0);
@@ -355,7 +363,7 @@ fn pieces(
             match blocks.next() {
                 Some(Ok(block)) => {
                     length += block.len();
-                    piece.push(block.into());
+                    piece.push(Bytes::from_owner(spare.lend(block)));
                 }
                 Some(Err(error)) => return Some(Err(error)),
                 None => break,
@@ -363,4 +371,57 @@ fn pieces(
         }
         (!piece.is_empty()).then_some(Ok(piece))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subtask::WorkerContext;
+    use flumen_fs::FsOptions;
+    use flumen_model::checkpoint::Alignment;
+    use flumen_model::ids::{ExecutionAttempt, SubtaskId, VertexId};
+
+    fn barrier(checkpoint: u64, kind: SnapshotKind) -> Barrier {
+        Barrier {
+            checkpoint: CheckpointId(checkpoint),
+            kind,
+            alignment: Alignment::Aligned,
+            triggered_ms: 0,
+            directory: "file:///nowhere".into(),
+            shared_directory: "file:///nowhere".into(),
+        }
+    }
+
+    #[test]
+    fn nothing_refers_to_what_the_job_started_from_once_a_full_checkpoint_was_taken() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let worker = WorkerContext {
+            configuration: Arc::default(),
+            files: FileSystems::new(FsOptions::default()).unwrap(),
+            runtime: runtime.handle().clone(),
+            operator_memory: 0,
+            tmp_dirs: Arc::new([]),
+            buffer_timeout: Duration::ZERO,
+            segment_bytes: 0,
+            checkpointing: true,
+            state: Default::default(),
+            time: Default::default(),
+        };
+        let (reports, mut reported) = tokio::sync::mpsc::channel(2);
+        let id = SubtaskId { vertex: VertexId(1), index: 0 };
+        let context = SubtaskContext::new(id, ExecutionAttempt(0), 1, reports, worker);
+        let operator = OperatorId(1);
+        let handle = StateHandle { location: StateLocation::Inline(vec![]), length: 0, checksum: 0 };
+        let complete = [((operator, "rows".to_owned()), handle)].into();
+        let uploaded = Uploaded(Arc::new(Mutex::new(UploadedFiles { complete, ..UploadedFiles::default() })));
+        let now = Instant::now();
+        let timing = Timing { first_barrier: now, begun: now, sync: Duration::ZERO, unaligned: false };
+        start(&context, Snapshot::new(barrier(1, SnapshotKind::Checkpoint)), timing, &uploaded);
+        assert!(uploaded.find(operator, "rows").is_some());
+        start(&context, Snapshot::new(barrier(2, SnapshotKind::FullCheckpoint)), timing, &uploaded);
+        assert!(uploaded.find(operator, "rows").is_none());
+        for _ in 0..2 {
+            assert!(matches!(reported.blocking_recv(), Some(FromWorker::CheckpointAck { .. })));
+        }
+    }
 }

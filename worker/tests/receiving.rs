@@ -73,6 +73,18 @@ fn context(runtime: &tokio::runtime::Runtime, reports: mpsc::Sender<FromWorker>)
     }
 }
 
+fn barrier(checkpoint: u64, kind: SnapshotKind, directory: &tempfile::TempDir) -> Barrier {
+    let directory = format!("file://{}", directory.path().display());
+    Barrier {
+        checkpoint: CheckpointId(checkpoint),
+        kind,
+        alignment: Alignment::Aligned,
+        triggered_ms: 0,
+        directory: directory.clone(),
+        shared_directory: directory,
+    }
+}
+
 #[test]
 fn a_triggered_snapshot_holds_everything_that_the_finished_senders_sent() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -80,14 +92,7 @@ fn a_triggered_snapshot_holds_everything_that_the_finished_senders_sent() {
     let context = context(&runtime, reports);
     let gate = Arc::new(Gate::<u64>::new(&[ChannelOrigin { edge: 0, source: 0 }], 4, Arc::clone(&context.handle)));
     let directory = tempfile::tempdir().unwrap();
-    let barrier = Barrier {
-        checkpoint: CheckpointId(1),
-        kind: SnapshotKind::Checkpoint,
-        alignment: Alignment::Aligned,
-        triggered_ms: 0,
-        directory: format!("file://{}", directory.path().display()),
-        shared_directory: format!("file://{}", directory.path().display()),
-    };
+    let barrier = barrier(1, SnapshotKind::Checkpoint, &directory);
     // The JobMaster knows that the sender has finished before its last records have been taken.
     context.mailbox.put(Mail::Trigger(barrier));
     gate.put(0, Item::Batch(vec![1, 2].into()));
@@ -99,6 +104,76 @@ fn a_triggered_snapshot_holds_everything_that_the_finished_senders_sent() {
     assert_eq!(*lines.lock().unwrap(), ["[1, 2]", "end", "barrier", "close"]);
     assert!(matches!(reported.blocking_recv(), Some(FromWorker::EndOfData { .. })));
     assert!(matches!(reported.blocking_recv(), Some(FromWorker::CheckpointAck { checkpoint: CheckpointId(1), .. })));
+}
+
+#[test]
+fn snapshots_that_are_triggered_while_others_wait_for_what_was_sent_last_are_all_taken() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (reports, mut reported) = mpsc::channel(16);
+    let context = context(&runtime, reports);
+    let gate = Arc::new(Gate::<u64>::new(&[ChannelOrigin { edge: 0, source: 0 }], 4, Arc::clone(&context.handle)));
+    let directory = tempfile::tempdir().unwrap();
+    let trigger = |checkpoint, kind| context.mailbox.put(Mail::Trigger(barrier(checkpoint, kind, &directory)));
+    trigger(1, SnapshotKind::Checkpoint);
+    trigger(2, SnapshotKind::Checkpoint);
+    context.mailbox.put(Mail::Aborted(CheckpointId(2)));
+    trigger(3, SnapshotKind::Savepoint);
+    gate.put(0, Item::Control(Control::EndOfData));
+    gate.put(0, Item::Control(Control::Close));
+    let log = Log { lines: Arc::default(), mailbox: Arc::clone(&context.mailbox) };
+    assert_eq!(task::receiving(context, gate, Box::new(log))(), Ok(()));
+    let mut taken = Vec::new();
+    while let Some(report) = reported.blocking_recv() {
+        if let FromWorker::CheckpointAck { checkpoint, .. } = report {
+            taken.push(checkpoint.0);
+        }
+    }
+    taken.sort_unstable();
+    assert_eq!(taken, [1, 3]);
+}
+
+/// Hears only with the second barrier what became of the first one's savepoint. With the news of the second it is cancelled,
+/// which nobody sees who has come to the end.
+struct LateNews {
+    mailbox: Arc<Mailbox>,
+    handle: Arc<SubtaskHandle>,
+}
+
+impl Push<u64> for LateNews {
+    fn push(&mut self, batch: &mut Batch<u64>) -> TaskResult {
+        batch.drain().for_each(drop);
+        Ok(())
+    }
+
+    fn signal(&mut self, signal: Signal<'_>) -> TaskResult {
+        match signal {
+            Signal::Barrier(snapshot) if snapshot.barrier().checkpoint == CheckpointId(2) => {
+                self.mailbox.put(Mail::Aborted(CheckpointId(1)));
+                self.mailbox.put(Mail::Completed(CheckpointId(2)));
+            }
+            Signal::Completed(_) => self.handle.cancel(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_subtask_ends_with_the_second_savepoint_of_a_stop_whose_first_was_given_up_also_if_it_hears_that_late() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (reports, _reported) = mpsc::channel(16);
+    let context = context(&runtime, reports);
+    let gate = Arc::new(Gate::<u64>::new(&[ChannelOrigin { edge: 0, source: 0 }], 4, Arc::clone(&context.handle)));
+    let directory = tempfile::tempdir().unwrap();
+    for checkpoint in [1, 2] {
+        // The sender has heard what became of the first, and goes on until the second.
+        gate.put(0, Item::Batch(vec![checkpoint].into()));
+        let barrier = barrier(checkpoint, SnapshotKind::StopWithSavepoint, &directory);
+        gate.put(0, Item::Control(Control::Barrier(Arc::new(barrier))));
+    }
+    gate.put(0, Item::Control(Control::Close));
+    let late = LateNews { mailbox: Arc::clone(&context.mailbox), handle: Arc::clone(&context.handle) };
+    assert_eq!(task::receiving(context, gate, Box::new(late))(), Ok(()));
 }
 
 #[test]

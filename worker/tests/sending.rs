@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use flumen_fs::{FileSystems, FsOptions};
 use flumen_model::checkpoint::{Alignment, Barrier, CheckpointId, SnapshotKind, SubtaskSnapshot};
@@ -35,6 +35,7 @@ fn context(runtime: &tokio::runtime::Runtime) -> SubtaskContext {
         backlog: Arc::default(),
         restored: Arc::default(),
         reports,
+        batch_records: flumen_worker::operator::BATCH_RECORDS,
         worker: WorkerContext {
             configuration: Arc::default(),
             files: FileSystems::new(FsOptions::default()).unwrap(),
@@ -70,14 +71,15 @@ impl Test {
         Self { runtime, context, gate, writer: RoutingWriter::new(channels, Forward) }
     }
 
-    /// Writes records, then a barrier.
+    /// Writes records, then the barrier of a checkpoint that is triggered now.
     fn write(&mut self, records: std::ops::Range<u64>, alignment: Alignment) -> Snapshot {
         self.writer.push(&mut Batch::from(records.collect::<Vec<_>>())).unwrap();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let mut snapshot = Snapshot::new(Barrier {
             checkpoint: CheckpointId(1),
             kind: SnapshotKind::Checkpoint,
             alignment,
-            triggered_ms: 0,
+            triggered_ms: now.as_millis() as u64,
             directory: "file:///nowhere".to_owned(),
             shared_directory: "file:///nowhere".to_owned(),
         });

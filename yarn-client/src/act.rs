@@ -20,6 +20,9 @@ use crate::rest::{JobClient, OperationError, RestError};
 
 /// Time that a cancelled job has to be seen as ended.
 const CANCEL_LIMIT: Duration = Duration::from_secs(120);
+/// How many JobManagers in a row are asked for one snapshot, and how long each may take to lead.
+const ASKED_MAX: u32 = 3;
+const NEXT_LIMIT: Duration = Duration::from_secs(60);
 /// Time between two looks.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -51,7 +54,9 @@ pub async fn act(
             let asked = search.job(*job).await?;
             reporter.event(&format!("Triggering savepoint for job {job}."));
             let body = json!({ "cancel-job": false, "target-directory": directory });
-            let Some(taken) = asked.for_result("/savepoints", &body, "/savepoints", *detached).await? else {
+            let Some(taken) =
+                search.for_result_of_any(asked, *job, Operation::of("/savepoints", &body), *detached).await?
+            else {
                 return Ok(true);
             };
             reporter.result(&format!("Savepoint completed. Path: {}", location(&taken)?));
@@ -61,7 +66,9 @@ pub async fn act(
             let asked = search.job(*job).await?;
             reporter.event(&format!("Triggering checkpoint for job {job}."));
             let body = json!({ "checkpointType": if *full { "FULL" } else { "CONFIGURED" } });
-            let Some(taken) = asked.for_result("/checkpoints", &body, "/checkpoints", false).await? else {
+            let Some(taken) =
+                search.for_result_of_any(asked, *job, Operation::of("/checkpoints", &body), false).await?
+            else {
                 return Ok(true);
             };
             let id = taken["checkpointId"].as_u64().ok_or_else(|| OperationError::Answer(taken.clone()))?;
@@ -73,7 +80,7 @@ pub async fn act(
             let what = if *drain { "Draining" } else { "Suspending" };
             reporter.event(&format!("{what} job \"{job}\" with a savepoint."));
             let body = json!({ "drain": drain, "targetDirectory": directory });
-            let Some(taken) = asked.for_result("/stop", &body, "/savepoints", *detached).await? else {
+            let Some(taken) = search.for_result_of_any(asked, *job, Operation::stop(&body), *detached).await? else {
                 return Ok(true);
             };
             reporter.result(&format!("Savepoint completed. Path: {}", location(&taken)?));
@@ -91,7 +98,8 @@ pub async fn act(
             let target = directory.as_deref().unwrap_or("the default savepoint directory");
             reporter.event(&format!("Cancelling job {job} with savepoint to {target}."));
             let body = json!({ "cancel-job": true, "target-directory": directory });
-            let Some(taken) = asked.for_result("/savepoints", &body, "/savepoints", false).await? else {
+            let Some(taken) = search.for_result_of_any(asked, *job, Operation::of("/savepoints", &body), false).await?
+            else {
                 return Ok(true);
             };
             reporter.result(&format!("Cancelled job {job}. Savepoint stored in {}.", location(&taken)?));
@@ -118,6 +126,51 @@ impl<'a> Search<'a> {
         Ok(Asked { client: found.master.job(&job.to_string()), found, reporter: self.reporter })
     }
 
+    /// Has a snapshot taken by whichever JobManager leads in the end: one that follows another knows nothing of what was under way,
+    /// so it is asked again. A job that is over by then has done what the snapshot was to go before, or something else:
+    /// nothing is asked of it. `None` when the result is not waited for.
+    async fn for_result_of_any(
+        &self,
+        mut asked: Asked<'a>,
+        job: JobId,
+        operation: Operation<'_>,
+        detached: bool,
+    ) -> anyhow::Result<Option<Value>> {
+        for _ in 1..ASKED_MAX {
+            match asked.for_result(operation, detached).await {
+                Err(error @ OperationError::Forgotten(_)) => {
+                    let state;
+                    (asked, state) = self.job_of_next(job).await?;
+                    if is_over(&state) {
+                        return Err(anyhow::Error::from(error).context(format!("the job is {state} by now")));
+                    }
+                    self.reporter
+                        .note("the JobManager that was asked is not there any more: the next one is asked again");
+                }
+                result => return Ok(result?),
+            }
+        }
+        Ok(asked.for_result(operation, detached).await?)
+    }
+
+    /// The job, and its state, at the JobManager that follows the last one, as soon as that answers.
+    async fn job_of_next(&self, job: JobId) -> anyhow::Result<(Asked<'a>, String)> {
+        let begun = Instant::now();
+        loop {
+            let error = match self.job(job).await {
+                Ok(asked) => match asked.client.details().await {
+                    Ok(view) => return Ok((asked, view.state)),
+                    Err(error) => error.into(),
+                },
+                Err(error) => error,
+            };
+            if begun.elapsed() > NEXT_LIMIT {
+                return Err(error.context("no JobManager has followed the one that was asked"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     async fn list(&self, selection: Selection, as_json: bool) -> anyhow::Result<()> {
         self.reporter.event("Waiting for response...");
         let mut jobs = Vec::new();
@@ -132,6 +185,26 @@ impl<'a> Search<'a> {
     }
 }
 
+/// A snapshot that is to be taken of a job.
+#[derive(Clone, Copy)]
+struct Operation<'a> {
+    /// The path of its POST below the job.
+    post: &'a str,
+    body: &'a Value,
+    /// That of its result, without the number.
+    get: &'a str,
+}
+
+impl<'a> Operation<'a> {
+    fn of(path: &'a str, body: &'a Value) -> Self {
+        Self { post: path, body, get: path }
+    }
+
+    fn stop(body: &'a Value) -> Self {
+        Self { post: "/stop", body, get: "/savepoints" }
+    }
+}
+
 /// A job that was found.
 struct Asked<'a> {
     client: JobClient,
@@ -141,13 +214,8 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     /// Starts an operation and waits for its result; `None` when it is not waited for.
-    async fn for_result(
-        &self,
-        post: &str,
-        body: &Value,
-        get: &str,
-        detached: bool,
-    ) -> Result<Option<Value>, OperationError> {
+    async fn for_result(&self, operation: Operation<'_>, detached: bool) -> Result<Option<Value>, OperationError> {
+        let Operation { post, body, get } = operation;
         let request = self.client.trigger(post, body).await?;
         if detached {
             self.reporter.result(&format!("Triggered. Trigger id: {request}"));

@@ -4,11 +4,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flumen_model::options::deployment;
 
+mod slots;
 mod waiting;
 
+pub use slots::Slots;
 pub use waiting::Waiting;
 
 use crate::cluster::{Cluster, ClusterError};
+use crate::leader::LeaderLookup;
 use crate::report::Reporter;
 use crate::rest::{JobClient, JobView, Master, RestError};
 use crate::timings::Timings;
@@ -75,6 +78,8 @@ pub struct Application<'a> {
     pub cluster: &'a Cluster,
     /// Its id.
     pub id: &'a str,
+    /// Where its leader is found when YARN does not know, if there may be one.
+    pub leader: Option<&'a LeaderLookup>,
 }
 
 /// What to follow, and how.
@@ -89,6 +94,8 @@ pub struct Follow<'a> {
     pub token: Option<&'a str>,
     /// Whether signs of life are sent, and how often and with which limit.
     pub heartbeat: Option<Heartbeat>,
+    /// Tells why slots are waited for.
+    pub slots: Slots,
     /// Tells the user.
     pub reporter: &'a Reporter,
     /// Keeps points in time.
@@ -96,9 +103,6 @@ pub struct Follow<'a> {
     /// What has been seen so far.
     pub seen: Seen,
 }
-
-/// Milliseconds that a job waits for its start before that is said; a container takes two seconds.
-const WORTH_SAYING_MS: i64 = 4000;
 
 /// Signs of life of an attached client.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +133,8 @@ pub struct Seen {
     answered: Instant,
     /// The JobManager, since its address is known, and since when.
     job: Option<(JobClient, Instant)>,
+    /// Whether the store named a leader at the last look: it knows better than YARN.
+    announced: bool,
     state: String,
     beat: Option<Instant>,
 }
@@ -136,7 +142,8 @@ pub struct Seen {
 impl Seen {
     /// Nothing yet.
     pub fn nothing() -> Self {
-        Self { waiting: Waiting::begun(), answered: Instant::now(), job: None, state: String::new(), beat: None }
+        let (waiting, answered) = (Waiting::begun(), Instant::now());
+        Self { waiting, answered, job: None, announced: false, state: String::new(), beat: None }
     }
 
     /// The job's JobManager.
@@ -173,7 +180,7 @@ impl Follow<'_> {
                 match client.details().await {
                     Ok(view) => {
                         self.seen.answered = Instant::now();
-                        self.show_job(&view);
+                        self.show_job(&view).await;
                         if let Some(verdict) = job_verdict(&view) {
                             return Ok(Some(self.farewell(&client, verdict).await));
                         }
@@ -191,9 +198,12 @@ impl Follow<'_> {
                     Err(error) => silence = Some(error),
                 }
             }
-            // No JobManager yet, or it is gone: YARN knows more.
+            // No JobManager yet, or it is gone: the store knows more, or YARN.
             match (self.home.clone(), silence) {
-                (Home::Own(application) | Home::Session(Some(application)), _) => {
+                (Home::Own(application) | Home::Session(Some(application)), silence) => {
+                    if silence.is_some() && self.ask_store(application).await {
+                        continue;
+                    }
                     if let Some(verdict) = self.ask_yarn(application).await? {
                         return Ok(Some(verdict));
                     }
@@ -210,7 +220,24 @@ impl Follow<'_> {
         }
     }
 
-    async fn ask_yarn(&mut self, Application { cluster, id }: Application<'_>) -> Result<Option<Verdict>, AttachError> {
+    /// Whether the store names another leader than the one that is silent. That one is met.
+    async fn ask_store(&mut self, Application { leader, .. }: Application<'_>) -> bool {
+        let Some(leader) = leader else { return false };
+        let address = leader.rest().await;
+        self.seen.announced = address.is_some();
+        match address {
+            Some(address) if self.seen.job.as_ref().is_none_or(|(client, _)| client.address() != address) => {
+                self.meet(&address);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    async fn ask_yarn(
+        &mut self,
+        Application { cluster, id, .. }: Application<'_>,
+    ) -> Result<Option<Verdict>, AttachError> {
         match cluster.report(id).await {
             Ok(report) => {
                 self.seen.answered = Instant::now();
@@ -226,7 +253,8 @@ impl Follow<'_> {
                         self.timings.reached("accepted");
                         self.seen.waiting.show(&report, self.reporter);
                     }
-                    (Stand::Running(address), _) => self.meet(&address),
+                    (Stand::Running(address), _) if !self.seen.announced => self.meet(&address),
+                    (Stand::Running(_), _) => {}
                 }
             }
             Err(cause) if self.seen.answered.elapsed() > SILENCE_LIMIT => {
@@ -295,10 +323,19 @@ impl Follow<'_> {
     }
 
     async fn cancel_with_application(&self, application: Application<'_>, limit: Duration) -> bool {
-        let Application { cluster, id } = application;
-        if let Ok(report) = cluster.report(id).await
-            && let Stand::Running(address) = stand(&report)
-        {
+        let Application { cluster, id, leader } = application;
+        let announced = match leader {
+            Some(leader) => leader.rest().await,
+            None => None,
+        };
+        let address = match announced {
+            Some(address) => Some(address),
+            None => cluster.report(id).await.ok().and_then(|report| match stand(&report) {
+                Stand::Running(address) => Some(address),
+                Stand::Waiting | Stand::Over(_) => None,
+            }),
+        };
+        if let Some(address) = address {
             let client = Master::new(self.http.clone(), &address, self.token).job(self.job);
             if client.cancel().await.is_ok() && application.end(limit).await.is_some() {
                 return true;
@@ -319,7 +356,7 @@ impl Follow<'_> {
         }
     }
 
-    fn show_job(&mut self, view: &JobView) {
+    async fn show_job(&mut self, view: &JobView) {
         if matches!(view.state.as_str(), "RUNNING" | "FINISHED") {
             self.timings.reached("job_running");
         }
@@ -331,8 +368,14 @@ impl Follow<'_> {
             let seconds = view.duration / 1000;
             self.reporter
                 .progress(&format!("Job RUNNING for {seconds} s, {done} of {} vertices finished", view.vertices.len()));
-        } else if view.state == "CREATED" && view.duration >= WORTH_SAYING_MS {
-            self.reporter.progress(&format!("Job CREATED for {} s: it waits for slots", view.duration / 1000));
+        } else if view.state == "CREATED" {
+            let cluster = match self.home {
+                Home::Own(Application { cluster, .. }) | Home::Session(Some(Application { cluster, .. })) => {
+                    Some(cluster)
+                }
+                Home::Session(None) => None,
+            };
+            self.slots.show(view, cluster, self.reporter).await;
         }
     }
 }

@@ -17,6 +17,9 @@ use crate::submit::Submission;
 use crate::sweep::Known;
 use crate::validate::{ClusterFacts, NodeFacts, QueueFacts};
 
+/// Says whether the scheduler counts virtual cores.
+const CALCULATOR: &str = "yarn.scheduler.capacity.resource-calculator";
+
 /// Time that a killed application has to end.
 const KILL_LIMIT: Duration = Duration::from_secs(15);
 
@@ -116,13 +119,13 @@ impl Cluster {
         let addresses = options.addresses.clone();
         let backoff = Backoff { longest: Duration::from_secs(1), max_wait: limit, ..Backoff::default() };
         let options = RmOptions { connect_timeout: limit / 2, call_timeout: limit, backoff, ..options };
-        let calculator = hadoop.get_raw("yarn.scheduler.capacity.resource-calculator").unwrap_or_default();
+        let calculator = hadoop.get_raw(CALCULATOR).unwrap_or_default();
         let min = hadoop.get_i64("yarn.scheduler.minimum-allocation-mb").map_err(RmError::from)?;
         Ok(Self {
             rm: Arc::new(ResourceManagerClient::new(options)?),
             addresses,
             user: user.to_owned(),
-            schedules_vcores: calculator.ends_with("DominantResourceCalculator"),
+            schedules_vcores: counts_vcores(calculator),
             min_memory_mb: min.and_then(|mb| u64::try_from(mb).ok()),
         })
     }
@@ -147,9 +150,13 @@ impl Cluster {
     /// [`ClusterError::Rm`].
     pub async fn facts(&self) -> Result<ClusterFacts, ClusterError> {
         const MIN_MEMORY: &str = "yarn.scheduler.minimum-allocation-mb";
-        let (nodes, queues, min) =
-            tokio::try_join!(self.rm.nodes(), self.rm.queues(), self.rm.configuration_value(MIN_MEMORY))?;
-        // The cluster's own value counts; the client's file may be another one.
+        let (nodes, queues, min, calculator) = tokio::try_join!(
+            self.rm.nodes(),
+            self.rm.queues(),
+            self.rm.configuration_value(MIN_MEMORY),
+            self.rm.configuration_value(CALCULATOR),
+        )?;
+        // The cluster's own values count; the client's files may be others, or lack them.
         let min = min.and_then(|text| text.trim().parse().ok()).or(self.min_memory_mb);
         let mut facts = Vec::new();
         flattened(&queues, 100.0, &mut facts);
@@ -157,7 +164,7 @@ impl Cluster {
             max_memory_mb: None,
             max_vcores: None,
             min_memory_mb: min.unwrap_or(1),
-            schedules_vcores: self.schedules_vcores,
+            schedules_vcores: calculator.map_or(self.schedules_vcores, |name| counts_vcores(&name)),
             queues: facts,
             nodes: nodes.into_iter().filter(Node::is_running).map(node_facts).collect(),
         })
@@ -192,14 +199,14 @@ impl Cluster {
         }
     }
 
-    /// The running applications of this user, with their ids.
+    /// The running applications of this user, and those that wait for their first or next ApplicationMaster, with their ids.
     ///
     /// # Errors
     /// [`ClusterError::Rm`].
     pub async fn running(&self) -> Result<Vec<(String, AppReport)>, ClusterError> {
         let filter = ApplicationFilter {
             user: Some(self.user.clone()),
-            states: vec![ApplicationState::Running],
+            states: vec![ApplicationState::Accepted, ApplicationState::Running],
             ..ApplicationFilter::default()
         };
         let running = self.rm.applications(&filter).await?;
@@ -229,6 +236,10 @@ impl Cluster {
         let base = self.addresses.first().map(|rm| rm.address.as_str()).unwrap_or_default();
         format!("{base}/ws/v1/cluster/apps/{application}/state?user.name={}", self.user)
     }
+}
+
+fn counts_vcores(calculator: &str) -> bool {
+    calculator.ends_with("DominantResourceCalculator")
 }
 
 /// `percent` is the most that the queue above may have of the whole cluster.

@@ -12,10 +12,12 @@ use flumen_staging::Hashed;
 use flumen_wire::application::{Artifact, JobSubmission, Program};
 use flumen_wire::control::PROTOCOL_VERSION;
 
-use crate::attach::{Application, Follow, Heartbeat, Home, Seen};
+use crate::attach::{Follow, Heartbeat, Home, Seen, Slots};
 use crate::deploy::ProgramFile;
 use crate::hadoop;
+use crate::identity;
 use crate::interrupts::Interrupts;
+use crate::kept::{self, Kept};
 use crate::locate::{Finder, Found, Running};
 use crate::meaning::{Address, Run};
 use crate::per_job::{new_job_id, planned};
@@ -23,6 +25,7 @@ use crate::program;
 use crate::report::Reporter;
 use crate::rest::{self, Master, RestError};
 use crate::stage::Staging;
+use crate::sweep::Known;
 use crate::timings::Timings;
 use crate::watch::{self, Left, Manner, REQUEST_LIMIT};
 
@@ -167,6 +170,31 @@ async fn accepted(master: &Master, submission: &JobSubmission) -> anyhow::Result
     }
 }
 
+/// Of a job that ended because its session did: what high availability keeps of the session, or else the checkpoint that the job
+/// can go on from.
+async fn tell_what_stays(
+    run: &Run,
+    Running { id, cluster, configuration, .. }: &Running,
+    job: &str,
+    reporter: &Reporter,
+) {
+    if cluster.known(id).await != Known::Ended {
+        return;
+    }
+    let user = identity::user();
+    // As the JobManager had it: what the job said held over what the session was started with.
+    let mut effective = configuration.clone().unwrap_or_default();
+    if let Some(kept) = Kept::found(&effective, &user, id).await {
+        reporter.note(&kept.of_session());
+        return;
+    }
+    effective.extend(&run.configuration);
+    let newest = async { kept::newest_checkpoint(&effective, &user, job.parse().ok()?).await };
+    if let Some(newest) = newest.await {
+        reporter.note(&newest);
+    }
+}
+
 async fn follow(
     run: &Run,
     found: &Found,
@@ -177,7 +205,7 @@ async fn follow(
 ) -> anyhow::Result<bool> {
     let configuration: &Configuration = &run.configuration;
     let heartbeat = if run.shutdown_on_exit { Some(Heartbeat::of(configuration)?) } else { None };
-    let application = found.application.as_ref().map(|Running { id, cluster, .. }| Application { cluster, id });
+    let application = found.application.as_ref().map(Running::as_followed);
     let http = rest::http_client(configuration.get(&deployment::CLIENT_TIMEOUT)?.min(REQUEST_LIMIT))?;
     let master = Master::new(http.clone(), found.master.address(), found.token());
     let mut follow = Follow {
@@ -186,6 +214,7 @@ async fn follow(
         job,
         token: found.token(),
         heartbeat,
+        slots: Slots::of(found.application.as_ref().and_then(|running| running.configuration.as_ref())),
         reporter,
         timings,
         seen: Seen::master(&master, job),
@@ -206,7 +235,13 @@ async fn follow(
             reporter.result(&format!("The job runs in {place}. To stop it: {how_to_stop}"));
             Ok(true)
         }
-        Left::Over(verdict) => Ok(watch::show_end(reporter, job, &verdict)),
+        Left::Over(verdict) => {
+            let succeeded = watch::show_end(reporter, job, &verdict);
+            if let Some(running) = found.application.as_ref().filter(|_| !succeeded) {
+                tell_what_stays(run, running, job, reporter).await;
+            }
+            Ok(succeeded)
+        }
         Left::Cancelled => {
             reporter.event("Job cancelled");
             Ok(false)

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use flumen_fs::{FsError, FsPath};
+use flumen_ha::Owner;
 use flumen_hadoop::conf::ConfError;
 use flumen_model::config::Configuration;
 use flumen_model::ids::JobId;
@@ -11,10 +12,12 @@ use flumen_model::options::{deployment, rest as options, yarn};
 use flumen_wire::application::{APPLICATION_FILE, Application};
 use tokio::sync::OnceCell;
 
+use crate::attach::Application as Followed;
 use crate::cluster::{AppReport, AppState, Cluster};
 use crate::hadoop::{self, StagingPlace};
 use crate::identity;
 use crate::kept::Kept;
+use crate::leader::LeaderLookup;
 use crate::meaning::Address;
 use crate::properties::{PropertiesFile, Remembered};
 use crate::report::Reporter;
@@ -67,6 +70,17 @@ pub struct Running {
     pub cluster: Cluster,
     /// Whether it is a session; `None`: it could not be told.
     pub is_session: Option<bool>,
+    /// What it was started with, when that is known.
+    pub configuration: Option<Configuration>,
+    /// Where its leader is found when YARN does not know, if there may be one.
+    pub leader: Option<LeaderLookup>,
+}
+
+impl Running {
+    /// The application as [`Follow`](crate::attach::Follow) takes it.
+    pub fn as_followed(&self) -> Followed<'_> {
+        Followed { cluster: &self.cluster, id: &self.id, leader: self.leader.as_ref() }
+    }
 }
 
 impl Found {
@@ -131,7 +145,7 @@ impl<'a> Finder<'a> {
             if described.purpose.job().is_some_and(|other| other != job) {
                 continue;
             }
-            let found = self.described(id, report, Some(&described), None)?;
+            let Some(found) = self.described(id, report, Some(&described), None).await? else { continue };
             if described.purpose.job().is_some() || has(&found.master, job).await {
                 return Ok(found);
             }
@@ -155,9 +169,9 @@ impl<'a> Finder<'a> {
         let mut all = Vec::new();
         for (id, report) in yarn.cluster.running().await? {
             if let Ok(Some(described)) = describe(&yarn.place, &id).await
-                && report.master.is_some()
+                && let Some(found) = self.described(&id, &report, Some(&described), None).await?
             {
-                all.push(self.described(&id, &report, Some(&described), None)?);
+                all.push(found);
             }
         }
         Ok(all)
@@ -218,7 +232,8 @@ impl<'a> Finder<'a> {
     }
 
     async fn running(&self, id: &str, report: &AppReport) -> anyhow::Result<Found> {
-        anyhow::ensure!(report.state == AppState::Running, "application {id} is not running{}", why(report));
+        let not_running = || anyhow::anyhow!("application {id} is not running{}", why(report));
+        anyhow::ensure!(matches!(report.state, AppState::Running | AppState::Waiting), not_running());
         let place = &self.yarn()?.place;
         let given = self.given_token()?;
         let authorized = given.is_some() || rest::variable_authorizes();
@@ -226,9 +241,10 @@ impl<'a> Finder<'a> {
             Ok(described) => described,
             // Another user's; the token may have been given to this one.
             Err(_) if authorized => None,
+            Err(_) if report.state == AppState::Waiting => return Err(not_running()),
             Err(error) => return Err(error),
         };
-        if described.is_none() && !authorized {
+        if report.state == AppState::Running && described.is_none() && !authorized {
             anyhow::bail!(
                 "there is no description of application {id} in {}: it was submitted by another user, with another staging \
                  directory, or is not Flumen's; with its token in the file that rest.client.token-file names, or in \
@@ -236,26 +252,41 @@ impl<'a> Finder<'a> {
                 place.base
             );
         }
-        self.described(id, report, described.as_ref(), given.as_deref())
+        match self.described(id, report, described.as_ref(), given.as_deref()).await? {
+            Some(found) => Ok(found),
+            None if report.state == AppState::Waiting => Err(not_running()),
+            None => anyhow::bail!("the JobManager of application {id} has no address yet"),
+        }
     }
 
-    /// `given` is the token of an application that is not described.
-    fn described(
+    /// The JobManager of an application, if it has one: the leader that the store names where somebody stands by, else the one
+    /// that YARN knows. `given` is the token of an application that is not described.
+    async fn described(
         &self,
         id: &str,
         report: &AppReport,
         described: Option<&Application>,
         given: Option<&str>,
-    ) -> anyhow::Result<Found> {
-        let address = report.master.as_deref();
-        let address = address.with_context(|| format!("the JobManager of application {id} has no address yet"))?;
+    ) -> anyhow::Result<Option<Found>> {
+        let leader = described.and_then(|described| {
+            let owner = if described.purpose.job().is_some() { Owner::Job(id) } else { Owner::Session(id) };
+            LeaderLookup::of(&described.configuration, &described.user, owner)
+        });
+        let announced = match &leader {
+            Some(leader) => leader.rest().await,
+            None => None,
+        };
+        let registered = report.master.clone().filter(|_| report.state == AppState::Running);
+        let Some(address) = announced.or(registered) else { return Ok(None) };
         let token = described.map(|described| described.rest_token.as_str()).or(given);
         let running = Running {
             id: id.to_owned(),
             cluster: self.yarn()?.cluster.clone(),
             is_session: described.map(|described| described.purpose.job().is_none()),
+            configuration: described.map(|described| described.configuration.clone()),
+            leader,
         };
-        Ok(Found { master: Master::new(self.http.clone(), address, token), application: Some(running) })
+        Ok(Some(Found { master: Master::new(self.http.clone(), &address, token), application: Some(running) }))
     }
 
     /// The session of the properties file, if the ResourceManager says that it runs. What is stale is named, and removed if

@@ -32,6 +32,7 @@ mod hadoop;
 mod identity;
 mod interrupts;
 mod kept;
+mod leader;
 mod rest;
 mod rest_token;
 mod ship;
@@ -43,6 +44,7 @@ mod verdict;
 mod watch;
 
 mod report;
+mod spelling;
 mod timings;
 
 use std::process::ExitCode;
@@ -187,7 +189,7 @@ fn act(action: &Action) -> anyhow::Result<bool> {
 }
 
 fn query(options: &Options, file: Configuration, reporter: &Reporter) -> anyhow::Result<bool> {
-    let configuration = meaning::merged(options, file)?;
+    let configuration = meaning::merged(spelling::Spelling::Flink, options, file)?;
     let hadoop = hadoop::load(&configuration)?;
     let limit = configuration.get(&yarn::CONNECT_TIMEOUT)?;
     let cluster = cluster::Cluster::new(&hadoop, &identity::user(), limit)?;

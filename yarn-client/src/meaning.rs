@@ -11,6 +11,10 @@ pub use address::{Address, Target};
 
 use crate::args::{Options, Place, Session, Typed, YarnOptions};
 use crate::deploy::ProgramFile;
+use crate::spelling::Spelling;
+
+/// A JobManager's container below this holds little more than its program.
+const MASTER_LEAST: MemorySize = MemorySize(64 << 20);
 
 /// Key under which `-z` and `-yz` are kept.
 const CLUSTER_ID: &str = "high-availability.cluster-id";
@@ -75,6 +79,11 @@ pub enum MeaningError {
         /// What the TaskExecutor keeps.
         own: MemorySize,
     },
+    /// The ApplicationMaster would be killed with its first jobs.
+    #[error(
+        "a JobManager of {0} (-jm, -yjm: jobmanager.memory.process.size) is too small: it needs {MASTER_LEAST} at least"
+    )]
+    SmallMaster(MemorySize),
     /// A target of Flink that Flumen does not have.
     #[error(
         "target `{0}` (-t, execution.target) is not there: yarn-session, yarn-application, yarn-per-job, remote and local are"
@@ -123,7 +132,7 @@ pub enum MeaningError {
 /// # Errors
 /// See [`MeaningError`].
 pub fn run(typed: &Typed, file: Configuration) -> Result<Run, MeaningError> {
-    let configuration = merged(&typed.options, file)?;
+    let configuration = merged(Spelling::Flink, &typed.options, file)?;
     let target = address::target(&typed.options.place, &configuration)?;
     meant(typed, configuration, target, "run")
 }
@@ -133,7 +142,7 @@ pub fn run(typed: &Typed, file: Configuration) -> Result<Run, MeaningError> {
 /// # Errors
 /// See [`MeaningError`].
 pub fn run_application(typed: &Typed, file: Configuration) -> Result<Run, MeaningError> {
-    let configuration = merged(&typed.options, file)?;
+    let configuration = merged(Spelling::Flink, &typed.options, file)?;
     if let Some(other) = typed.options.place.target.as_deref().filter(|target| *target != "yarn-application") {
         return Err(MeaningError::NoApplication(other.to_owned()));
     }
@@ -182,7 +191,7 @@ fn meant(
 /// # Errors
 /// See [`MeaningError`].
 pub fn info(typed: &Typed, file: Configuration) -> Result<(std::path::PathBuf, Configuration), MeaningError> {
-    let configuration = merged(&typed.options, file)?;
+    let configuration = merged(Spelling::Flink, &typed.options, file)?;
     check(&configuration)?;
     match ProgramFile::named(typed.program.as_deref().ok_or(MeaningError::NoProgram { action: "info" })?) {
         ProgramFile::Local(path) => Ok((path, configuration)),
@@ -199,7 +208,7 @@ pub fn session(typed: &Session, file: Configuration) -> Result<SessionRun, Meani
     if let Some(other) = options.place.jobmanager.as_deref().filter(|m| *m != "yarn-cluster") {
         return Err(MeaningError::SessionElsewhere(other.to_owned()));
     }
-    let configuration = merged(options, file)?;
+    let configuration = merged(Spelling::YarnSession, options, file)?;
     // Only the flag attaches: a configured id is where jobs go.
     let application = match &options.place.application {
         Some(_) => match address::address(&options.place, &Configuration::new())? {
@@ -248,11 +257,15 @@ fn placed(place: &Place, mut configuration: Configuration) -> Result<Configurati
     Ok(configuration)
 }
 
-/// The configuration with `-D` and the dedicated flags over it.
+/// The configuration with `-D` and the dedicated flags over it; `spelling` is that of the command that was typed.
 ///
 /// # Errors
 /// [`MeaningError::Configuration`] and [`MeaningError::Zero`].
-pub fn merged(options: &Options, configuration: Configuration) -> Result<Configuration, MeaningError> {
+pub fn merged(
+    spelling: Spelling,
+    options: &Options,
+    configuration: Configuration,
+) -> Result<Configuration, MeaningError> {
     let mut configuration = placed(&options.place, configuration)?;
     let conf = &mut configuration;
     put(conf, &execution::PARALLELISM, options.parallelism);
@@ -266,8 +279,8 @@ pub fn merged(options: &Options, configuration: Configuration) -> Result<Configu
         conf.put(&deployment::SHUTDOWN_ON_ATTACHED_EXIT, true);
     }
     let YarnOptions { jobmanager_memory, taskmanager_memory, slots, queue, name, .. } = &options.yarn;
-    put(conf, &memory::JOBMANAGER_PROCESS, megabytes("-yjm", jobmanager_memory.as_deref())?);
-    put(conf, &memory::TASKMANAGER_PROCESS, megabytes("-ytm", taskmanager_memory.as_deref())?);
+    put(conf, &memory::JOBMANAGER_PROCESS, megabytes(spelling.jobmanager_memory(), jobmanager_memory.as_deref())?);
+    put(conf, &memory::TASKMANAGER_PROCESS, megabytes(spelling.taskmanager_memory(), taskmanager_memory.as_deref())?);
     put(conf, &deployment::TASK_SLOTS, *slots);
     put(conf, &yarn::QUEUE, queue.as_ref());
     put(conf, &yarn::APPLICATION_NAME, name.as_ref());
@@ -336,7 +349,10 @@ fn noted(ignored: &[(bool, &str)]) -> Vec<String> {
 
 /// Reads what the client will rely on, so that a malformed value is reported before anything is done.
 fn check(configuration: &Configuration) -> Result<(), MeaningError> {
-    configuration.get(&memory::JOBMANAGER_PROCESS)?;
+    let master = configuration.get(&memory::JOBMANAGER_PROCESS)?;
+    if master < MASTER_LEAST {
+        return Err(MeaningError::SmallMaster(master));
+    }
     let (container, own) =
         (configuration.get(&memory::TASKMANAGER_PROCESS)?, configuration.get(&memory::TASKEXECUTOR_OVERHEAD)?);
     if container <= own {
@@ -369,6 +385,7 @@ mod tests {
     fn what_can_not_be_carried_out_is_refused_before_anything_is_done() {
         for (line, part) in [
             ("-m yarn-cluster -ytm 48 x", "leaves nothing for the job"),
+            ("-m yarn-cluster -yjm 63 x", "needs 64 mb at least"),
             ("-t local", "no program"),
             ("-t local -p 0 x", "at least 1"),
             ("-t local -ys 0 x", "at least 1"),

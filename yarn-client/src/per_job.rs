@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use flumen_ha::Owner;
 use flumen_hadoop::conf::Configuration as HadoopConfiguration;
 use flumen_model::ids::JobId;
 use flumen_model::job_graph::JobGraph;
@@ -11,11 +12,12 @@ use flumen_model::options::{deployment, execution};
 use flumen_wire::application::{JobSubmission, Program, ProgramSubmission, Purpose};
 use flumen_wire::control::{PROTOCOL_VERSION, ProgramSetup};
 
-use crate::attach::{Application, Follow, Heartbeat, Home, Seen};
+use crate::attach::{Application, Follow, Heartbeat, Home, Seen, Slots};
 use crate::deploy::{Content, Deployment, ProgramFile, Submitted};
 use crate::hadoop;
 use crate::interrupts::Interrupts;
-use crate::kept::Kept;
+use crate::kept::{self, Kept};
+use crate::leader::LeaderLookup;
 use crate::meaning::Run;
 use crate::program;
 use crate::report::Reporter;
@@ -23,11 +25,15 @@ use crate::rest;
 use crate::submit;
 use crate::sweep::Known;
 use crate::timings::Timings;
+use crate::verdict::Verdict;
 use crate::watch::{self, Left, Manner, REQUEST_LIMIT};
 
 /// Time that YARN has to say that an application has ended whose end is known, and between two looks.
 const END_LIMIT: Duration = Duration::from_secs(10);
 const END_POLL: Duration = Duration::from_millis(200);
+
+/// How an ApplicationMaster says what its job can go on from.
+const RESUMED: &str = "flink run -s ";
 
 /// Runs a program in a YARN application of its own. Returns whether it succeeded.
 ///
@@ -136,14 +142,16 @@ async fn follow(
 ) -> anyhow::Result<bool> {
     let Deployment { reporter, configuration, cluster, .. } = deployment;
     let Submitted { application, token } = submitted;
-    let job = job.to_string();
+    let (id, job) = (job, job.to_string());
     let heartbeat = if run.shutdown_on_exit { Some(Heartbeat::of(configuration)?) } else { None };
+    let leader = LeaderLookup::of(configuration, &deployment.user, Owner::Job(application));
     let mut follow = Follow {
-        home: Home::Own(Application { cluster, id: application }),
+        home: Home::Own(Application { cluster, id: application, leader: leader.as_ref() }),
         http: rest::http_client(configuration.get(&deployment::CLIENT_TIMEOUT)?.min(REQUEST_LIMIT))?,
         job: &job,
         token: Some(token),
         heartbeat,
+        slots: Slots::of(Some(&run.configuration)),
         reporter,
         timings: deployment.timings,
         seen: Seen::nothing(),
@@ -170,6 +178,7 @@ async fn follow(
             let succeeded = watch::show_end(reporter, &job, &verdict);
             if !succeeded {
                 clear_kept(deployment, application).await;
+                name_checkpoint(deployment, run, id, &verdict).await;
             }
             Ok(succeeded)
         }
@@ -201,6 +210,15 @@ async fn clear_kept(deployment: &Deployment<'_>, application: &str) {
             return;
         }
         tokio::time::sleep(END_POLL).await;
+    }
+}
+
+/// Names the checkpoint that a job can go on from, unless its ApplicationMaster has. That does, and removes those that are not
+/// to stay, unless it was killed.
+async fn name_checkpoint(deployment: &Deployment<'_>, run: &Run, job: JobId, verdict: &Verdict) {
+    let told = matches!(verdict, Verdict::Failed { cause } | Verdict::Canceled { cause } if cause.contains(RESUMED));
+    if !told && let Some(newest) = kept::newest_checkpoint(&run.configuration, &deployment.user, job).await {
+        deployment.reporter.note(&newest);
     }
 }
 

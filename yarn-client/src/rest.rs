@@ -55,6 +55,11 @@ pub enum RestError {
 }
 
 impl RestError {
+    /// Whether the JobManager can't do this now, and the next one can.
+    pub fn is_not_yet(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status == StatusCode::SERVICE_UNAVAILABLE)
+    }
+
     /// Whether what was asked for is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
@@ -113,6 +118,11 @@ impl Master {
     /// The ApplicationMaster at `address` (`host:port`), with the application's token if it is known.
     pub fn new(http: Client, address: &str, token: Option<&str>) -> Self {
         Self { http, address: address.to_owned(), token: token.map(str::to_owned) }
+    }
+
+    /// The same application's JobManager at another address.
+    pub fn moved_to(&self, address: &str) -> Self {
+        Self { address: address.to_owned(), ..self.clone() }
     }
 
     /// Where it is.

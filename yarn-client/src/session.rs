@@ -15,6 +15,7 @@ use crate::hadoop::StagingPlace;
 use crate::identity;
 use crate::interrupts::Interrupts;
 use crate::kept::Kept;
+use crate::leader::LeaderLookup;
 use crate::locate::Finder;
 use crate::meaning::SessionRun;
 use crate::properties::PropertiesFile;
@@ -36,6 +37,8 @@ struct Session<'a> {
     application: String,
     configuration: &'a Configuration,
     master: Master,
+    /// Where another leader than that is found, if there may be one.
+    leader: Option<LeaderLookup>,
     cluster: Cluster,
     place: &'a StagingPlace,
     properties: PropertiesFile,
@@ -77,6 +80,7 @@ async fn attach(run: &SessionRun, id: &str, reporter: &Reporter, interrupts: &mu
         application: id.to_owned(),
         configuration: &run.configuration,
         master: found.master,
+        leader: found.application.and_then(|application| application.leader),
         cluster: yarn.cluster.clone(),
         place: &yarn.place,
         properties,

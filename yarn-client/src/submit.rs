@@ -2,9 +2,11 @@
 
 use flumen_ha::{HaError, HaSettings};
 use flumen_model::config::{BadConfiguration, Configuration};
+use flumen_model::options::high_availability::STANDBY;
 use flumen_model::options::{deployment, memory, yarn};
 use flumen_wire::application::{APPMASTER_FILE, StagedFile};
 
+use crate::spelling::Spelling;
 use crate::validate::Demand;
 
 /// Name of a session when none was given.
@@ -78,7 +80,7 @@ pub fn session_demand(configuration: &Configuration) -> Result<Demand, BadConfig
     };
     let read = |text: &str| text.trim().parse().map_err(|_| bad(text));
     let slots: u64 = configuration.raw(MIN_SLOTS).map(read).transpose()?.unwrap_or(0);
-    demand(configuration, slots.max(1))
+    Ok(Demand { spelling: Spelling::YarnSession, ..demand(configuration, slots.max(1))? })
 }
 
 /// What `slots` slots ask of the cluster, with a JobManager.
@@ -90,6 +92,7 @@ pub fn demand(configuration: &Configuration, slots: u64) -> Result<Demand, BadCo
     let label = set(configuration.find(&yarn::NODE_LABEL)?);
     let executor_label = set(configuration.find(&yarn::TASKMANAGER_NODE_LABEL)?).or_else(|| label.clone());
     Ok(Demand {
+        spelling: Spelling::Flink,
         queue: set(configuration.find(&yarn::QUEUE)?),
         label,
         executor_label,
@@ -118,8 +121,15 @@ pub fn submission(
     resources: Vec<StagedFile>,
 ) -> Result<Submission, HaError> {
     let kept = HaSettings::read(configuration, id)?;
-    kept.standby(configuration)?;
     let keeps = kept.is_on();
+    let max_attempts = yarn::attempts(configuration, keeps)?;
+    if kept.standby(configuration)? && max_attempts == 1 {
+        let (standby, attempts) = (STANDBY.key, yarn::APPLICATION_ATTEMPTS.key);
+        return Err(HaError::Setting(format!(
+            "`{standby}: 1` is of no use with `{attempts}: 1`: a standby leads until YARN has started the next attempt, and YARN ends \
+             an application with its last one"
+        )));
+    }
     let name = set(configuration.find(&yarn::APPLICATION_NAME)?);
     let tags = configuration.find(&yarn::TAGS)?.unwrap_or_default();
     let mut environment = vec![("HADOOP_USER_NAME".to_owned(), in_double_quotes(user))];
@@ -134,7 +144,7 @@ pub fn submission(
         priority: Some(configuration.get(&yarn::PRIORITY)?).filter(|&priority| priority >= 0),
         tags: tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
         node_label: demand.label.clone(),
-        max_attempts: yarn::attempts(configuration, keeps)?,
+        max_attempts,
         failures_validity_ms: configuration.get(&yarn::ATTEMPT_FAILURES_VALIDITY)?.into(),
         // Of use only to an ApplicationMaster that finds out what they do.
         keep_containers: keeps,
@@ -228,6 +238,21 @@ mod tests {
         assert_eq!(asked("high-availability.storageDir: hdfs:///ha"), (2, true));
         assert_eq!(asked("high-availability.storageDir: hdfs:///ha\nyarn.application-attempts: 5"), (5, true));
         assert_eq!(asked("high-availability.storageDir: hdfs:///ha\nhigh-availability: NONE"), (1, false));
+    }
+
+    #[test]
+    fn a_standby_needs_an_attempt_that_follows() {
+        let asked = |attempts: u32| {
+            let text = format!(
+                "high-availability.storageDir: hdfs:///ha\njobmanager.standby: 1\nyarn.application-attempts: {attempts}"
+            );
+            let configuration = Configuration::from_conf_text(&text).unwrap();
+            let demand = demand(&configuration, 1).unwrap();
+            submission("application_1_0001", "n", "alice", &configuration, &demand, vec![])
+        };
+        assert_eq!(asked(2).unwrap().max_attempts, 2);
+        let refused = asked(1).unwrap_err().to_string();
+        assert!(refused.contains("jobmanager.standby") && refused.contains("yarn.application-attempts"), "{refused}");
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Would the cluster run this job? Decided before anything is uploaded, from facts that [`crate::cluster`] fetched. Pure.
 
 mod message;
+mod shortage;
 #[cfg(test)]
 mod tests;
 
 pub use message::{Insufficient, Refusal};
+pub use shortage::shortage;
+
+use crate::spelling::Spelling;
 
 /// What the cluster is, as far as it matters here.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -57,9 +61,11 @@ pub struct NodeFacts {
     pub labels: Vec<String>,
 }
 
-/// What a job asks for.
+/// What a job asks for, or a session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Demand {
+    /// How the command that asks spells its options.
+    pub spelling: Spelling,
     /// The queue that was named.
     pub queue: Option<String>,
     /// Node label of the ApplicationMaster's container.
@@ -100,7 +106,7 @@ pub fn check(demand: &Demand, cluster: &ClusterFacts) -> Result<Vec<String>, Ref
         "jobmanager",
         demand.master_mb,
         demand.master_vcores,
-        "-yjm (yarn-session.sh: -jm)",
+        demand.spelling.jobmanager_memory(),
         cluster,
         &master_nodes,
     )?;
@@ -108,7 +114,7 @@ pub fn check(demand: &Demand, cluster: &ClusterFacts) -> Result<Vec<String>, Ref
         "taskmanager",
         demand.executor_mb,
         demand.executor_vcores,
-        "-ytm (yarn-session.sh: -tm)",
+        demand.spelling.taskmanager_memory(),
         cluster,
         &executor_nodes,
     )?;
@@ -148,21 +154,17 @@ fn queue<'a>(wanted: Option<&str>, queues: &'a [QueueFacts]) -> Result<Option<&'
 }
 
 fn container_limits(demand: &Demand, cluster: &ClusterFacts) -> Result<(), Refusal> {
+    let spelling = demand.spelling;
+    let vcores = format!("{} or -D yarn.containers.vcores=", spelling.slots());
     let asks = [
-        ("jobmanager", "MB of memory", demand.master_mb, cluster.max_memory_mb, "-yjm (yarn-session.sh: -jm)"),
+        ("jobmanager", "MB of memory", demand.master_mb, cluster.max_memory_mb, spelling.jobmanager_memory()),
         ("jobmanager", "virtual cores", demand.master_vcores, cluster.max_vcores, "-D yarn.appmaster.vcores="),
-        ("taskmanager", "MB of memory", demand.executor_mb, cluster.max_memory_mb, "-ytm (yarn-session.sh: -tm)"),
-        (
-            "taskmanager",
-            "virtual cores",
-            demand.executor_vcores,
-            cluster.max_vcores,
-            "-ys or -D yarn.containers.vcores=",
-        ),
+        ("taskmanager", "MB of memory", demand.executor_mb, cluster.max_memory_mb, spelling.taskmanager_memory()),
+        ("taskmanager", "virtual cores", demand.executor_vcores, cluster.max_vcores, &vcores),
     ];
     for (container, what, asked, limit, flag) in asks {
         if let Some(limit) = limit.filter(|&limit| asked > limit) {
-            return Err(Refusal::Limit { container, what, asked, limit, flag });
+            return Err(Refusal::Limit { container, what, asked, limit, flag: flag.to_owned() });
         }
     }
     Ok(())

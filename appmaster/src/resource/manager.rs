@@ -300,7 +300,11 @@ impl ResourceManager {
             if self.containers.contains_key(&id) || self.lost.contains_key(&id) {
                 continue;
             }
-            if self.profile.former_timeout.is_some() {
+            // YARN names the former ApplicationMaster's own, too, when it knows of no end of it but only of its silence.
+            if container.priority != PRIORITY {
+                actions
+                    .push(Action::Release { id, reason: "no TaskExecutor runs in it, but a former ApplicationMaster" });
+            } else if self.profile.former_timeout.is_some() {
                 self.containers.insert(id, Owned { container, stage: Stage::Former, since: now });
             } else {
                 actions.push(Action::Release { id, reason: "it is from an earlier application attempt" });

@@ -14,6 +14,7 @@ use flumen_wire::application::JobSubmission;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::dispatcher::{OperationKind, OperationState, TriggerId};
+use crate::elsewhere::Elsewhere;
 use crate::executor_logs::ExecutorLogs;
 
 mod ask;
@@ -33,7 +34,7 @@ mod submit;
 mod tests;
 
 pub use jars::{Jars, Limits};
-pub use routes::router;
+pub use routes::{page_alone, router};
 
 /// What the router needs to know. Cheap to clone.
 #[derive(Clone)]
@@ -54,6 +55,8 @@ pub struct RestOptions {
     pub log_dir: Option<LogDirectory>,
     /// Asks TaskExecutors for theirs.
     pub executor_logs: ExecutorLogs,
+    /// Where the web page goes on without this JobManager.
+    pub elsewhere: Elsewhere,
     /// Takes programs; `None`: none are taken.
     pub jars: Option<Jars>,
     /// The file systems of paths in requests.

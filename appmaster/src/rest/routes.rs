@@ -1,6 +1,6 @@
 //! Which path does what. Handlers read their parameters, ask, and shape the answer.
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, FromRef, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, patch};
@@ -18,6 +18,7 @@ use super::json::outcome::{Exceptions, ExecutionResult, JobConfig, Status};
 use super::json::plan::JobPlan;
 use super::params::{JobParam, JsonBody, NameParam, QueryParams, VertexParam};
 use super::{Jars, RestState, checkpoints, jars, logs, page, submit};
+use crate::elsewhere::Elsewhere;
 
 /// No request that is served here has more to say.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -33,13 +34,40 @@ pub fn router(state: RestState) -> Router {
     Router::new()
         .merge(api(jars.clone()))
         .nest("/v1", api(jars.clone()))
-        .route("/", get(page::index))
-        .route("/ui/style.css", get(page::style))
-        .route("/ui/app.js", get(page::script))
+        .merge(page_parts())
+        .route("/v1/jobmanager/elsewhere", get(page::elsewhere))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(state)
+}
+
+/// The web page of who stands by: it shows nothing, and goes where the leader is.
+pub fn page_alone(elsewhere: Elsewhere) -> Router {
+    Router::new()
+        .merge(page_parts())
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_found)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(elsewhere)
+}
+
+/// What the page needs of whoever serves it.
+fn page_parts<S: Clone + Send + Sync + 'static>() -> Router<S>
+where
+    Elsewhere: FromRef<S>,
+{
+    Router::new()
+        .route("/", get(page::index))
+        .route("/ui/style.css", get(page::style))
+        .route("/ui/app.js", get(page::script))
+        .route("/jobmanager/elsewhere", get(page::elsewhere))
+}
+
+impl FromRef<RestState> for Elsewhere {
+    fn from_ref(state: &RestState) -> Self {
+        state.options.elsewhere.clone()
+    }
 }
 
 fn api(jars: Option<Jars>) -> Router<RestState> {

@@ -22,6 +22,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use crate::elsewhere::Elsewhere;
+
 use super::{
     CancelReply, ExecutorView, Jars, Limits, RestOptions, RestRequest, RestState, SnapshotOrder, SubmitReply,
     TriggerReply, router,
@@ -158,6 +160,7 @@ fn options() -> RestOptions {
         configuration,
         log_dir: None,
         executor_logs: logs::of_executor(),
+        elsewhere: Elsewhere::default(),
         jars: None,
         files: FileSystems::new(FsOptions::default()).unwrap(),
         clock: || Timestamp(2000),
@@ -449,6 +452,23 @@ async fn secrets_of_the_configuration_are_hidden() {
     let server = server(job(), None).await;
     let answer = server.get("/jobmanager/config").await;
     assert!(!answer.body.contains("hunter2") && answer.body.contains("******"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn the_page_may_look_at_the_one_other_place_where_it_goes_on() {
+    let elsewhere = Elsewhere::default();
+    let server = served(job(), RestOptions { elsewhere: elsewhere.clone(), ..options() }).await;
+    let named = |page: &Answer| (page.head.to_ascii_lowercase(), page.body.clone());
+    let (head, body) = named(&server.get("/").await);
+    assert!(head.contains("connect-src 'self' ;") && body.contains("content=\"\""), "{head}{body}");
+    assert_eq!(server.get("/jobmanager/elsewhere").await.body, r#"{"address":null}"#);
+
+    elsewhere.is_at("standby.example:4711");
+    let (head, body) = named(&server.get("/").await);
+    assert!(head.contains("connect-src 'self' http://standby.example:4711;"), "{head}");
+    assert!(head.contains("cache-control: no-store") && !head.contains("access-control"), "{head}");
+    assert!(body.contains("content=\"http://standby.example:4711\""), "{body}");
+    assert_eq!(server.get("/jobmanager/elsewhere").await.body, r#"{"address":"http://standby.example:4711"}"#);
 }
 
 #[tokio::test]

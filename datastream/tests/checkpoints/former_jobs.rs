@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use flumen_model::checkpoint::SnapshotKind;
 
 use crate::directory::{completed, files, load, newest, number};
-use crate::sums::{expected, once, sums};
+use crate::sums::{Next, expected, once, sums};
 
 const RETENTION: &str = "execution.checkpointing.externalized-checkpoint-retention";
 const IN_FILES: (&str, &str) = ("execution.checkpointing.data-inline-threshold", "0");
@@ -63,7 +63,7 @@ fn next_job(from: &Path, directory: &Path, claim: &str) -> (SnapshotKind, Vec<Pa
             let checkpoint = completed(&watched).into_iter().next().and_then(|path| load(&path));
             *seen = checkpoint.map(|checkpoint| (checkpoint.kind, files(&checkpoint)));
         }
-        false
+        if seen.is_some() { Next::Finish } else { Next::Wait }
     });
     result.unwrap();
     assert_eq!(sums.sums, expected());

@@ -1,7 +1,7 @@
 //! A job goes on from its own checkpoint, or from that of another job.
 
 use crate::directory::{completed, newest};
-use crate::sums::{expected, once, sums};
+use crate::sums::{Next, expected, once, sums};
 
 #[test]
 fn a_job_that_fails_goes_on_from_its_newest_checkpoint_and_leaves_none_behind() {
@@ -25,7 +25,7 @@ fn what_a_job_is_to_start_from_must_be_there_and_whole() {
             std::fs::write(path.join("_metadata"), content).unwrap();
         }
         let from = [("execution.state-recovery.path", path.to_str().unwrap())];
-        let (result, seen) = sums(directory.path(), &from, || false);
+        let (result, seen) = sums(directory.path(), &from, || Next::Wait);
         let error = format!("{:?}", result.unwrap_err());
         assert!(error.contains(path.to_str().unwrap()), "{error}");
         assert!(seen.sums.is_empty());

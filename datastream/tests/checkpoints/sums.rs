@@ -1,34 +1,47 @@
-//! A program that adds up numbers by key, and fails once when the test says so.
+//! A program that adds up numbers by key: slowly, until the test has seen what it waits for, and it may fail then.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use flumen::{
     Collector, Configuration, Error, FunctionResult, KeyedContext, KeyedProcessFunction, OpenContext,
     StreamExecutionEnvironment, ValueState, ValueStateDescriptor,
 };
 
-const EVENTS: u64 = 20_000;
+/// So many that the slow job lasts for longer than a test may wait.
+const EVENTS: u64 = 100_000;
 const KEYS: u64 = 16;
-/// Events per second: the job runs for longer than a few checkpoints.
-const RATE: f64 = 20_000.0;
+/// What the source takes for an event at least while it is slow: the work itself, nothing waits for it.
+const WORK: Duration = Duration::from_millis(1);
+
+/// What the program is to do next.
+pub(crate) enum Next {
+    /// Stay slow: what the test waits for has not come yet.
+    Wait,
+    /// Fail.
+    Fail,
+    /// Do the rest at full speed.
+    Finish,
+}
 
 /// Adds up the values of each key.
 struct RunningSum<F> {
-    fails: Arc<Mutex<F>>,
+    next: Arc<Mutex<F>>,
+    slow: Arc<AtomicBool>,
 }
 
 impl<F> Clone for RunningSum<F> {
     fn clone(&self) -> Self {
-        Self { fails: Arc::clone(&self.fails) }
+        Self { next: Arc::clone(&self.next), slow: Arc::clone(&self.slow) }
     }
 }
 
 impl<F> KeyedProcessFunction<u64, (u64, u64), (u64, u64)> for RunningSum<F>
 where
-    F: FnMut() -> bool + Send + 'static,
+    F: FnMut() -> Next + Send + 'static,
 {
     type State = ValueState<u64, u64>;
 
@@ -47,8 +60,12 @@ where
             *sum += value;
             *sum
         })?;
-        if sum % 64 == 0 && (self.fails.lock().unwrap())() {
-            return Err("as the test wants it".into());
+        if sum % 64 == 0 {
+            match (self.next.lock().unwrap())() {
+                Next::Wait => {}
+                Next::Fail => return Err("as the test wants it".into()),
+                Next::Finish => self.slow.store(false, Ordering::Relaxed),
+            }
         }
         out.collect((key, sum));
         Ok(())
@@ -64,11 +81,11 @@ pub(crate) struct Seen {
     pub(crate) first_read: u64,
 }
 
-/// Adds up 0, 1, 2, … by key, with checkpoints in `directory`. From time to time it asks `fails`, and fails when that says so.
+/// Adds up 0, 1, 2, … by key, with checkpoints in `directory`. From time to time it asks what is `next`.
 pub(crate) fn sums(
     directory: &Path,
     options: &[(&str, &str)],
-    fails: impl FnMut() -> bool + Send + 'static,
+    next: impl FnMut() -> Next + Send + 'static,
 ) -> (Result<(), Error>, Seen) {
     crate::log::capture();
     let mut configuration = Configuration::new();
@@ -82,7 +99,9 @@ pub(crate) fn sums(
     let first = Arc::new(AtomicU64::new(0));
     let last: Arc<Mutex<BTreeMap<u64, u64>>> = Arc::default();
     let (reads, sink) = (Arc::clone(&first), Arc::clone(&last));
-    env.generate(EVENTS, Some(RATE), |i| (i % KEYS, i))
+    let slow = Arc::new(AtomicBool::new(true));
+    let source_is_slow = Arc::clone(&slow);
+    env.generate(EVENTS, None, move |i| event(i, &source_is_slow))
         .uid("events")
         .map(move |event| {
             if event.1 == 0 {
@@ -92,7 +111,7 @@ pub(crate) fn sums(
         })
         .uid("watch")
         .key_by(|(key, _)| *key)
-        .process(RunningSum { fails: Arc::new(Mutex::new(fails)) })
+        .process(RunningSum { next: Arc::new(Mutex::new(next)), slow })
         .uid("sum")
         .map(move |(key, sum)| {
             let mut last = sink.lock().unwrap();
@@ -105,13 +124,23 @@ pub(crate) fn sums(
     (result, Seen { sums, first_read: first.load(Ordering::Relaxed) })
 }
 
-/// True once, as soon as the other is.
-pub(crate) fn once(when: impl Fn() -> bool + Send + 'static) -> impl FnMut() -> bool + Send + 'static {
-    let mut over = false;
+#[allow(clippy::disallowed_methods, reason = "it is the source's work that takes its time: nothing waits here")]
+fn event(i: u64, slow: &AtomicBool) -> (u64, u64) {
+    if slow.load(Ordering::Relaxed) {
+        std::thread::sleep(WORK);
+    }
+    (i % KEYS, i)
+}
+
+/// Fails once, as soon as there is a reason, and does the rest at full speed.
+pub(crate) fn once(when: impl Fn() -> bool + Send + 'static) -> impl FnMut() -> Next + Send + 'static {
+    let mut failed = false;
     move || {
-        let now = !over && when();
-        over |= now;
-        now
+        if failed {
+            return Next::Finish;
+        }
+        failed = when();
+        if failed { Next::Fail } else { Next::Wait }
     }
 }
 

@@ -138,7 +138,7 @@ struct Gaps {
 }
 
 /// Shorter gaps are not noted.
-const GAP: Duration = Duration::from_millis(50);
+const GAP: Duration = Duration::from_millis(20);
 
 impl Gaps {
     /// A record is there. Adds a line to the notes if the one before was long ago: the time now and the gap, in milliseconds. The

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
-use super::daemon::{ClassData, Daemon, Jvm, java};
+use super::daemon::{ClassData, Daemon, FAILOVER_CONTROLLER, Jvm, java};
 use super::install::Installation;
-use super::masters;
-use super::ports::Ports;
+use super::ports::{MasterPorts, Ports};
 use super::site::{HOST, Layout, Site, node_host};
 use super::watchdog::{self, Watchdog};
+use super::zookeeper::ZooKeeper;
 use super::{health, warm};
 use crate::hdfs::Hdfs;
 use crate::process::signal_pid;
@@ -37,6 +37,7 @@ pub struct Builder {
     node_vcores: u32,
     min_allocation_mb: u32,
     pmem_check: bool,
+    zookeeper: Option<String>,
     run_dir: Option<PathBuf>,
     properties: Vec<(Site, String, String)>,
 }
@@ -49,10 +50,11 @@ impl Builder {
         self
     }
 
-    /// Two NameNodes and two ResourceManagers; the first of each is active at first. See [`HadoopCluster::activate`].
+    /// Two NameNodes and two ResourceManagers; which of them are active they find out themselves, through this ensemble. See
+    /// [`HadoopCluster::active`].
     #[must_use]
-    pub fn two_masters(mut self) -> Builder {
-        self.masters = 2;
+    pub fn two_masters(mut self, ensemble: &ZooKeeper) -> Builder {
+        (self.masters, self.zookeeper) = (2, Some(ensemble.quorum()));
         self
     }
 
@@ -126,6 +128,7 @@ impl Builder {
             node_vcores: self.node_vcores,
             min_allocation_mb: self.min_allocation_mb,
             pmem_check: self.pmem_check,
+            zookeeper: self.zookeeper,
             properties: self.properties,
         };
         for dir in ["log", "tmp", "rmstate"] {
@@ -141,7 +144,6 @@ impl Builder {
             layout,
             user: user_name()?,
             running: Vec::new(),
-            active: (0, 0),
             _watchdog: watchdog,
         };
         if let Err(error) = cluster.start_all() {
@@ -194,8 +196,6 @@ pub struct HadoopCluster {
     layout: Layout,
     user: String,
     running: Vec<Jvm>,
-    /// The numbers, from 0, of the active NameNode and ResourceManager.
-    active: (usize, usize),
     _watchdog: Watchdog,
 }
 
@@ -210,6 +210,7 @@ impl HadoopCluster {
             node_vcores: 8,
             min_allocation_mb: 128,
             pmem_check: true,
+            zookeeper: None,
             run_dir: None,
             properties: Vec::new(),
         }
@@ -218,13 +219,17 @@ impl HadoopCluster {
     fn start_all(&mut self) -> Result<()> {
         if self.layout.two_masters() {
             self.share_edits()?;
+            self.run_tool_of(
+                &self.layout.master_conf_dir(1),
+                FAILOVER_CONTROLLER,
+                &["-formatZK", "-force", "-nonInteractive"],
+            )?;
         }
         for daemon in self.all() {
             self.launch(daemon)?;
         }
         if self.layout.two_masters() {
-            self.activate(Daemon::NameNode)?;
-            self.activate(Daemon::ResourceManager)?;
+            self.wait_active()?;
         }
         self.wait_healthy(START_LIMIT)?;
         // What every cluster has: a place for everybody, and a home for who runs the tests.
@@ -233,42 +238,58 @@ impl HadoopCluster {
     }
 
     fn all(&self) -> Vec<Daemon> {
-        Daemon::all(self.layout.ports.masters.len(), self.nodes())
+        Daemon::all(self.layout.ports.masters.len(), self.nodes(), self.layout.zookeeper.is_some())
     }
 
     /// The formatted NameNode's edits go to where both NameNodes find them.
     fn share_edits(&self) -> Result<()> {
-        let log = self.layout.run_dir.join("log/tools.log");
-        let conf = self.layout.master_conf_dir(1);
-        let mut command = java(&self.installation, &self.layout.run_dir, &conf, TOOL_HEAP_MB, &log)?;
-        command.args(["org.apache.hadoop.hdfs.server.namenode.NameNode", "-initializeSharedEdits", "-nonInteractive"]);
-        let status = command.status().context("starting the NameNode's tool")?;
-        ensure!(status.success(), "sharing the edits ended with {status}: see {}", log.display());
+        let tool = "org.apache.hadoop.hdfs.server.namenode.NameNode";
+        self.run_tool_of(&self.layout.master_conf_dir(1), tool, &["-initializeSharedEdits", "-nonInteractive"])
+    }
+
+    /// Waits until one of two NameNodes and one of two ResourceManagers are active, by their own decision.
+    ///
+    /// # Errors
+    /// When none of them becomes active in time.
+    pub fn wait_active(&self) -> Result<()> {
+        wait::until("a NameNode is active", START_LIMIT, || self.active_name_node())?;
+        wait::until("a ResourceManager is active", START_LIMIT, || self.active_resource_manager())?;
         Ok(())
     }
 
-    /// Makes one of two NameNodes or ResourceManagers the active one, as soon as it takes orders. The other must be on standby, or
-    /// gone.
-    ///
-    /// # Errors
-    /// When it doesn't become active in time.
-    pub fn activate(&mut self, daemon: Daemon) -> Result<()> {
-        let (tool, id) = match daemon {
-            Daemon::NameNode | Daemon::SecondNameNode => ("org.apache.hadoop.hdfs.tools.DFSHAAdmin", masters::IDS.0),
-            _ => ("org.apache.hadoop.yarn.client.cli.RMAdminCLI", masters::IDS.1),
-        };
-        let number = usize::from(matches!(daemon, Daemon::SecondNameNode | Daemon::SecondResourceManager));
-        let id = format!("{id}{}", number + 1);
-        // `--forceactive`: doesn't insist on hearing from the other one.
-        let order = ["-transitionToActive", "--forceactive", &id];
-        wait::until_ok(&format!("{daemon} is active"), START_LIMIT, || {
-            self.run_tool(tool, &order).map_err(|error| format!("{error:#}"))
-        })?;
-        match daemon {
-            Daemon::NameNode | Daemon::SecondNameNode => self.active.0 = number,
-            _ => self.active.1 = number,
+    /// The NameNode and the ResourceManager that are active now; of two of which none is, the first.
+    #[must_use]
+    pub fn active(&self) -> (Daemon, Daemon) {
+        let pick = |number: Option<usize>, first, second| if number == Some(1) { second } else { first };
+        (
+            pick(self.active_name_node(), Daemon::NameNode, Daemon::SecondNameNode),
+            pick(self.active_resource_manager(), Daemon::ResourceManager, Daemon::SecondResourceManager),
+        )
+    }
+
+    /// The number, from 0, of the active NameNode. It is asked for each time: on a busy machine one of two may take over although
+    /// nothing was killed.
+    fn active_name_node(&self) -> Option<usize> {
+        self.active_of(health::is_active_name_node)
+    }
+
+    fn active_resource_manager(&self) -> Option<usize> {
+        self.active_of(health::is_active_resource_manager)
+    }
+
+    fn active_of(&self, is_active: fn(&MasterPorts) -> bool) -> Option<usize> {
+        match &self.layout.ports.masters[..] {
+            [_] => Some(0),
+            masters => masters.iter().position(is_active),
         }
-        Ok(())
+    }
+
+    fn name_node_ports(&self) -> &MasterPorts {
+        &self.layout.ports.masters[self.active_name_node().unwrap_or(0)]
+    }
+
+    fn resource_manager_ports(&self) -> &MasterPorts {
+        &self.layout.ports.masters[self.active_resource_manager().unwrap_or(0)]
     }
 
     /// Whether every daemon works, now.
@@ -284,7 +305,8 @@ impl HadoopCluster {
         if let Some(missing) = self.all().into_iter().find(|daemon| self.find(*daemon).is_none()) {
             bail!("{missing} is not started");
         }
-        health::check(&self.layout.ports, self.active).map_err(|health::NotReady(reason)| anyhow::anyhow!(reason))
+        health::check(&self.layout.ports.nodes, self.name_node_ports(), self.resource_manager_ports())
+            .map_err(|health::NotReady(reason)| anyhow::anyhow!(reason))
     }
 
     /// Waits until every daemon works.
@@ -373,8 +395,12 @@ impl HadoopCluster {
     /// # Errors
     /// When it can't be started or does not succeed, with where its log is.
     pub fn run_tool(&self, class: &str, arguments: &[&str]) -> Result<()> {
+        self.run_tool_of(&self.conf_dir(), class, arguments)
+    }
+
+    fn run_tool_of(&self, conf_dir: &Path, class: &str, arguments: &[&str]) -> Result<()> {
         let log = self.layout.run_dir.join("log/tools.log");
-        let mut command = java(&self.installation, &self.layout.run_dir, &self.conf_dir(), TOOL_HEAP_MB, &log)?;
+        let mut command = java(&self.installation, &self.layout.run_dir, conf_dir, TOOL_HEAP_MB, &log)?;
         let status = command.arg(class).args(arguments).status().with_context(|| format!("starting {class}"))?;
         ensure!(status.success(), "{class} {arguments:?} ended with {status}: see {}", log.display());
         Ok(())
@@ -419,19 +445,19 @@ impl HadoopCluster {
     /// The active NameNode's `http://host:port`.
     #[must_use]
     pub fn namenode_http_url(&self) -> String {
-        format!("http://{HOST}:{}", self.layout.ports.masters[self.active.0].nn_http)
+        format!("http://{HOST}:{}", self.name_node_ports().nn_http)
     }
 
     /// The active ResourceManager's `http://host:port`.
     #[must_use]
     pub fn rm_url(&self) -> String {
-        format!("http://{HOST}:{}", self.layout.ports.masters[self.active.1].rm_http)
+        format!("http://{HOST}:{}", self.resource_manager_ports().rm_http)
     }
 
     /// Where ApplicationMasters reach the active ResourceManager.
     #[must_use]
     pub fn scheduler_address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.layout.ports.masters[self.active.1].rm_scheduler).into()
+        (Ipv4Addr::LOCALHOST, self.resource_manager_ports().rm_scheduler).into()
     }
 
     /// The `http://host:port` of each NodeManager.
@@ -451,6 +477,21 @@ impl HadoopCluster {
     #[must_use]
     pub fn yarn(&self) -> Yarn {
         Yarn::new(&self.rm_url(), &self.node_urls(), &self.user)
+    }
+
+    /// Waits until the ResourceManager knows of so many containers of an application that they run, as NodeManagers tell it once a
+    /// second. Those that it does not know of end with their application attempt. It says so in its log only.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_known_to_run(&self, application: &str, containers: usize) -> Result<()> {
+        let prefix = format!("{}_", application.replacen("application", "container", 1));
+        wait::until_ok("the ResourceManager knows what runs", START_LIMIT, || {
+            let daemons = self.running.iter().filter(|jvm| jvm.daemon == self.active().1);
+            let log: String = daemons.map(Jvm::log_text).collect();
+            let run = log.lines().filter(|line| line.contains(&prefix) && line.contains(" to RUNNING")).count();
+            if run >= containers { Ok(()) } else { Err(format!("{run} of {containers} of {application}")) }
+        })
     }
 
     /// What the containers of an application wrote into their log folders, container by container.

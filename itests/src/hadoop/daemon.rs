@@ -30,9 +30,11 @@ pub enum Daemon {
     SecondResourceManager,
     /// The NodeManager of a node.
     NodeManager(usize),
+    /// The failover controller of NameNode 1 or 2, where they fail over by themselves.
+    FailoverController(usize),
 }
 
-/// The name of its log file: `nn`, `nn-second`, `dn1`, `rm`, `rm-second`, `nm1`.
+/// The name of its log file: `nn`, `nn-second`, `dn1`, `rm`, `rm-second`, `nm1`, `zkfc1`.
 impl fmt::Display for Daemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -42,16 +44,20 @@ impl fmt::Display for Daemon {
             Daemon::ResourceManager => f.write_str("rm"),
             Daemon::SecondResourceManager => f.write_str("rm-second"),
             Daemon::NodeManager(node) => write!(f, "nm{node}"),
+            Daemon::FailoverController(number) => write!(f, "zkfc{number}"),
         }
     }
 }
 
 impl Daemon {
     /// All daemons of a cluster, in the order in which they are started.
-    pub(super) fn all(masters: usize, nodes: usize) -> Vec<Daemon> {
+    pub(super) fn all(masters: usize, nodes: usize, automatic: bool) -> Vec<Daemon> {
         let mut all = vec![Daemon::NameNode, Daemon::ResourceManager];
         if masters == 2 {
             all.extend([Daemon::SecondNameNode, Daemon::SecondResourceManager]);
+        }
+        if automatic {
+            all.extend((1..=masters).map(Daemon::FailoverController));
         }
         for node in 1..=nodes {
             all.extend([Daemon::DataNode(node), Daemon::NodeManager(node)]);
@@ -66,6 +72,7 @@ impl Daemon {
             Daemon::ResourceManager | Daemon::SecondResourceManager => {
                 "org.apache.hadoop.yarn.server.resourcemanager.ResourceManager"
             }
+            Daemon::FailoverController(_) => FAILOVER_CONTROLLER,
             Daemon::NodeManager(_) => "org.apache.hadoop.yarn.server.nodemanager.NodeManager",
         }
     }
@@ -74,7 +81,7 @@ impl Daemon {
     fn heap_mb(self) -> u32 {
         match self {
             Daemon::NameNode | Daemon::SecondNameNode | Daemon::NodeManager(_) => 64,
-            Daemon::DataNode(_) => 48,
+            Daemon::DataNode(_) | Daemon::FailoverController(_) => 48,
             Daemon::ResourceManager | Daemon::SecondResourceManager => 96,
         }
     }
@@ -86,6 +93,8 @@ impl Daemon {
             Daemon::DataNode(_) => "dn.jsa",
             Daemon::ResourceManager | Daemon::SecondResourceManager => "rm.jsa",
             Daemon::NodeManager(_) => "nm.jsa",
+            // Not made for it: a JVM that finds none starts without.
+            Daemon::FailoverController(_) => "zkfc.jsa",
         }
     }
 
@@ -93,10 +102,13 @@ impl Daemon {
         match self {
             Daemon::NameNode | Daemon::ResourceManager => layout.master_conf_dir(1),
             Daemon::SecondNameNode | Daemon::SecondResourceManager => layout.master_conf_dir(2),
+            Daemon::FailoverController(number) => layout.master_conf_dir(number),
             Daemon::DataNode(node) | Daemon::NodeManager(node) => layout.node_conf_dir(node),
         }
     }
 }
+
+pub(super) const FAILOVER_CONTROLLER: &str = "org.apache.hadoop.hdfs.tools.DFSZKFailoverController";
 
 /// What a JVM does about class data (loaded classes as a memory image: it halves what a start costs).
 #[derive(Debug, Clone)]
@@ -169,9 +181,14 @@ impl Jvm {
         Ok(())
     }
 
+    /// Its log so far.
+    pub(super) fn log_text(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// The end of its log: the last errors, or else the last lines.
     pub(super) fn log_tail(&self) -> String {
-        let text = String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned();
+        let text = self.log_text();
         let is_error = |line: &&str| ["Exception", "ERROR", "FATAL", "Error"].iter().any(|word| line.contains(word));
         let mut lines: Vec<_> = text.lines().filter(is_error).collect();
         if lines.is_empty() {

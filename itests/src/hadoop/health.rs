@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::ports::{NodePorts, Ports};
+use super::ports::{MasterPorts, NodePorts};
 use super::site::{HOST, node_host};
 use crate::http::get_json;
 
@@ -15,23 +15,38 @@ pub(super) struct NotReady(pub(super) String);
 /// NameNode and ResourceManager believe in a dead DataNode or NodeManager for ten minutes, so each of these is asked too
 /// whether it has found its master since it started.
 ///
-/// `active` are the numbers, from 0, of the NameNode and the ResourceManager that are asked.
-pub(super) fn check(ports: &Ports, active: (usize, usize)) -> Result<(), NotReady> {
-    name_node(ports.masters[active.0].nn_http, ports.nodes.len())?;
-    for (index, node) in ports.nodes.iter().enumerate() {
+/// The NameNode and the ResourceManager that are asked are the active ones.
+pub(super) fn check(
+    nodes: &[NodePorts],
+    name_node: &MasterPorts,
+    resource_manager: &MasterPorts,
+) -> Result<(), NotReady> {
+    check_name_node(name_node.nn_http, nodes.len())?;
+    for (index, node) in nodes.iter().enumerate() {
         data_node(index + 1, node)?;
     }
-    let active = active_nodes(ports.masters[active.1].rm_http)?;
-    for (index, node) in ports.nodes.iter().enumerate() {
+    let active = active_nodes(resource_manager.rm_http)?;
+    for (index, node) in nodes.iter().enumerate() {
         node_manager(index + 1, node, &active)?;
     }
-    if active.len() != ports.nodes.len() {
-        return Err(NotReady(format!("ResourceManager has {} of {} nodes", active.len(), ports.nodes.len())));
+    if active.len() != nodes.len() {
+        return Err(NotReady(format!("ResourceManager has {} of {} nodes", active.len(), nodes.len())));
     }
     Ok(())
 }
 
-fn name_node(port: u16, nodes: usize) -> Result<(), NotReady> {
+/// Whether it is the active one of two.
+pub(super) fn is_active_name_node(ports: &MasterPorts) -> bool {
+    bean("NameNode", HOST, ports.nn_http, "NameNodeStatus", "State").is_ok_and(|state| state == "active")
+}
+
+/// Whether it is the active one of two.
+pub(super) fn is_active_resource_manager(ports: &MasterPorts) -> bool {
+    let url = format!("http://{HOST}:{}/ws/v1/cluster/info", ports.rm_http);
+    ask("ResourceManager", &url).is_ok_and(|answer| answer["clusterInfo"]["haState"] == "ACTIVE")
+}
+
+fn check_name_node(port: u16, nodes: usize) -> Result<(), NotReady> {
     let safe_mode = bean("NameNode", HOST, port, "NameNodeInfo", "Safemode")?;
     if safe_mode.as_str() != Some("") {
         return Err(NotReady(format!("NameNode is in safe mode: {safe_mode}")));

@@ -1,5 +1,6 @@
 //! Two NameNodes and two ResourceManagers, of each of which one is active: what differs in the configuration from a cluster with one
-//! of each. They share their edits and their applications in folders of this machine; who is active is said by hand.
+//! of each. They share their edits and their applications in folders of this machine; who is active
+//! they find out themselves, through ZooKeeper.
 
 use super::site::{HOST, Layout, Site, owned};
 
@@ -15,10 +16,10 @@ pub(super) fn hdfs(layout: &Layout) -> Vec<(String, String)> {
     let mut properties = owned([
         ("dfs.nameservices", NAME_SERVICE.into()),
         ("dfs.namenode.shared.edits.dir", format!("file://{}/shared-edits", layout.run_dir.display())),
-        ("dfs.ha.automatic-failover.enabled", "false".into()),
-        // The standby looks for new edits this often; by default every 60 s.
+        ("dfs.ha.automatic-failover.enabled", "true".into()),
+        // The standby looks for new files of edits this often; by default every 60 s. A new file is begun as seldom as by default, two
+        // minutes: who takes over reads the unfinished one too, but not one that had no header yet when its writer was killed.
         ("dfs.ha.tail-edits.period", "1s".into()),
-        ("dfs.ha.log-roll.period", "1s".into()),
     ]);
     properties.push((format!("dfs.ha.namenodes.{NAME_SERVICE}"), format!("{0}1,{0}2", IDS.0)));
     properties.push((format!("dfs.client.failover.proxy.provider.{NAME_SERVICE}"), proxy.to_owned()));
@@ -28,6 +29,17 @@ pub(super) fn hdfs(layout: &Layout) -> Vec<(String, String)> {
         properties.push((of("http"), format!("{HOST}:{}", ports.nn_http)));
     }
     properties
+}
+
+/// How they find out who is active.
+pub(super) fn core(quorum: &str) -> Vec<(String, String)> {
+    owned([
+        ("ha.zookeeper.quorum", quorum.to_owned()),
+        ("hadoop.zk.address", quorum.to_owned()),
+        // Of one that was killed the other hears when its session ends; the defaults are 10 s.
+        ("ha.zookeeper.session-timeout.ms", "3000".into()),
+        ("hadoop.zk.timeout-ms", "3000".into()),
+    ])
 }
 
 /// Those of one ResourceManager, made into those of two.
@@ -42,7 +54,7 @@ pub(super) fn yarn(layout: &Layout, mut one: Vec<(String, String)>) -> Vec<(Stri
     let store = "org.apache.hadoop.yarn.server.resourcemanager.recovery.FileSystemRMStateStore";
     one.extend(owned([
         ("yarn.resourcemanager.ha.enabled", "true".into()),
-        ("yarn.resourcemanager.ha.automatic-failover.enabled", "false".into()),
+        ("yarn.resourcemanager.ha.automatic-failover.enabled", "true".into()),
         ("yarn.resourcemanager.cluster-id", NAME_SERVICE.into()),
         ("yarn.resourcemanager.ha.rm-ids", format!("{0}1,{0}2", IDS.1)),
         ("yarn.resourcemanager.store.class", store.into()),
@@ -72,6 +84,9 @@ pub(super) fn own(layout: &Layout, site: Site, number: usize) -> Vec<(String, St
         Site::Hdfs => owned([
             ("dfs.ha.namenode.id", format!("{}{number}", IDS.0)),
             ("dfs.namenode.name.dir", format!("file://{}", layout.name_dir(number).display())),
+            ("dfs.ha.zkfc.port", layout.ports.masters[number - 1].nn_failover.to_string()),
+            // Who is killed can do nothing more.
+            ("dfs.ha.fencing.methods", "shell(true)".into()),
         ]),
         Site::Yarn => owned([("yarn.resourcemanager.ha.id", format!("{}{number}", IDS.1))]),
         Site::Core | Site::CapacityScheduler => Vec::new(),

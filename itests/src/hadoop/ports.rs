@@ -24,6 +24,7 @@ pub(super) struct NodePorts {
 pub(super) struct MasterPorts {
     pub(super) nn_rpc: u16,
     pub(super) nn_http: u16,
+    pub(super) nn_failover: u16,
     pub(super) rm_client: u16,
     pub(super) rm_scheduler: u16,
     pub(super) rm_tracker: u16,
@@ -42,13 +43,14 @@ pub(super) struct Ports {
 impl Ports {
     /// Ports that were free a moment ago, and that no other cluster of this process got.
     pub(super) fn free(masters: usize, nodes: usize) -> Result<Ports> {
-        let mut free = free_ports(7 * masters + 7 * nodes)?.into_iter();
+        let mut free = free_ports(8 * masters + 7 * nodes)?.into_iter();
         let mut next = || free.next().expect("as many ports as were asked for");
         Ok(Ports {
             masters: (0..masters)
                 .map(|_| MasterPorts {
                     nn_rpc: next(),
                     nn_http: next(),
+                    nn_failover: next(),
                     rm_client: next(),
                     rm_scheduler: next(),
                     rm_tracker: next(),

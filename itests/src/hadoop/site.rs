@@ -43,6 +43,8 @@ pub(super) struct Layout {
     pub(super) node_vcores: u32,
     pub(super) min_allocation_mb: u32,
     pub(super) pmem_check: bool,
+    /// The quorum through which two masters find out who is active.
+    pub(super) zookeeper: Option<String>,
     /// Wins over everything that this module sets.
     pub(super) properties: Vec<(Site, String, String)>,
 }
@@ -142,7 +144,9 @@ impl Layout {
 
     fn core(&self) -> Vec<(String, String)> {
         let run = self.run_dir.display();
-        owned([("fs.defaultFS", self.hdfs_url()), ("hadoop.tmp.dir", format!("{run}/tmp"))])
+        let mut properties = owned([("fs.defaultFS", self.hdfs_url()), ("hadoop.tmp.dir", format!("{run}/tmp"))]);
+        properties.extend(self.zookeeper.iter().flat_map(|quorum| masters::core(quorum)));
+        properties
     }
 
     fn hdfs(&self) -> Vec<(String, String)> {
@@ -275,6 +279,7 @@ mod tests {
             node_vcores: 8,
             min_allocation_mb: 128,
             pmem_check: true,
+            zookeeper: None,
             properties,
         }
     }

@@ -55,7 +55,7 @@ fn record_class_data(installation: &Installation) -> Result<()> {
         HadoopCluster::builder().start_from(installation, &ClassData::Record(scratch.path().to_owned()))?;
     cluster.stop_all(Duration::from_secs(120))?;
     drop(cluster);
-    for daemon in Daemon::all(1, 1) {
+    for daemon in Daemon::all(1, 1, false) {
         let archive = scratch.path().join(daemon.archive());
         ensure!(archive.is_file(), "{daemon} wrote no archive");
     }

@@ -93,9 +93,28 @@ impl ZooKeeper {
     /// # Errors
     /// When no server leads.
     pub fn sessions(&self) -> Result<usize> {
+        self.monitored("zk_global_sessions")
+    }
+
+    /// A number that the leader's `mntr` names.
+    fn monitored(&self, name: &str) -> Result<usize> {
         let text = answer(self.servers[self.leader()? - 1].port, "mntr")?;
-        let count = text.lines().find_map(|line| line.strip_prefix("zk_global_sessions"));
-        Ok(count.context("`mntr` names no sessions")?.trim().parse()?)
+        let number = text.lines().find_map(|line| line.strip_prefix(name));
+        Ok(number.with_context(|| format!("`mntr` names no {name}"))?.trim().parse()?)
+    }
+
+    /// How many servers there are, running or not.
+    #[must_use]
+    pub fn servers(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// Nodes that the ensemble holds, its own included.
+    ///
+    /// # Errors
+    /// When no server leads.
+    pub fn nodes(&self) -> Result<usize> {
+        self.monitored("zk_znode_count")
     }
 
     /// Ends a server (from 1) with SIGKILL.

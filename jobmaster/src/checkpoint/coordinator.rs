@@ -456,7 +456,7 @@ impl Coordinator {
         let stage = self.pending.get(&id).map(|pending| pending.stage.clone());
         match (stage, result) {
             (Some(Stage::Storing(checkpoint)), Ok(())) => self.complete(checkpoint, now),
-            (Some(Stage::Storing(_)), Err(failure)) => self.fail(id, failure, now),
+            (Some(Stage::Storing(_)), Err(failure)) => self.not_stored(id, failure, now),
             (Some(Stage::GivenUp), _) => self.forget(id),
             (Some(Stage::Acknowledging) | None, _) => {}
         }
@@ -511,7 +511,7 @@ impl Coordinator {
     }
 
     /// A checkpoint has failed, and counts as a failure unless it is a savepoint.
-    fn fail(&mut self, id: CheckpointId, failure: Failure, now: Timestamp) {
+    pub(super) fn fail(&mut self, id: CheckpointId, failure: Failure, now: Timestamp) {
         let Some(kind) = self.pending.get(&id).map(Pending::kind) else { return };
         self.retry = Timestamp(now.0.saturating_add(RETRY_MS));
         self.abort(id, failure.clone(), now);

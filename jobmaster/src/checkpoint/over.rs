@@ -5,7 +5,7 @@ use flumen_model::failure::{Blame, Failure};
 use flumen_model::status::JobStatus;
 
 use super::coordinator::Coordinator;
-use super::pending::Stage;
+use super::pending::{Pending, Stage};
 use crate::event::Timestamp;
 use crate::settings::Retention;
 
@@ -24,6 +24,19 @@ impl Retention {
 }
 
 impl Coordinator {
+    /// The driver could not store a checkpoint: its files go.
+    pub(super) fn not_stored(&mut self, id: CheckpointId, failure: Failure, now: Timestamp) {
+        // The driver refuses what comes behind a newer one, and may tell it before it tells that that one is stored: nothing
+        // has failed.
+        let is_newer =
+            |(other, pending): (&CheckpointId, &Pending)| *other > id && matches!(pending.stage, Stage::Storing(_));
+        match self.pending.iter().any(is_newer) {
+            true => self.abort(id, failure, now),
+            false => self.fail(id, failure, now),
+        }
+        self.forget(id);
+    }
+
     /// Removes what a checkpoint that was given up has left.
     pub(super) fn forget(&mut self, id: CheckpointId) {
         let Some(pending) = self.pending.remove(&id) else { return };

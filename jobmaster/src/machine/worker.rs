@@ -63,6 +63,8 @@ impl JobMaster {
                     }
                 }
             }
+            // It is not handed on.
+            FromWorker::Alive => {}
             FromWorker::EndOfData { attempt, subtask } => {
                 if self.runs(executor, attempt, subtask) {
                     self.coordinator.end_of_data(subtask);

@@ -167,6 +167,35 @@ fn a_checkpoint_that_can_not_be_stored_counts_as_failed_and_a_savepoint_does_not
 }
 
 #[test]
+fn what_could_not_be_stored_is_removed() {
+    let mut job = Job::new(&[(TOLERABLE, "1")]);
+    job.next();
+    let checkpoint = job.barriers().remove(0);
+    job.confirm_all(&checkpoint);
+    let result = Err(failure(Blame::Outside, "no space left"));
+    job.world.tell(Event::CheckpointStored { checkpoint: checkpoint.checkpoint, result });
+    assert!(job.is_removed(&format!("{DIRECTORY}/chk-1")));
+    assert_eq!(job.aborted(), [1]);
+    assert_eq!(job.status(), JobStatus::Running);
+}
+
+#[test]
+fn a_checkpoint_that_is_refused_because_a_newer_one_counts_is_no_failure_whichever_is_told_first() {
+    let mut job = Job::new(&[("execution.checkpointing.max-concurrent-checkpoints", "2"), (TOLERABLE, "0")]);
+    job.pass(100);
+    job.pass(100);
+    let [first, second] = &job.barriers()[..] else { panic!("two are under way") };
+    job.confirm_all(first);
+    job.confirm_all(second);
+    let result = Err(failure(Blame::Outside, "checkpoint 1 was overtaken by checkpoint 2"));
+    job.world.tell(Event::CheckpointStored { checkpoint: first.checkpoint, result });
+    job.stored(second.checkpoint.0);
+    job.world.deliver();
+    assert_eq!((job.status(), job.aborted()), (JobStatus::Running, vec![1]));
+    assert!(job.is_removed(&format!("{DIRECTORY}/chk-1")) && !job.is_removed(&format!("{DIRECTORY}/chk-2")));
+}
+
+#[test]
 fn checkpoints_go_on_when_some_subtasks_have_finished() {
     let mut job = Job::new(&[]);
     let source = subtask(SOURCE, 0);

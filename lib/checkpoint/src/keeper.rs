@@ -194,13 +194,15 @@ impl Keeper {
             return Err(StoreError::Overtaken { checkpoint: id, newest });
         }
         store(&self.systems, self.origin, checkpoint).await.map_err(failed)?;
-        let mut directory: FsPath = checkpoint.directory.parse().map_err(|error: FsError| failed(error.into()))?;
+        let directory: FsPath = checkpoint.directory.parse().map_err(|error: FsError| failed(error.into()))?;
+        let mut needed = vec![directory];
         if checkpoint.kind.is_savepoint() {
-            directory = layout::checkpoint_directory(&leadership.directory(), id);
+            let directory = layout::checkpoint_directory(&leadership.directory(), id);
             let copy = CompletedCheckpoint { directory: directory.to_string(), ..checkpoint.clone() };
             store(&self.systems, self.origin, &copy).await.map_err(failed)?;
+            needed.push(directory);
         }
-        self.notes().uncertain.insert(directory);
+        self.notes().uncertain.extend(needed);
         leadership.advance(id).await.map_err(failed)?;
         self.notes().uncertain.clear();
         Ok(())
@@ -409,6 +411,22 @@ mod tests {
         second.clean_up().await;
         assert_eq!(scratch.names("cp").await, Vec::<String>::new());
         assert!(load(&scratch.systems, &scratch.path("sp/savepoint-2")).await.is_ok(), "the user's stays");
+    }
+
+    #[tokio::test]
+    async fn the_savepoint_of_a_stop_of_which_it_is_not_known_whether_it_counts_is_not_removed() {
+        let scratch = Scratch::new();
+        let (keeper, beginning) = begin(&scratch, 1, None).await.unwrap();
+        keeper.store(&taken(&scratch, &beginning, 1).await).await.unwrap();
+        put_example(&scratch, "sp/savepoint-2").await;
+        let directory = scratch.path("sp/savepoint-2");
+        let kind = SnapshotKind::StopWithSavepoint;
+        let savepoint = CompletedCheckpoint { id: CheckpointId(2), kind, ..example(&directory.to_string()) };
+        let head = scratch.path("cp").join(JOB.to_string()).join("head");
+        scratch.fs().delete(&head, true).await.unwrap();
+        assert!(matches!(keeper.store(&savepoint).await, Err(StoreError::Failed { .. })));
+        keeper.discard(vec![savepoint.directory.clone()]).await;
+        assert!(load(&scratch.systems, &directory).await.is_ok(), "its copy may be the newest that counts");
     }
 
     #[tokio::test]

@@ -110,6 +110,17 @@ impl FileSystem for LocalFileSystem {
         Ok(Box::new(LocalWriter { path: path.clone(), file, limit: self.limit, written: 0, begun: 0 }))
     }
 
+    async fn write_fully(&self, path: &FsPath, content: Bytes, options: &CreateOptions) -> Result<(), FsError> {
+        let options = options.clone();
+        // One way to another thread and back, not three.
+        let written = self.run("writing", path, move |file| {
+            let file = create(file, &options)?;
+            write_vectored(&file, &[content])?;
+            file.sync_all()
+        });
+        written.await
+    }
+
     async fn rename(&self, from: &FsPath, to: &FsPath, overwrite: bool) -> Result<(), FsError> {
         let target = to.path().to_owned();
         let renamed = self.run("renaming", from, move |from| rename(from, Path::new(&target), overwrite));

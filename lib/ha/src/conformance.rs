@@ -33,7 +33,7 @@ pub async fn check_all(open: Open<'_>) {
 
 /// A candidate of the application `application_1_0001`.
 pub fn attempt(attempt: u32) -> Candidate {
-    Candidate { owner: "application_1_0001".to_owned(), attempt, replaces: None }
+    Candidate { owner: "application_1_0001".to_owned(), attempt, replaces: None, follows: false }
 }
 
 fn done<T>(result: Result<T, HaError>) -> T {
@@ -217,6 +217,7 @@ async fn another_application_is_refused_until_it_is_known_to_have_ended(open: Op
         owner: "application_1_0002".to_owned(),
         attempt: 1,
         replaces: replaces.map(str::to_owned),
+        follows: false,
     };
     for candidate in [other(None), other(Some("application_1_0003"))] {
         match open(cluster).campaign(&candidate).await {
@@ -245,6 +246,9 @@ async fn nothing_is_left_after_the_clean_up(open: Open<'_>, cluster: &str) {
     superseded(store.still_leads(&first).await, None);
     superseded(store.put_job(&first, JobId(2), Bytes::from_static(b"two")).await, None);
     assert_eq!(done(open(cluster).leader().await), None);
+    let follower = Candidate { follows: true, ..attempt(5) };
+    superseded(open(cluster).campaign(&follower).await, None);
+    assert_eq!(done(open(cluster).leader().await), None);
     let anew = open(cluster);
     let again = leads(&*anew, 1).await;
     assert_eq!(again.epoch(), Epoch(1), "nobody knows of the former ones");
@@ -252,5 +256,7 @@ async fn nothing_is_left_after_the_clean_up(open: Open<'_>, cluster: &str) {
     superseded(store.put_job(&first, JobId(2), Bytes::from_static(b"two")).await, Some(1));
     superseded(store.clean_up(&first).await, Some(1));
     assert_eq!(jobs(&*anew, &again).await, []);
-    done(anew.clean_up(&again).await);
+    let follower = done(anew.campaign(&Candidate { follows: true, ..attempt(1) }).await);
+    assert_eq!(follower.epoch(), Epoch(2));
+    done(anew.clean_up(&follower).await);
 }

@@ -17,6 +17,8 @@ pub struct Candidate {
     pub attempt: u32,
     /// An application, owner of the same cluster id, of which the caller knows that it has ended: it may be taken over.
     pub replaces: Option<String>,
+    /// Whether it leads in place of a former leader only: a cluster that was cleaned up is not begun anew, whenever that was.
+    pub follows: bool,
 }
 
 /// Being the leader of a cluster, until a newer one comes. Only [`HaStore::campaign`](crate::HaStore::campaign) makes one.
@@ -78,6 +80,9 @@ impl Claim {
 
     /// What `candidate` may do where this claim stands.
     pub(crate) fn standing(&self, candidate: &Candidate, token: &str) -> Standing {
+        if self.epoch.0 == 0 && candidate.follows {
+            return Standing::Superseded;
+        }
         if self.epoch.0 > 0 {
             if self.owner == candidate.owner {
                 if self.attempt > candidate.attempt {
@@ -167,6 +172,7 @@ mod tests {
             owner: owner.to_owned(),
             attempt,
             replaces: replaces.map(str::to_owned),
+            follows: false,
         };
         let cases = [
             (Claim::nobody(), candidate("a", 1, None), Ok(1)),

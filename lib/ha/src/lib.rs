@@ -37,7 +37,7 @@ pub use error::HaError;
 pub use filesystem::FileSystemStore;
 pub use leadership::{Addresses, Candidate, Leader, Leadership};
 pub use none::NoHaStore;
-pub use settings::{HaSettings, HaType, ZooKeeperSettings, open};
+pub use settings::{HaSettings, HaType, Owner, ZooKeeperSettings, open};
 pub use store::HaStore;
 #[cfg(feature = "zookeeper")]
 pub use zookeeper::ZooKeeperStore;

@@ -72,6 +72,15 @@ impl ZooKeeperSettings {
     }
 }
 
+/// Whose a cluster is: an application, by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// One that takes jobs until it is stopped.
+    Session(&'a str),
+    /// One of a single job.
+    Job(&'a str),
+}
+
 /// What the options of high availability say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HaSettings {
@@ -121,6 +130,33 @@ impl HaSettings {
         Ok(Self { kind, storage_dir, zookeeper, cluster_id })
     }
 
+    /// The settings of an application: one of a single job has a cluster of its own, whatever name was chosen, for nobody comes
+    /// after it, and it goes on with nobody's jobs.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub fn of(conf: &Configuration, owner: Owner<'_>) -> Result<Self, HaError> {
+        match owner {
+            Owner::Session(application) => Self::read(conf, application),
+            Owner::Job(application) => {
+                let mut conf = conf.clone();
+                conf.put(&CLUSTER_ID, application);
+                Self::read(&conf, application)
+            }
+        }
+    }
+
+    /// The directory of the cluster, as it was written; `None` without high availability.
+    pub fn directory(&self) -> Option<String> {
+        let dir = self.storage_dir.as_ref().filter(|_| self.is_on())?;
+        Some(format!("{}/{}", dir.trim_end_matches('/'), self.cluster_id))
+    }
+
+    /// The cluster's node in ZooKeeper, if there is one.
+    pub fn node(&self) -> Option<String> {
+        self.zookeeper.as_ref().map(|zookeeper| format!("{}/{}", zookeeper.path_root, self.cluster_id))
+    }
+
     /// Whether a second JobManager is to stand by (`jobmanager.standby`).
     ///
     /// # Errors
@@ -160,10 +196,8 @@ impl HaSettings {
 /// Those of the file system when `high-availability.storageDir` is no usable path; [`HaError::Setting`] when this program was
 /// built without the configured store.
 pub fn open(settings: &HaSettings, systems: &FileSystems) -> Result<Arc<dyn HaStore>, HaError> {
-    let Some(dir) = settings.storage_dir.as_ref().filter(|_| settings.is_on()) else {
-        return Ok(Arc::new(NoHaStore));
-    };
-    let directory = systems.resolve(dir)?.join(&settings.cluster_id);
+    let Some(directory) = settings.directory() else { return Ok(Arc::new(NoHaStore)) };
+    let directory = systems.resolve(&directory)?;
     let fs = systems.get(&directory)?;
     match &settings.zookeeper {
         None => Ok(Arc::new(FileSystemStore::new(fs, directory))),

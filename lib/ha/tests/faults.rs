@@ -22,7 +22,7 @@ fn store(process: &Process) -> FileSystemStore {
 }
 
 fn attempt(attempt: u32) -> Candidate {
-    Candidate { owner: "application_1_0001".to_owned(), attempt, replaces: None }
+    Candidate { owner: "application_1_0001".to_owned(), attempt, replaces: None, follows: false }
 }
 
 fn addresses(leader: u64) -> Addresses {

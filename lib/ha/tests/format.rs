@@ -31,7 +31,8 @@ async fn data_of_version_1_is_read_and_written_as_it_was() {
     let addresses = Addresses { internal: "node-1.example:40123".into(), rest: "node-1.example:8081".into() };
     assert_eq!(store.leader().await.unwrap(), Some(Leader { epoch: Epoch(7), addresses: Some(addresses.clone()) }));
 
-    let candidate = Candidate { owner: "application_1700000000000_0001".to_owned(), attempt: 3, replaces: None };
+    let candidate =
+        Candidate { owner: "application_1700000000000_0001".to_owned(), attempt: 3, replaces: None, follows: false };
     let leadership = store.campaign(&candidate).await.unwrap();
     assert_eq!(leadership.epoch(), Epoch(8));
     let (graph, ended) = (0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f, 0x1001_0203_0405_0607_0809_0a0b_0c0d_0e0f);

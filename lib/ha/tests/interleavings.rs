@@ -26,12 +26,12 @@ fn store(disk: &Disk, turns: Turns) -> FileSystemStore {
 }
 
 fn attempt(attempt: u32) -> Candidate {
-    Candidate { owner: "application_1_0001".to_owned(), attempt, replaces: None }
+    Candidate { owner: "application_1_0001".to_owned(), attempt, replaces: None, follows: false }
 }
 
 fn other_application() -> Candidate {
     let replaces = Some("application_1_0001".to_owned());
-    Candidate { owner: "application_1_0002".to_owned(), attempt: 1, replaces }
+    Candidate { owner: "application_1_0002".to_owned(), attempt: 1, replaces, follows: false }
 }
 
 /// Ends a future that never waits.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,8 +56,8 @@ pub enum Alignment {
     Unblocked,
     /// The barrier overtakes records, which become part of the checkpoint.
     Unaligned,
-    /// Aligned, but unaligned once the barrier has waited in a subtask, before or behind its exchange, for so many
-    /// milliseconds.
+    /// Aligned, but unaligned where the barrier still waits, before or behind an exchange, when so many milliseconds have
+    /// passed since the checkpoint was triggered (`execution.checkpointing.aligned-checkpoint-timeout`).
     AlignedUntil(u64),
 }
 
@@ -82,6 +83,23 @@ pub struct Barrier {
     pub directory: String,
     /// Where files that later checkpoints may refer to are written: a directory.
     pub shared_directory: String,
+}
+
+impl Barrier {
+    /// How long the barrier may still wait behind records before it overtakes them; `None` when it never does. `now` is
+    /// compared with the JobMaster's clock: a clock that is behind makes this longer, but never longer than the whole
+    /// time-out; one that is ahead makes it shorter.
+    pub fn patience(&self, now: SystemTime) -> Option<Duration> {
+        match self.alignment {
+            Alignment::Aligned | Alignment::Unblocked => None,
+            Alignment::Unaligned => Some(Duration::ZERO),
+            Alignment::AlignedUntil(ms) => {
+                let triggered = SystemTime::UNIX_EPOCH + Duration::from_millis(self.triggered_ms);
+                let age = now.duration_since(triggered).unwrap_or_default();
+                Some(Duration::from_millis(ms).saturating_sub(age))
+            }
+        }
+    }
 }
 
 /// Where some bytes of state are.
@@ -418,6 +436,28 @@ mod tests {
     use super::*;
     use crate::key_group::subtask_of;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_barrier_is_patient_for_what_is_left_of_the_time_out_of_its_checkpoint() {
+        let mut barrier = Barrier {
+            checkpoint: CheckpointId(1),
+            kind: SnapshotKind::Checkpoint,
+            alignment: Alignment::AlignedUntil(1_000),
+            triggered_ms: 50_000,
+            directory: String::new(),
+            shared_directory: String::new(),
+        };
+        let at = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+        for (now, left) in [(50_000, 1_000), (50_400, 600), (51_000, 0), (90_000, 0), (10, 1_000)] {
+            assert_eq!(barrier.patience(at(now)), Some(Duration::from_millis(left)), "{now}");
+        }
+        for (alignment, patience) in
+            [(Alignment::Aligned, None), (Alignment::Unblocked, None), (Alignment::Unaligned, Some(Duration::ZERO))]
+        {
+            barrier.alignment = alignment;
+            assert_eq!(barrier.patience(at(50_000)), patience, "{alignment:?}");
+        }
+    }
 
     #[test]
     fn bytes_in_a_handle_are_read_back_and_other_text_is_refused() {

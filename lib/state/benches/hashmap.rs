@@ -23,7 +23,7 @@ const EVENTS: u64 = 10_000_000;
 const BATCH: u64 = 1024;
 const RUNS: usize = 5;
 /// Entries of a snapshot between two batches: what operators ask for.
-const STEP: usize = 4096;
+const STEP: usize = 16 << 10;
 
 /// What this thread has used of a processor.
 fn cpu_time() -> Duration {
@@ -139,5 +139,6 @@ fn begin_snapshot(keyed: &mut Keyed<u64>) -> JoinHandle<usize> {
     let SnapshotBytes::Canonical(blocks) = keyed.snapshot(SnapshotKind::Checkpoint).unwrap().source else {
         unreachable!("state in memory writes the canonical format")
     };
-    thread::spawn(|| blocks.map(|block| block.unwrap().len()).sum())
+    let spare = blocks.spare().clone();
+    thread::spawn(move || blocks.map(|block| spare.lend(block.unwrap()).as_ref().len()).sum())
 }

@@ -5,12 +5,15 @@
 
 mod layout;
 mod reader;
+mod room;
 mod small_row;
+mod spare;
 mod writer;
 
 pub use layout::{Chunk, Header};
 pub use reader::{Reader, Row, rows};
 pub(crate) use small_row::{SmallParts, SmallRow};
+pub use spare::{LentBlock, SpareBlocks};
 pub use writer::Writer;
 
 /// The name of the only part of a snapshot in this format.

@@ -70,6 +70,17 @@ pub enum StateErrorKind {
         /// Why it failed.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// There is no room for the backend's files.
+    #[error(
+        "{what}: {why}. The local disk is full: make room there, or name directories on other disks in \
+         state.backend.rocksdb.localdir, or io.tmp.dirs"
+    )]
+    DiskFull {
+        /// What was tried, and where.
+        what: String,
+        /// What the system says.
+        why: String,
+    },
     /// The backend isn't part of this program.
     #[error(
         "the state backend `{0}` is not part of this program: build it with the feature `{0}` of the crate `flumen`"
@@ -106,12 +117,25 @@ impl StateError {
             StateErrorKind::Corrupt { .. }
             | StateErrorKind::Read { .. }
             | StateErrorKind::Backend { .. }
+            | StateErrorKind::DiskFull { .. }
             | StateErrorKind::SubtaskGone => Blame::Outside,
         }
     }
 
     pub(crate) fn corrupt(state: &str, offset: u64, what: impl Into<String>) -> Self {
         StateErrorKind::Corrupt { state: state.to_owned(), offset, what: what.into() }.into()
+    }
+
+    /// A local file of a backend could not be written, or read; `what` names it.
+    pub fn of_local_file(what: impl Into<String>, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::disk_full(what, source.to_string()),
+            _ => StateErrorKind::Backend { what: what.into(), source: source.into() }.into(),
+        }
+    }
+
+    pub(crate) fn disk_full(what: impl Into<String>, why: String) -> Self {
+        StateErrorKind::DiskFull { what: what.into(), why }.into()
     }
 
     pub(crate) fn misuse(what: impl Into<String>) -> Self {

@@ -415,6 +415,7 @@ mod tests {
         }
         let pending = keyed.snapshot(SnapshotKind::Checkpoint).unwrap();
         let SnapshotBytes::Canonical(blocks) = pending.source else { panic!("not canonical") };
+        assert_eq!(keyed.snapshot_step(usize::MAX), SnapshotStep::More, "it goes no further than there is room");
         while keyed.snapshot_step(10) == SnapshotStep::More {}
         assert_eq!(keyed.snapshot_step(10), SnapshotStep::Waits, "it holds more than may be on the way");
         let taken = std::thread::spawn(|| blocks.map(|block| block.unwrap().len()).sum::<usize>());

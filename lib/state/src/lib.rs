@@ -53,7 +53,7 @@ pub use meta::{StateKind, StateMeta};
 pub use options::{BackendKind, BackendOptions};
 pub use prefetch::prefetch;
 pub use restore::{PartCopy, PartsInMemory, RestoredKeyed, SnapshotReader};
-pub use snapshot::{FileSource, PendingSnapshot, SnapshotBytes, SnapshotFile, SnapshotStep};
+pub use snapshot::{CanonicalBlocks, FileSource, PendingSnapshot, SnapshotBytes, SnapshotFile, SnapshotStep};
 pub use table::Table;
 pub use timers::Timers;
 pub use traits::{Key, Namespace, StateValue};

@@ -13,6 +13,8 @@ mod restored;
 mod running;
 mod shape;
 mod table;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub(crate) use backend::Memory;

@@ -9,11 +9,13 @@ use std::thread::{self, JoinHandle, Thread};
 
 use flumen_model::checkpoint::{KeyGroupRange, KeyedFormat};
 
-use crate::canonical::Writer;
+use crate::canonical::{SpareBlocks, Writer};
 use crate::error::{StateError, StateErrorKind};
 
-/// Blocks that may be on their way: 4 MiB, so that a slow file system does not make the subtask hold much more.
-const BLOCKS_MAX: usize = 64;
+/// Messages that may be on their way: 4 MiB, so that a slow file system does not make the subtask hold much more.
+const MESSAGES_MAX: usize = 64;
+/// Blocks of so many bytes go together: each message may wake the thread that takes them.
+pub(crate) const MESSAGE_BYTES: usize = 64 << 10;
 /// A writer that holds more than this, because entries change faster than blocks are taken, makes the subtask wait.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
@@ -98,9 +100,12 @@ pub struct CanonicalBlocks {
     /// The thread that makes the blocks, if it does nothing else.
     maker: Option<JoinHandle<()>>,
     complete: bool,
-    /// Blocks that were taken since the subtask was last told.
+    /// Of the last message, those that nobody has asked for yet.
+    ready: std::vec::IntoIter<Vec<u8>>,
+    /// Messages that were taken since the subtask was last told.
     taken: usize,
     subtask: Arc<Subtask>,
+    spare: SpareBlocks,
 }
 
 /// The thread that makes the blocks, if it does not wait for room.
@@ -120,7 +125,7 @@ impl Subtask {
 }
 
 enum Message {
-    Block(Vec<u8>),
+    Blocks(Vec<Vec<u8>>),
     Failed(StateError),
     Complete,
 }
@@ -129,6 +134,9 @@ impl Iterator for CanonicalBlocks {
     type Item = Result<Vec<u8>, StateError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(block) = self.ready.next() {
+            return Some(Ok(block));
+        }
         if self.complete {
             return None;
         }
@@ -136,7 +144,7 @@ impl Iterator for CanonicalBlocks {
         self.taken += 1;
         let ready = match receiver.try_recv() {
             // When there is room for several, so that the subtask isn't woken for each.
-            Ok(message) if self.taken < BLOCKS_MAX / 4 => Ok(message),
+            Ok(message) if self.taken < MESSAGES_MAX / 4 => Ok(message),
             first => {
                 self.taken = 0;
                 self.subtask.wake_if_it_waits();
@@ -144,7 +152,10 @@ impl Iterator for CanonicalBlocks {
             }
         };
         match ready {
-            Ok(Message::Block(block)) => Some(Ok(block)),
+            Ok(Message::Blocks(blocks)) => {
+                self.ready = blocks.into_iter();
+                self.next()
+            }
             Ok(Message::Complete) => {
                 self.complete = true;
                 None
@@ -174,6 +185,19 @@ impl Drop for CanonicalBlocks {
 }
 
 impl CanonicalBlocks {
+    /// Takes back the memory of blocks that nobody needs any more.
+    pub fn spare(&self) -> &SpareBlocks {
+        &self.spare
+    }
+
+    /// Says where the memory of the blocks comes from.
+    pub(crate) fn reusing(self, spare: SpareBlocks) -> Self {
+        // A destructor stands in the way of taking it apart.
+        let mut this = self;
+        this.spare = spare;
+        this
+    }
+
     /// Says which thread makes the blocks: it has ended when these are gone.
     #[cfg(feature = "rocksdb")]
     pub(crate) fn made_by(mut self, maker: JoinHandle<()>) -> Self {
@@ -197,15 +221,23 @@ pub(crate) struct ChunkSender {
 /// The current thread is the one that is unparked when there is room again, so it makes the blocks; any other one has to send
 /// them with `wait`, and its handle is given to [`CanonicalBlocks::made_by`].
 pub(crate) fn blocks() -> (ChunkSender, CanonicalBlocks) {
-    with_room(BLOCKS_MAX)
+    with_room(MESSAGES_MAX)
 }
 
-fn with_room(blocks: usize) -> (ChunkSender, CanonicalBlocks) {
-    let (sender, receiver) = sync_channel(blocks);
+fn with_room(messages: usize) -> (ChunkSender, CanonicalBlocks) {
+    let (sender, receiver) = sync_channel(messages);
     let subtask = Arc::new(Subtask { thread: thread::current(), waits: AtomicBool::new(false) });
     (
         ChunkSender { sender, subtask: Arc::clone(&subtask), held: None, failed: false, abandoned: false },
-        CanonicalBlocks { receiver: Some(receiver), maker: None, complete: false, taken: 0, subtask },
+        CanonicalBlocks {
+            receiver: Some(receiver),
+            maker: None,
+            complete: false,
+            ready: Vec::new().into_iter(),
+            taken: 0,
+            subtask,
+            spare: SpareBlocks::default(),
+        },
     )
 }
 
@@ -226,8 +258,8 @@ impl ChunkSender {
             let message = match self.held.take() {
                 Some(message) => message,
                 None if self.failed => return false,
-                None => match writer.pop() {
-                    Some(block) => Message::Block(block),
+                None => match writer.pop_together(MESSAGE_BYTES) {
+                    Some(blocks) => Message::Blocks(blocks),
                     None if writer.is_finished() => {
                         self.failed = true;
                         writer.stray().map_or(Message::Complete, Message::Failed)
@@ -261,6 +293,11 @@ impl ChunkSender {
             self.failed = true;
             self.held = Some(Message::Failed(error));
         }
+    }
+
+    /// Whether it holds what didn't find room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Whether nobody takes the blocks any more.

@@ -21,7 +21,7 @@ use crate::report::WorkerReport;
 use crate::standby::{KnownContainer, StandbyInfo};
 
 /// Version of these messages. Sides with different versions refuse each other when they meet.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// Environment variable that tells a program its role: `plan` or `worker`. Not set: run the job right here. The other end
 /// of a socket is then the program's standard input.
@@ -458,14 +458,15 @@ pub enum FromWorker {
         /// Which file, and what is wrong with it.
         failure: Failure,
     },
-    /// Counts of running subtasks, about once a second. A worker that has nothing else to say says this without any subtask,
-    /// as often: a sign of life, which its TaskExecutor keeps to itself.
+    /// Counts of running subtasks, about once a second.
     Io {
         /// The execution that is meant.
         attempt: ExecutionAttempt,
         /// By subtask.
         subtasks: Vec<(SubtaskId, SubtaskIo)>,
     },
+    /// A sign of life of a worker that has had nothing else to say for a second. Its TaskExecutor keeps it to itself.
+    Alive,
 }
 
 /// What a subtask read and wrote so far.

@@ -248,6 +248,7 @@ impl WorkerReport {
                 }
             }
             FromWorker::CheckpointDeclined { checkpoint, .. } => self.seen(*checkpoint),
+            FromWorker::Alive => {}
             FromWorker::Io { attempt, subtasks } => {
                 for (id, io) in subtasks {
                     if let Some(subtask) = self.subtask(*attempt, *id).filter(|known| !known.state.is_terminal()) {

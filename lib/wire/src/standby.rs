@@ -17,6 +17,8 @@ pub struct StandbyInfo {
     pub host: String,
     /// Its process.
     pub pid: u32,
+    /// `host:port` of its web page, which leads to the JobManager that leads, whichever that is; `None` if it has none.
+    pub page: Option<String>,
 }
 
 /// The container of a TaskExecutor.

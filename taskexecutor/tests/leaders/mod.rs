@@ -74,7 +74,12 @@ impl Cluster {
             conf.set("high-availability.storageDir", self.dir.path().display().to_string());
             let settings = HaSettings::read(&conf, "c").unwrap();
             let store = flumen_ha::open(&settings, &FileSystems::new(FsOptions::default()).unwrap()).unwrap();
-            let candidate = Candidate { owner: "application_1_0001".into(), attempt: NEXT.0 as u32, replaces: None };
+            let candidate = Candidate {
+                owner: "application_1_0001".into(),
+                attempt: NEXT.0 as u32,
+                replaces: None,
+                follows: false,
+            };
             let leadership = store.campaign(&candidate).await.unwrap();
             assert_eq!(leadership.epoch(), NEXT);
             let internal = listener.local_addr().unwrap().to_string();

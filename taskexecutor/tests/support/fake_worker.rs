@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flumen_model::failure::{Blame, Failure};
-use flumen_model::ids::ExecutionAttempt;
 use flumen_wire::control::{FromWorker, ProgramSetup, ToWorker, WorkerAddress};
 use flumen_wire::frame;
 
@@ -66,8 +65,7 @@ pub fn play() {
     if script != "hung" {
         let socket = Arc::clone(&socket);
         std::thread::spawn(move || {
-            let life = FromWorker::Io { attempt: ExecutionAttempt::default(), subtasks: Vec::new() };
-            while frame::write_blocking(&mut *socket.lock().unwrap(), &life).is_ok() {
+            while frame::write_blocking(&mut *socket.lock().unwrap(), &FromWorker::Alive).is_ok() {
                 std::thread::park_timeout(Duration::from_millis(200));
             }
         });

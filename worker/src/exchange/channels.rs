@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use flumen_model::checkpoint::{Alignment, Barrier, InFlight};
@@ -282,8 +282,8 @@ impl<T: Data> Channels<T> {
         let barrier = Arc::new(snapshot.barrier().clone());
         if barrier.alignment != Alignment::Unaligned {
             self.control(&Control::Barrier(Arc::clone(&barrier)))?;
-            if let Alignment::AlignedUntil(ms) = barrier.alignment {
-                self.be_patient(snapshot, &barrier, Instant::now() + Duration::from_millis(ms));
+            if let Some(patience) = barrier.patience(SystemTime::now()) {
+                self.be_patient(snapshot, &barrier, Instant::now() + patience);
             }
             return Ok(());
         }

@@ -5,10 +5,10 @@
 //! front of theirs is copied into the checkpoint. A barrier may also be aligned at first, and overtake when it has waited
 //! for too long: for the other channels' barriers, or behind records that are not taken.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use flumen_model::checkpoint::{Alignment, Barrier, CheckpointId};
 
@@ -18,6 +18,9 @@ use crate::exchange::codec;
 use crate::exchange::gate::{Control, Gate, Item, Queue};
 use crate::operator::{BATCH_RECORDS, Data, TaskResult};
 use crate::subtask::IoCounters;
+
+/// Checkpoints that were given up while an older one may be under way: far more than are ever under way at once.
+const ABORTED_MAX: usize = 64;
 
 /// What a subtask has to act on.
 pub(crate) enum Taken {
@@ -60,6 +63,8 @@ struct Alignments {
     arrived: Vec<bool>,
     /// When it was first seen, perhaps behind records that were not taken yet.
     seen: Instant,
+    /// When it loses its patience and overtakes records.
+    overtakes: Option<Instant>,
     /// When the first channel delivered it.
     first: Option<Instant>,
     /// Set once it has overtaken.
@@ -103,6 +108,8 @@ pub(crate) struct Input<T> {
     alignment: Option<Alignments>,
     /// Barriers of these and older checkpoints are of no interest any more.
     done: CheckpointId,
+    /// Newer ones that were given up, while older ones may still be under way.
+    aborted: BTreeSet<CheckpointId>,
     watermark: EventTime,
     idle: bool,
     end_told: bool,
@@ -121,6 +128,7 @@ impl<T: Data> Input<T> {
             rest: None,
             alignment: None,
             done: CheckpointId(0),
+            aborted: BTreeSet::new(),
             watermark: NO_TIME,
             idle: false,
             end_told: false,
@@ -184,7 +192,7 @@ impl<T: Data> Input<T> {
     /// The JobMaster asks for a checkpoint, because all senders have finished, whose barrier may overtake what they sent
     /// last: as if each channel delivered it with its end. Gives an older one back that is given up for it.
     pub(crate) fn trigger(&mut self, barrier: Barrier) -> Option<CheckpointId> {
-        match (barrier.checkpoint > self.done).then(|| self.begin(&Arc::new(barrier))).flatten() {
+        match self.is_wanted(&barrier).then(|| self.begin(&Arc::new(barrier))).flatten() {
             Some(Taken::Overrun(older)) => Some(older),
             _ => None,
         }
@@ -204,21 +212,13 @@ impl<T: Data> Input<T> {
             self.look()?;
             return Ok(None);
         }
-        let overtakes = match alignment.barrier.alignment {
-            Alignment::Unaligned => true,
-            Alignment::AlignedUntil(ms) => alignment.seen.elapsed() >= Duration::from_millis(ms),
-            Alignment::Aligned | Alignment::Unblocked => false,
-        };
-        if overtakes { self.overtake().map(Some) } else { Ok(None) }
+        if alignment.overtakes.is_some_and(|at| at <= Instant::now()) { self.overtake().map(Some) } else { Ok(None) }
     }
 
     /// When [`next_overtaking`](Self::next_overtaking) has to be asked again, whatever arrives.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let alignment = self.alignment.as_ref().filter(|a| a.overtaken.is_none())?;
-        match alignment.barrier.alignment {
-            Alignment::AlignedUntil(ms) => Some(Duration::from_millis(ms).saturating_sub(alignment.seen.elapsed())),
-            Alignment::Aligned | Alignment::Unaligned | Alignment::Unblocked => None,
-        }
+        alignment.overtakes.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// All that the last overtaking barrier overtook, once it has arrived everywhere.
@@ -233,11 +233,30 @@ impl<T: Data> Input<T> {
 
     /// A checkpoint will never be complete: its barriers are not waited for.
     pub(crate) fn abort(&mut self, checkpoint: CheckpointId) {
-        self.done = self.done.max(checkpoint);
-        if self.alignment.as_ref().is_some_and(|a| a.barrier.checkpoint <= checkpoint) {
-            self.alignment = None;
+        if self.alignment.take_if(|a| a.barrier.checkpoint == checkpoint).is_some() {
+            self.set_done(checkpoint);
             self.release();
+        } else if checkpoint > self.done {
+            self.aborted.insert(checkpoint);
+            if self.aborted.len() > ABORTED_MAX
+                && let Some(oldest) = self.aborted.pop_first()
+            {
+                self.set_done(oldest);
+            }
         }
+    }
+
+    fn set_done(&mut self, checkpoint: CheckpointId) {
+        self.done = self.done.max(checkpoint);
+        self.aborted.retain(|aborted| *aborted > checkpoint);
+    }
+
+    /// Whether a barrier is still to be waited for. Where a newer one has come, older ones are not: some channel will not deliver
+    /// them.
+    fn is_wanted(&self, barrier: &Barrier) -> bool {
+        let id = barrier.checkpoint;
+        let overrun = self.alignment.as_ref().is_some_and(|a| a.barrier.checkpoint > id);
+        id > self.done && !overrun && !self.aborted.contains(&id)
     }
 
     /// Whether nothing follows on any channel, and everything has been taken.
@@ -329,7 +348,7 @@ impl<T: Data> Input<T> {
     }
 
     fn barrier(&mut self, channel: u32, barrier: &Arc<Barrier>) -> TaskResult<Option<Taken>> {
-        if barrier.checkpoint <= self.done {
+        if !self.is_wanted(barrier) {
             return Ok(None);
         }
         let overrun = self.begin(barrier);
@@ -358,16 +377,20 @@ impl<T: Data> Input<T> {
             self.release();
         }
         let channels = self.channels.len();
+        let now = Instant::now();
+        let overtakes = barrier.patience(SystemTime::now()).map(|patience| now + patience);
         let alignment = self.alignment.get_or_insert_with(|| Alignments {
             barrier: Arc::clone(barrier),
             arrived: vec![false; channels],
-            seen: Instant::now(),
+            seen: now,
+            overtakes,
             first: None,
             overtaken: None,
         });
         // Another subtask may have lost its patience: so does this one.
         if barrier.alignment == Alignment::Unaligned && alignment.overtaken.is_none() {
             alignment.barrier = Arc::clone(barrier);
+            alignment.overtakes = overtakes;
         }
         overrun.map(Taken::Overrun)
     }
@@ -384,7 +407,7 @@ impl<T: Data> Input<T> {
             return None;
         }
         let alignment = self.alignment.take()?;
-        self.done = alignment.barrier.checkpoint;
+        self.set_done(alignment.barrier.checkpoint);
         self.release();
         let times = alignment.times(false);
         Some(Taken::Barrier(alignment.barrier, times))
@@ -409,9 +432,9 @@ impl<T: Data> Input<T> {
         }
         let next = self.gate.lock().taken;
         alignment.overtaken = Some(Overtaking { records, next });
-        self.done = alignment.barrier.checkpoint;
         let times = alignment.times(true);
         let barrier = Arc::clone(&alignment.barrier);
+        self.set_done(barrier.checkpoint);
         self.look()?;
         Ok(Taken::Barrier(barrier, times))
     }
@@ -429,7 +452,7 @@ impl<T: Data> Input<T> {
             Item::Control(Control::Barrier(barrier)) => Some(barrier),
             Item::Control(_) | Item::Batch(_) | Item::Bytes { .. } => None,
         });
-        let mut wanted = barriers.filter(|b| b.alignment.may_overtake() && b.checkpoint > self.done).peekable();
+        let mut wanted = barriers.filter(|b| b.alignment.may_overtake() && self.is_wanted(b)).peekable();
         let first = wanted.peek().map(|first| Arc::clone(first));
         wanted.find(|b| b.alignment == Alignment::Unaligned).cloned().or(first)
     }

@@ -8,7 +8,7 @@ use flumen_model::ids::OperatorId;
 
 use crate::batch::{Batch, NO_TIME};
 use crate::exchange::codec;
-use crate::operator::{BATCH_RECORDS, Data, TaskError, TaskResult};
+use crate::operator::{Data, TaskError, TaskResult};
 use crate::sources::{Position, Source, SourceStatus};
 use crate::subtask::SubtaskContext;
 
@@ -41,8 +41,8 @@ impl<T> CollectionSource<T> {
 }
 
 impl<T: Data + Sync> Source<T> for CollectionSource<T> {
-    fn poll(&mut self, _: &mut SubtaskContext, out: &mut Batch<T>) -> TaskResult<SourceStatus> {
-        let end = (self.next + BATCH_RECORDS).min(self.elements.len());
+    fn poll(&mut self, context: &mut SubtaskContext, out: &mut Batch<T>) -> TaskResult<SourceStatus> {
+        let end = (self.next + context.batch_records).min(self.elements.len());
         self.elements[self.next..end].iter().for_each(|element| out.push(element.clone(), NO_TIME));
         self.next = end;
         Ok(if end == self.elements.len() { SourceStatus::End } else { SourceStatus::More })

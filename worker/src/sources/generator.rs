@@ -8,7 +8,7 @@ use flumen_model::ids::OperatorId;
 
 use crate::batch::Batch;
 use crate::exchange::codec;
-use crate::operator::{BATCH_RECORDS, SplitChange, TaskResult};
+use crate::operator::{SplitChange, TaskResult};
 use crate::sources::{Position, Source, SourceStatus};
 use crate::subtask::SubtaskContext;
 
@@ -98,9 +98,9 @@ impl Pace {
 }
 
 impl<T, F: FnMut(u64) -> T> Source<T> for GeneratorSource<F> {
-    fn poll(&mut self, _: &mut SubtaskContext, out: &mut Batch<T>) -> TaskResult<SourceStatus> {
+    fn poll(&mut self, context: &mut SubtaskContext, out: &mut Batch<T>) -> TaskResult<SourceStatus> {
         let Some(range) = self.ranges.last_mut() else { return Ok(SourceStatus::End) };
-        let mut count = (range.end - range.start).min(BATCH_RECORDS as u64);
+        let mut count = (range.end - range.start).min(context.batch_records as u64);
         if let Some(pace) = &mut self.pace {
             match pace.allowed(Instant::now()) {
                 Ok(allowed) => count = count.min(allowed),

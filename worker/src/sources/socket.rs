@@ -79,7 +79,7 @@ impl Source<String> for SocketSource {
             None => self.connect(context)?,
         };
         let mut status = SourceStatus::More;
-        while out.len() < BATCH_RECORDS {
+        while out.len() < context.batch_records {
             match lines.try_recv() {
                 Ok(Ok(line)) => out.push(line, NO_TIME),
                 Ok(Err(error)) => return Err(self.failure("could not read from", &error)),

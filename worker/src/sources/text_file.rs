@@ -14,7 +14,7 @@ use flumen_model::ids::OperatorId;
 use tokio::sync::mpsc;
 
 use crate::batch::{Batch, NO_TIME};
-use crate::operator::{BATCH_RECORDS, TaskError, TaskResult};
+use crate::operator::{TaskError, TaskResult};
 use crate::sources::socket::line_text;
 use crate::sources::{Position, Source, SourceStatus, file_failure};
 use crate::subtask::SubtaskContext;
@@ -210,7 +210,7 @@ impl SplitLines {
     /// Appends about a batch of lines; false when the split has no more.
     fn read_batch(&mut self, context: &SubtaskContext, out: &mut Batch<String>) -> TaskResult<bool> {
         let mut text_bytes = 0;
-        while out.len() < BATCH_RECORDS && text_bytes < BATCH_BYTES {
+        while out.len() < context.batch_records && text_bytes < BATCH_BYTES {
             // Where the current line begins.
             if !self.skipping && self.position - self.carry.len() as u64 >= self.split.end {
                 return Ok(false);

@@ -11,6 +11,7 @@
 //! Accumulators of slices are merged in no promised order: folding has to be associative and commutative, as Flink demands of
 //! session windows. Tumbling windows merge nothing.
 
+mod bits;
 mod column;
 mod kept_columns;
 mod numbers;
@@ -21,6 +22,7 @@ mod past_columns;
 mod places;
 mod shape;
 mod stored;
+mod sums;
 
 use flumen_model::ids::OperatorId;
 use flumen_state::StateValue;
@@ -36,6 +38,7 @@ use super::function::ProcessWindowFunction;
 use super::output::{Firing, WindowOutputs};
 use super::window::TimeWindow;
 
+use open_columns::Found;
 use places::{Numbered, SlicesInMemory, UNKNOWN};
 pub use shape::{RegularWindows, Slicing};
 use stored::StoredSlices;
@@ -55,9 +58,9 @@ where
     fired_upto: EventTime,
     /// The slice that got the newest record, and the one before it: start, start, end. Mostly the next record is in one of them.
     newest: [EventTime; 3],
-    /// The numbers of the keys of a batch, and the ends of its records' slices.
+    /// The numbers of the keys of a batch, and which slices its records are in.
     numbers: Vec<u32>,
-    ends: Vec<EventTime>,
+    found: Found,
     firing: Firing<S::Key, TimeWindow, T, C::Item, F, Out>,
 }
 
@@ -111,7 +114,7 @@ where
             fired_upto: NO_TIME,
             newest: [NO_TIME; 3],
             numbers: Vec::new(),
-            ends: Vec::new(),
+            found: Found::default(),
             firing: Firing::open(context, operator, keyed, function, outputs, output)?,
         };
         if slicing.is_event_time && this.firing.watermark != NO_TIME {
@@ -140,38 +143,39 @@ where
         end
     }
 
-    /// Finds the ends of the slices of a batch's records.
-    fn find_ends(&mut self, batch: &Batch<T>) -> TaskResult {
-        let mut ends = std::mem::take(&mut self.ends);
-        ends.clear();
-        if self.slicing.is_event_time {
-            let mut first = NO_TIME + 1;
-            ends.extend((0..batch.len()).map(|at| {
-                let time = batch.time(at);
-                first = first.min(time);
-                self.slice_end(time)
-            }));
-            // An error, if some record has no time.
-            InEventTime::moment(first, 0)?;
-        } else {
-            // A clock that was set back does not bring windows back.
-            ends.resize(batch.len(), self.slice_end(self.firing.now.max(self.fired_upto)));
+    /// The moment that records without a time of their own are at. A clock that was set back does not bring windows back.
+    fn moment_of_clock(&self) -> EventTime {
+        self.firing.now.max(self.fired_upto)
+    }
+
+    /// Finds out which slices the records of a batch are in.
+    fn find_slices(&mut self, batch: &Batch<T>) {
+        let moment = [self.moment_of_clock()];
+        let times = if self.slicing.is_event_time { batch.times() } else { &moment };
+        if !self.found.find(times, self.newest, batch.len())
+            && let Some(last) = times.iter().max().filter(|last| **last > NO_TIME)
+        {
+            // Perhaps a slice begins with this batch.
+            let newest = self.newest;
+            self.slice_end(*last);
+            if self.newest != newest {
+                self.found.find(times, self.newest, batch.len());
+            }
         }
-        self.ends = ends;
-        Ok(())
     }
 
     fn push_one_by_one(&mut self, batch: &mut Batch<T>) -> TaskResult {
-        let ends = std::mem::take(&mut self.ends);
-        for ((record, time), slice_end) in batch.drain().zip(&ends) {
-            self.element(Numbered { record, time, number: UNKNOWN, slice_end: *slice_end })?;
+        for (record, time) in batch.drain() {
+            self.element(Numbered { record, time, number: UNKNOWN })?;
         }
-        self.ends = ends;
         self.firing.finish()
     }
 
     fn element(&mut self, record: Numbered<T>) -> TaskResult {
-        let Numbered { record, time, number, slice_end: end } = record;
+        let Numbered { record, time, number } = record;
+        let is_event_time = self.slicing.is_event_time;
+        let moment = if is_event_time { InEventTime::moment(time, 0)? } else { self.moment_of_clock() };
+        let end = self.slice_end(moment);
         if end <= self.fired_upto {
             return self.element_of_the_past(record, time, end);
         }
@@ -258,31 +262,30 @@ where
 {
     fn push(&mut self, batch: &mut Batch<T>) -> TaskResult {
         self.firing.look_at_clock();
-        self.find_ends(batch)?;
         if let Slices::Stored(_) = self.slices {
             return self.push_one_by_one(batch);
         }
-        let (ends, mut numbers) = (std::mem::take(&mut self.ends), std::mem::take(&mut self.numbers));
+        self.find_slices(batch);
+        let (found, mut numbers) = (std::mem::take(&mut self.found), std::mem::take(&mut self.numbers));
         if let Slices::InMemory(slices) = &self.slices {
             slices.find(&self.selector, batch.records(), &mut numbers);
         }
-        let records = batch.drain().zip(numbers.iter().zip(&ends)).map(|((record, time), (number, slice_end))| {
-            Numbered { record, time, number: *number, slice_end: *slice_end }
-        });
-        let mut records = records.fuse();
-        for (numbers, ends) in numbers.chunks(TOUCHED).zip(ends.chunks(TOUCHED)) {
-            let mut records = records.by_ref().take(numbers.len());
+        let (mut records, times) = batch.drain_beside_times();
+        for (part, (numbers, found)) in numbers.chunks(TOUCHED).zip(found.chunks(TOUCHED)).enumerate() {
             if let Slices::InMemory(slices) = &self.slices {
-                slices.touch(numbers, ends);
+                slices.touch(numbers, found);
             }
+            let mut next = 0;
             while let Slices::InMemory(slices) = &mut self.slices
-                && let Some(record) = slices.add_all(&mut records, &mut self.fold)
+                && let Some(record) = slices.add_all(&mut records, numbers, found, &mut next, &mut self.fold)
             {
-                self.element(record)?;
+                let (number, time) = (numbers[next - 1], times.get(part * TOUCHED + next - 1).copied());
+                self.element(Numbered { record, time: time.unwrap_or(NO_TIME), number })?;
             }
         }
         drop(records);
-        (self.ends, self.numbers) = (ends, numbers);
+        batch.clear();
+        (self.found, self.numbers) = (found, numbers);
         self.firing.finish()
     }
 

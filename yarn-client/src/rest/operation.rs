@@ -16,6 +16,8 @@ const SLOW_POLL: Duration = Duration::from_millis(500);
 const FAST_PHASE: Duration = Duration::from_secs(10);
 /// Time for which the JobManager may not answer while an operation is under way.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// The same where connections are refused: a JobManager that is gone does not come back, another one follows it.
+const GONE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Why an operation has no result.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +71,7 @@ impl Master {
                         return Ok(operation);
                     }
                 }
-                Err(RestError::Unreachable { .. }) if heard.elapsed() < SILENCE_LIMIT => {}
+                Err(RestError::Unreachable { cause, .. }) if heard.elapsed() < patience(&cause) => {}
                 // It was acknowledged before: only a JobManager that was not there then does not know it.
                 Err(error) if error.is_not_found() || matches!(error, RestError::Unreachable { .. }) => {
                     return Err(OperationError::Forgotten(error));
@@ -98,6 +100,10 @@ impl JobClient {
     pub async fn result(&self, path: &str, request: &str) -> Result<Value, OperationError> {
         self.master.result(&self.path(path), request).await
     }
+}
+
+fn patience(cause: &reqwest::Error) -> Duration {
+    if cause.is_connect() { GONE_LIMIT } else { SILENCE_LIMIT }
 }
 
 /// The result in Flink's answer; `None` while there is none.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flumen_ha::Owner;
 use flumen_wire::application::Purpose;
 
 use super::{Session, http};
@@ -9,6 +10,7 @@ use crate::attach::Waiting;
 use crate::cluster::AppReport;
 use crate::deploy::{Content, Deployment, Submitted};
 use crate::interrupts::Interrupts;
+use crate::leader::LeaderLookup;
 use crate::meaning::SessionRun;
 use crate::properties::{PropertiesFile, Remembered};
 use crate::report::Reporter;
@@ -39,7 +41,9 @@ pub(super) async fn start(
     let properties = PropertiesFile::of(&run.configuration, &deployment.user)?;
     let starting = Box::pin(started(run, &deployment));
     let Started { submitted, report, master } = deployment.unless_interrupted(interrupts, starting).await?;
+    let leader = LeaderLookup::of(&run.configuration, &deployment.user, Owner::Session(&submitted.application));
     let session = Session {
+        leader,
         application: submitted.application,
         configuration: &run.configuration,
         master,

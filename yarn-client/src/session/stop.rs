@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::rest::RestError;
+use crate::rest::{Master, RestError};
 use crate::verdict::{Stand, Verdict, stand};
 
 /// Time that a session has to end once it was told to.
@@ -26,10 +26,14 @@ impl Session<'_> {
         let mut told = false;
         loop {
             if !told {
-                match self.master.shut_down().await {
+                match self.leader().await.shut_down().await {
                     Ok(()) => told = true,
                     // It may be gone already, or start anew: YARN knows.
                     Err(RestError::Unreachable { .. }) if begun.elapsed() < HEARING => {}
+                    // A standby leads, and YARN starts the next ApplicationMaster.
+                    Err(error) if error.is_not_yet() && begun.elapsed() < LIMIT => {
+                        self.reporter.progress(&format!("Waiting for the next ApplicationMaster: {error}"));
+                    }
                     Err(error) => {
                         return Err(anyhow::Error::from(error)
                             .context(format!("session {id} can't be stopped; `yarn application -kill {id}` ends it")));
@@ -49,6 +53,15 @@ impl Session<'_> {
             );
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// The JobManager that leads now, as far as that is known.
+    async fn leader(&self) -> Master {
+        let announced = match &self.leader {
+            Some(leader) => leader.rest().await,
+            None => None,
+        };
+        announced.map_or_else(|| self.master.clone(), |address| self.master.moved_to(&address))
     }
 
     fn show_stopped(&self, verdict: &Verdict) -> bool {

@@ -31,7 +31,7 @@ pub enum Refusal {
         /// What is allowed.
         limit: u64,
         /// The flag that changes it.
-        flag: &'static str,
+        flag: String,
     },
     /// No usable node at all.
     #[error("the cluster has no running NodeManager: nothing can run there now")]
@@ -84,19 +84,21 @@ pub struct Insufficient {
     pub queue_bound_mb: Option<(String, u64)>,
     /// The largest parallelism that fits with everything else as it is; 0: none.
     pub parallelism: u64,
-    /// The largest `-ytm` in MB with which everything fits.
+    /// The largest memory of a TaskManager in MB with which everything fits.
     pub executor_mb: Option<u64>,
-    /// The smallest `-ys` with which everything fits.
+    /// The smallest number of slots of each with which everything fits.
     pub slots_per_executor: Option<u64>,
 }
 
 impl fmt::Display for Insufficient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let demand = &self.demand;
+        let spelling = demand.spelling;
         write!(
             f,
-            "the cluster can never hold this job: {} slots at {} for each TaskManager ask for {} TaskManagers of {} MB and {} \
+            "the cluster can never hold this {}: {} slots at {} for each TaskManager ask for {} TaskManagers of {} MB and {} \
              virtual cores and a JobManager of {} MB; the cluster (usable nodes: {}) has {} MB and {} virtual cores",
+            spelling.what(),
             demand.slots,
             demand.slots_per_executor,
             demand.executors(),
@@ -113,13 +115,13 @@ impl fmt::Display for Insufficient {
         write!(f, ", room for {} such TaskManagers", self.possible)?;
         let mut fitting = Vec::new();
         if self.parallelism > 0 {
-            fitting.push(format!("parallelism {} (-p {0})", self.parallelism));
+            fitting.push(spelling.fewer_slots(self.parallelism));
         }
         if let Some(mb) = self.executor_mb {
-            fitting.push(format!("TaskManagers of {mb} MB (-ytm {mb})"));
+            fitting.push(format!("TaskManagers of {mb} MB ({} {mb})", spelling.taskmanager_memory()));
         }
         if let Some(slots) = self.slots_per_executor {
-            fitting.push(format!("{slots} slots for each TaskManager (-ys {slots})"));
+            fitting.push(format!("{slots} slots for each TaskManager ({} {slots})", spelling.slots()));
         }
         match fitting.is_empty() {
             true => Ok(()),

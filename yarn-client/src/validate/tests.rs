@@ -35,6 +35,7 @@ fn cluster() -> ClusterFacts {
 
 fn demand(slots: u64) -> Demand {
     Demand {
+        spelling: Spelling::Flink,
         queue: None,
         label: None,
         executor_label: None,
@@ -82,6 +83,27 @@ fn a_job_larger_than_the_cluster_is_told_what_would_fit() {
         Ok(vec![]),
         "the suggested -p fits"
     );
+}
+
+#[test]
+fn advice_is_spelled_as_the_command_spells_it() {
+    for (spelling, memory, master, slots) in [
+        (Spelling::Flink, "lower it with -ytm", "lower it with -yjm", ["this job:", "(-p 15)", "(-ytm ", "(-ys 3)"]),
+        (
+            Spelling::YarnSession,
+            "lower it with -tm",
+            "lower it with -jm",
+            ["this session:", "(-D slotmanager.number-of-slots.min=15)", "(-tm ", "(-s 3)"],
+        ),
+    ] {
+        let demand = |slots| Demand { spelling, ..demand(slots) };
+        assert!(refused(&Demand { executor_mb: 9000, ..demand(1) }, &cluster()).ends_with(memory));
+        assert!(refused(&Demand { master_mb: 9000, ..demand(1) }, &cluster()).ends_with(master));
+        let small = ClusterFacts { nodes: vec![node("a:1", 200, 2, "")], ..cluster() };
+        assert!(refused(&demand(1), &small).ends_with(master));
+        let text = refused(&demand(40), &cluster());
+        assert!(slots.iter().all(|part| text.contains(part)), "{text}");
+    }
 }
 
 #[test]
@@ -158,4 +180,28 @@ fn requests_are_rounded_up_as_the_scheduler_does() {
     let coarse = ClusterFacts { min_memory_mb: 1024, ..cluster() };
     assert_eq!(check(&Demand { executor_mb: 1025, ..demand(7) }, &coarse), Ok(vec![]));
     assert!(check(&Demand { executor_mb: 1025, ..demand(8) }, &coarse).is_err());
+}
+
+#[test]
+fn what_a_waiting_job_lacks_is_named() {
+    let mut busy = ClusterFacts { schedules_vcores: true, ..cluster() };
+    assert_eq!(shortage(&demand(1), &busy), None, "nothing runs there");
+    busy.nodes[0].used_vcores = 8;
+    assert_eq!(shortage(&demand(1), &busy), None, "the other node has room");
+    busy.nodes[1].used_vcores = 8;
+    busy.nodes[1].used_memory_mb = 1000;
+    let cores = "a TaskManager asks for 1024 MB and 1 virtual cores, and no node has that free (a:1 has 8192 MB and 0 virtual \
+                 cores of 8192 MB and 8 virtual cores, b:1 has 7192 MB and 0 virtual cores of 8192 MB and 8 virtual cores)";
+    assert_eq!(shortage(&demand(1), &busy).unwrap(), cores);
+    busy.schedules_vcores = false;
+    let doubted = format!("{cores}; that matters if the scheduler counts cores");
+    assert_eq!(shortage(&demand(1), &busy).unwrap(), doubted, "it is not told whether they are counted");
+    busy.nodes.iter_mut().for_each(|node| node.used_memory_mb = 7500);
+    busy.nodes.extend([node("c:1", 100, 1, ""), node("d:1", 50, 1, "")]);
+    let memory = shortage(&demand(1), &busy).unwrap();
+    assert!(
+        memory.starts_with("a TaskManager asks for 1024 MB, and no node has that free (a:1 has 692 MB of 8192"),
+        "{memory}"
+    );
+    assert!(memory.ends_with("c:1 has 100 MB of 100 MB, others have less memory: 1)"), "{memory}");
 }

@@ -407,6 +407,15 @@ fn containers_of_an_earlier_attempt_are_kept_and_counted_until_their_jobs_have_t
 }
 
 #[test]
+fn the_container_of_a_former_applicationmaster_that_is_only_silent_is_not_waited_for() {
+    let mut world = second_attempt(Reserve::none());
+    let masters = Container { priority: 0, ..container(1, 0) };
+    assert_eq!(world.step(Event::FoundAgain(vec![masters, container(2, 7)])), ["release 1"]);
+    world.step(Event::ExecutorRegistered(id(2)));
+    assert!(!world.manager.awaits_former());
+}
+
+#[test]
 fn a_former_container_that_does_not_report_is_replaced() {
     let mut world = second_attempt(Reserve::none());
     world.step(Event::FoundAgain(vec![container(2, 7), container(3, 8)]));

@@ -3,11 +3,16 @@
 // stand under a proxy; all texts are set as texts, never as HTML.
 
 const REFRESH_MS = 2000;
+const ANSWER_MS = 10000;
+// A refresh that fails may be a moment's trouble; so many in a row are not.
+const FAILURES_MAX = 2;
+// Where the page may go on: its policy lets it look whether somebody is there. Another place needs the page anew.
+const ELSEWHERE = document.querySelector("meta[name=elsewhere]").content;
 const TERMINAL = new Set(["FINISHED", "FAILED", "CANCELED"]);
 const byId = (id) => document.getElementById(id);
 
 async function ask(path) {
-  const answer = await fetch(path, { cache: "no-store" });
+  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }
@@ -105,15 +110,28 @@ async function show() {
   document.title = cards.length ? `${cards[0][0].state} · ${cards[0][0].name} · Flumen` : "Flumen";
 }
 
+// Goes to the other JobManager of this application if that one is there. What it answers can't be read, and need not be.
+async function goOnElsewhere() {
+  if (!ELSEWHERE) return;
+  const look = { mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(REFRESH_MS) };
+  if (await fetch(`${ELSEWHERE}/ui/style.css`, look).then(() => true, () => false)) location.replace(`${ELSEWHERE}/`);
+}
+
 let timer;
+let failures = 0;
 async function refresh() {
   clearTimeout(timer);
   try {
     await show();
+    failures = 0;
     byId("connection").textContent = "";
   } catch (error) {
+    failures += 1;
     byId("connection").textContent = `The JobManager does not answer (${error.message})`;
   }
+  const told = await ask("jobmanager/elsewhere").then(({ address }) => address, () => null);
+  if (told && told !== ELSEWHERE) location.reload();
+  else if (failures >= FAILURES_MAX) await goOnElsewhere();
   timer = setTimeout(refresh, REFRESH_MS);
 }
 refresh();

@@ -19,6 +19,9 @@ pub(super) enum Outcome {
     Unknown,
     /// A DataNode, not the NameNode, gave trouble: worth a few attempts.
     Data,
+    /// There are DataNodes, and none has room: somebody must make some. Worth a few attempts, for a DataNode that has just registered
+    /// has not told its room yet.
+    Full,
 }
 
 /// A failed call: the error for the caller, and what is known of its effect.
@@ -63,7 +66,13 @@ impl Doing<'_> {
                 Failure { error: self.unavailable(cause.to_string()), outcome: Outcome::Unknown }
             }
             HdfsError::DataTransferError(_) | HdfsError::ChecksumError | HdfsError::BlocksNotFound(_) => {
-                Failure { error: self.unavailable(first_line(&error.to_string())), outcome: Outcome::Data }
+                let mut reason = first_line(&error.to_string());
+                // It does not say why it closes the connection.
+                if matches!(error, HdfsError::DataTransferError(_)) && ["writing", "closing"].contains(&self.operation)
+                {
+                    reason += ". A DataNode that is full ends like this, too: `hdfs dfsadmin -report` shows its room";
+                }
+                Failure { error: self.unavailable(reason), outcome: Outcome::Data }
             }
             other => refused(self.other(other)),
         }
@@ -78,9 +87,22 @@ impl Doing<'_> {
             "SafeModeException" | "RetriableException" | "StandbyException" | "NotReplicatedYetException" => {
                 Failure { error: self.unavailable(first_line(text)), outcome: Outcome::NotExecuted }
             }
-            // No DataNode has registered yet, as after a restart.
+            "IOException" if text.contains("could only be written to") && has_nodes_without_room(text) => {
+                let reason = format!(
+                    "no DataNode that is up takes another block: HDFS is full, which `hdfs dfsadmin -report` shows, or all of \
+                     them are overloaded; free space or add DataNodes. The NameNode says: {}",
+                    first_line(text)
+                );
+                Failure { error: self.unavailable(reason), outcome: Outcome::Full }
+            }
+            // No DataNode has registered yet, as after a restart, or none of them took it from the writer.
             "IOException" if text.contains("could only be written to") => {
-                Failure { error: self.unavailable(first_line(text)), outcome: Outcome::NotExecuted }
+                let mut reason = first_line(text);
+                if nodes_to_choose_from(text).is_some_and(|(running, _)| running > 0) {
+                    reason += ". Each DataNode that is up was tried and is full, or can't be reached from here: \
+                               `hdfs dfsadmin -report` shows their room and their addresses";
+                }
+                Failure { error: self.unavailable(reason), outcome: Outcome::NotExecuted }
             }
             "IOException" if text.contains("is not empty") => refused(FsError::NotEmpty { path }),
             "FileNotFoundException" if text.contains("Path is not a file") => refused(FsError::IsADirectory { path }),
@@ -101,6 +123,23 @@ impl Doing<'_> {
             _ => refused(self.other(error)),
         }
     }
+}
+
+/// Whether the NameNode, which found no DataNode for a block, had some to choose from.
+fn has_nodes_without_room(text: &str) -> bool {
+    nodes_to_choose_from(text).is_some_and(|(running, excluded)| running > excluded)
+}
+
+/// From "There are 3 datanode(s) running and 1 node(s) are excluded in this operation": how many there are, and how many of them did not
+/// take the block from the writer. None is said as "no".
+fn nodes_to_choose_from(text: &str) -> Option<(u64, u64)> {
+    let number_before = |mark: &str| -> Option<u64> {
+        match text.split(mark).next().filter(|before| before.len() < text.len())?.split_whitespace().last()? {
+            "no" => Some(0),
+            number => number.parse().ok(),
+        }
+    };
+    number_before(" datanode(s) running").zip(number_before(" node(s) are excluded"))
 }
 
 /// I/O errors that mean that the request never reached a NameNode.
@@ -184,6 +223,30 @@ mod tests {
             let failure = rpc(class, text);
             assert!(format!("{:?}", failure.error).starts_with(expected), "{class}: {:?}", failure.error);
             assert_eq!(failure.outcome, outcome, "{class}");
+        }
+    }
+
+    #[test]
+    fn a_file_system_that_is_full_is_told_from_one_without_datanodes() {
+        let said = |nodes: &str| {
+            let text = "File /a could only be written to 0 of the 1 minReplication nodes. there are ";
+            rpc("java.io.IOException", &format!("{text}{nodes} node(s) are excluded in this operation.\n\tat a.B"))
+        };
+        for nodes in ["1 datanode(s) running and no", "3 datanode(s) running and 2"] {
+            let failure = said(nodes);
+            assert_eq!(failure.outcome, Outcome::Full, "{nodes}");
+            assert!(failure.error.to_string().contains("HDFS is full"), "{}", failure.error);
+        }
+        // Those that the writer found may be full or dead; of none nothing can be said.
+        for (nodes, may_be_full) in [("0 datanode(s) running and no", false), ("2 datanode(s) running and 2", true)] {
+            let failure = said(nodes);
+            assert_eq!(failure.outcome, Outcome::NotExecuted, "{nodes}");
+            assert_eq!(
+                failure.error.to_string().contains("is full, or can't be reached"),
+                may_be_full,
+                "{}",
+                failure.error
+            );
         }
     }
 

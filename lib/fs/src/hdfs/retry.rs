@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::errors::Outcome;
 use crate::FsOptions;
 
-/// Attempts at data that DataNodes fail to deliver: with the default waits 6 s, enough for a DataNode to restart.
+/// Attempts at data that DataNodes fail to deliver, or have no room for: with the default waits 6 s, enough for a DataNode to restart.
 const DATA_ATTEMPTS: u32 = 6;
 
 /// How long and how often to repeat.
@@ -48,6 +48,8 @@ impl RetryPolicy {
         let allowed = match outcome {
             Outcome::Refused => false,
             Outcome::NotExecuted => true,
+            // The block was refused, whatever was asked.
+            Outcome::Full => failed < DATA_ATTEMPTS,
             Outcome::Unknown => replay == Replay::Idempotent,
             Outcome::Data => replay == Replay::Idempotent && failed < DATA_ATTEMPTS,
         };
@@ -78,6 +80,7 @@ mod tests {
             (Outcome::Unknown, Replay::Idempotent, true),
             (Outcome::Data, Replay::Idempotent, true),
             (Outcome::Data, Replay::IfNotExecuted, false),
+            (Outcome::Full, Replay::IfNotExecuted, true),
         ];
         for (outcome, replay, expected) in cases {
             let wait = policy().next_wait(outcome, replay, 1, Duration::ZERO);
@@ -99,5 +102,7 @@ mod tests {
         let wait = |failed| policy().next_wait(Outcome::Data, Replay::Idempotent, failed, Duration::ZERO);
         assert!(wait(DATA_ATTEMPTS - 1).is_some());
         assert!(wait(DATA_ATTEMPTS).is_none());
+        let full = |failed| policy().next_wait(Outcome::Full, Replay::Idempotent, failed, Duration::ZERO);
+        assert!(full(DATA_ATTEMPTS - 1).is_some() && full(DATA_ATTEMPTS).is_none());
     }
 }

@@ -96,7 +96,8 @@ impl HdfsWriter {
             }
             failed += 1;
             let policy = &self.connection.policy;
-            let next = policy.next_wait(Outcome::NotExecuted, Replay::IfNotExecuted, failed, begun.elapsed());
+            let outcome = if failure.outcome == Outcome::Full { Outcome::Full } else { Outcome::NotExecuted };
+            let next = policy.next_wait(outcome, Replay::IfNotExecuted, failed, begun.elapsed());
             let Some(wait) = next else { return Err(failure.error) };
             warn!(error = %failure.error, attempt = failed, ?wait, "asking for a block is repeated");
             tokio::time::sleep(wait).await;
@@ -180,7 +181,7 @@ async fn last_block_reported(connection: &Connection, path: &FsPath, written: u6
 
 /// Whether the NameNode was out of reach, as opposed to having said no.
 fn was_lost(failure: &Failure) -> bool {
-    matches!(failure.outcome, Outcome::NotExecuted | Outcome::Unknown)
+    matches!(failure.outcome, Outcome::NotExecuted | Outcome::Unknown | Outcome::Full)
 }
 
 #[async_trait]

@@ -115,6 +115,10 @@ impl HaStore for FileSystemStore {
         for _ in 0..TRIES {
             let found = match self.steps.current().await? {
                 Current::Claim(found) => found,
+                Current::Nothing | Current::Retired if candidate.follows => {
+                    let (cluster, epoch) = (self.cluster(), Epoch(candidate.attempt.into()));
+                    return Err(HaError::Superseded { cluster, epoch, by: None });
+                }
                 Current::Nothing => {
                     self.steps.begin().await?;
                     continue;

@@ -47,7 +47,7 @@ async fn data_that_no_leader_leaves_so_is_named() {
 async fn an_owner_that_can_not_stand_in_a_name_is_refused() {
     let scratch = tempfile::tempdir().unwrap();
     for owner in ["", "a.b", "a/b"] {
-        let candidate = Candidate { owner: owner.to_owned(), attempt: 1, replaces: None };
+        let candidate = Candidate { owner: owner.to_owned(), attempt: 1, replaces: None, follows: false };
         let refused = opened(scratch.path(), "a").campaign(&candidate).await;
         assert!(matches!(refused, Err(HaError::Setting(_))), "{refused:?}");
     }

@@ -270,6 +270,10 @@ impl HaStore for ZooKeeperStore {
         for _ in 0..TRIES {
             let (found, version) = match self.current().await? {
                 Some((found, version)) => (found, Some(version)),
+                None if candidate.follows => {
+                    let (cluster, epoch) = (self.cluster.clone(), Epoch(candidate.attempt.into()));
+                    return Err(HaError::Superseded { cluster, epoch, by: None });
+                }
                 None => {
                     self.session.make(&self.root).await?;
                     (Claim::nobody(), None)

@@ -3,8 +3,9 @@
 //! Its parts are serialised next to each other, and a chunk takes it with a copy whose length the compiler knows. Going
 //! through buffers, part by part, costs several times as much.
 
-use postcard::ser_flavors::Flavor;
 use serde::Serialize;
+
+use super::room::Room;
 
 /// Longer rows are written part by part.
 const BYTES: usize = 64;
@@ -84,10 +85,10 @@ impl SmallParts<'_> {
     #[inline]
     pub(crate) fn part_behind<T: Serialize>(&mut self, before: &[u8], value: &T) -> Option<()> {
         let (length, rest) = self.bytes.get_mut(self.at..)?.split_first_mut()?;
-        let mut room = Room { bytes: rest, at: 0 };
-        copy_few(before, room.next(before.len())?);
-        postcard::serialize_with_flavor(value, &mut room).ok()?;
-        let count = room.at;
+        let mut room = Room::new(rest);
+        room.extend(before).ok()?;
+        value.serialize(&mut room).ok()?;
+        let count = room.filled();
         *length = count as u8;
         self.at += 1 + count;
         Some(())
@@ -97,67 +98,6 @@ impl SmallParts<'_> {
     #[inline]
     pub(crate) fn bytes(&mut self, part: &[u8]) -> Option<()> {
         self.part_behind(part, &())
-    }
-}
-
-/// Where a value is serialised to.
-struct Room<'a> {
-    bytes: &'a mut [u8],
-    at: usize,
-}
-
-impl Room<'_> {
-    #[inline]
-    fn next(&mut self, count: usize) -> Option<&mut [u8]> {
-        let next = self.bytes.get_mut(self.at..)?.get_mut(..count)?;
-        self.at += count;
-        Some(next)
-    }
-}
-
-impl Flavor for &mut Room<'_> {
-    type Output = ();
-
-    #[inline]
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        *self.bytes.get_mut(self.at).ok_or(postcard::Error::SerializeBufferFull)? = byte;
-        self.at += 1;
-        Ok(())
-    }
-
-    #[inline]
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        copy_few(bytes, self.next(bytes.len()).ok_or(postcard::Error::SerializeBufferFull)?);
-        Ok(())
-    }
-
-    #[inline]
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
-}
-
-/// Copies bytes to a place of the same length. Numbers have a few: for them a call of `memcpy` would cost more than the copy.
-#[inline]
-fn copy_few(from: &[u8], to: &mut [u8]) {
-    match from.len() {
-        0 => {}
-        1 => to[0] = from[0],
-        2..4 => copy_ends::<2>(from, to),
-        4..8 => copy_ends::<4>(from, to),
-        8..=16 => copy_ends::<8>(from, to),
-        _ => to.copy_from_slice(from),
-    }
-}
-
-/// Copies `N` to `2 * N` bytes: the first and the last ones, which may be the same.
-#[inline]
-fn copy_ends<const N: usize>(from: &[u8], to: &mut [u8]) {
-    if let (Some(from), Some(to)) = (from.first_chunk::<N>(), to.first_chunk_mut::<N>()) {
-        *to = *from;
-    }
-    if let (Some(from), Some(to)) = (from.last_chunk::<N>(), to.last_chunk_mut::<N>()) {
-        *to = *from;
     }
 }
 

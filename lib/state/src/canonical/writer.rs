@@ -11,22 +11,24 @@ use crate::prefetch::{LINE_BYTES, prefetch};
 
 use super::layout::{CHUNK_HEAD_BYTES, CHUNK_MARK, Chunk, END_MAGIC, Header, MAGIC, VERSION, checksum};
 use super::small_row::SmallRow;
+use super::spare::SpareBlocks;
 
-/// A block is given on when it has this many bytes.
-const BLOCK_BYTES: usize = 64 << 10;
-/// A chunk is closed when it has this many bytes.
-const CHUNK_BYTES: usize = 64 << 10;
+/// A chunk is closed when it has this many bytes. What chunks hold that are not full comes at the very end, when everybody waits for
+/// it, and so many of them fit into the processor's own caches.
+const CHUNK_BYTES: usize = 16 << 10;
 /// Groups are as large as each other, as a rule: so that their first chunks aren't full at the same time, these are closed at
 /// one of so many parts. What takes the blocks has something to do from early on.
 const FIRST_PARTS: usize = 4;
 /// Many groups and states share this much memory for chunks that are not full.
 const OPEN_BYTES: usize = 16 << 20;
 /// A chunk of so many bytes becomes a block of its own, without being copied.
-const OWN_BLOCK_BYTES: usize = 16 << 10;
+const OWN_BLOCK_BYTES: usize = 4 << 10;
 /// A chunk that has so many bytes gets room for all: it would be copied again and again while it grows.
 const GROWN_BYTES: usize = 2 << 10;
 /// Room for the row that makes a chunk full.
 const LAST_ROW_BYTES: usize = 256;
+/// A chunk has room for so many bytes more, as a rule, before a row is added.
+const ROW_BYTES: usize = 64;
 /// No chunk is smaller by intention: its head and its place in the index take 60 bytes.
 const CHUNK_BYTES_MIN: usize = 2 << 10;
 
@@ -47,22 +49,33 @@ pub struct Writer {
     /// State and group of a row whose group is not in the range.
     stray: Option<(usize, u32)>,
     finished: bool,
+    /// Where chunks and blocks get their memory.
+    spare: SpareBlocks,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct OpenChunk {
     /// Room for the chunk's head, then the rows; empty before the first row.
     bytes: Vec<u8>,
     rows: u32,
-    /// How many chunks of its state and group were closed.
-    closed: u32,
+    /// It is closed when it has so many bytes.
+    limit: usize,
 }
 
 impl OpenChunk {
-    /// It is closed when it has so many bytes. `at` is its position among the open ones.
-    #[inline]
-    fn limit(&self, at: usize, chunk_bytes: usize) -> usize {
-        if self.closed == 0 { chunk_bytes / FIRST_PARTS * (at % FIRST_PARTS + 1) } else { chunk_bytes }
+    /// Before the first row, and when there is little room left.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self, chunk_bytes: usize, spare: &SpareBlocks) {
+        if self.bytes.is_empty() {
+            self.bytes.resize(CHUNK_HEAD_BYTES, 0);
+        }
+        if (GROWN_BYTES..self.limit).contains(&self.bytes.len()) && self.bytes.capacity() < self.limit {
+            let mut grown = room_for(chunk_bytes, spare);
+            grown.extend_from_slice(&self.bytes);
+            self.bytes = grown;
+        }
+        self.bytes.reserve(ROW_BYTES);
     }
 }
 
@@ -79,10 +92,12 @@ impl Writer {
         first.extend_from_slice(&(text.len() as u32).to_le_bytes());
         first.extend_from_slice(&checksum(&text).to_le_bytes());
         first.extend_from_slice(&text);
+        let chunk_bytes = (OPEN_BYTES / count.max(1)).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES);
+        let first_limit = |at: usize| chunk_bytes / FIRST_PARTS * (at % FIRST_PARTS + 1);
         let mut writer = Self {
             header,
-            open: std::iter::repeat_with(OpenChunk::default).take(count).collect(),
-            chunk_bytes: (OPEN_BYTES / count.max(1)).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES),
+            open: (0..count).map(|at| OpenChunk { bytes: Vec::new(), rows: 0, limit: first_limit(at) }).collect(),
+            chunk_bytes,
             index: Vec::new(),
             offset: 0,
             tail: Vec::new(),
@@ -90,10 +105,16 @@ impl Writer {
             waiting: 0,
             stray: None,
             finished: false,
+            spare: SpareBlocks::default(),
         };
         writer.tail = first;
         writer.give();
         writer
+    }
+
+    /// Memory of blocks comes from there.
+    pub(crate) fn reusing(self, spare: SpareBlocks) -> Self {
+        Self { spare, ..self }
     }
 
     /// Adds a row. State: its position among those of [`Self::new`].
@@ -122,19 +143,15 @@ impl Writer {
         }
         let at = state * groups.groups().len() + (group - groups.start) as usize;
         let chunk = &mut self.open[at];
-        let limit = chunk.limit(at, chunk_bytes);
+        if chunk.bytes.capacity() - chunk.bytes.len() < ROW_BYTES {
+            chunk.make_room(chunk_bytes, &self.spare);
+        }
         chunk.rows += 1;
         let bytes = &mut chunk.bytes;
-        if bytes.is_empty() {
-            bytes.resize(CHUNK_HEAD_BYTES, 0);
-        }
-        if (GROWN_BYTES..limit).contains(&bytes.len()) && bytes.capacity() < limit {
-            bytes.reserve_exact(limit + LAST_ROW_BYTES - bytes.len());
-        }
         put(bytes);
         // Rows go to as many places as there are groups: too many for the processor to see where the next ones will be.
         bytes.spare_capacity_mut().get(LINE_BYTES).into_iter().for_each(prefetch);
-        if bytes.len() >= limit {
+        if bytes.len() >= chunk.limit {
             self.close(state, group);
         }
     }
@@ -144,8 +161,11 @@ impl Writer {
         let groups = self.header.groups;
         let at = state * groups.groups().len() + (group - groups.start) as usize;
         let open = &mut self.open[at];
-        let is_full = open.bytes.len() >= open.limit(at, self.chunk_bytes);
-        let Some((head, rows)) = open.bytes.split_first_chunk_mut::<CHUNK_HEAD_BYTES>() else { return };
+        let is_full = open.bytes.len() >= open.limit;
+        let Some((head, rows)) = open.bytes.split_first_chunk_mut::<CHUNK_HEAD_BYTES>().filter(|_| open.rows > 0)
+        else {
+            return;
+        };
         let mut chunk = Chunk {
             state: state as u32,
             group,
@@ -154,25 +174,30 @@ impl Writer {
             offset: 0,
             checksum: 0,
         };
-        open.closed += 1;
+        open.limit = self.chunk_bytes;
         chunk.checksum = chunk.checksum_of(rows);
         head[..4].copy_from_slice(&CHUNK_MARK.to_le_bytes());
         head[4..20].copy_from_slice(&chunk.head());
         head[20..].copy_from_slice(&chunk.checksum.to_le_bytes());
         if open.bytes.len() >= OWN_BLOCK_BYTES {
             // A group that has filled a chunk fills another.
-            let room = if is_full { self.chunk_bytes + LAST_ROW_BYTES } else { 0 };
-            let block = std::mem::replace(&mut open.bytes, Vec::with_capacity(room));
+            let mut next = if is_full { room_for(self.chunk_bytes, &self.spare) } else { Vec::new() };
+            if is_full {
+                next.resize(CHUNK_HEAD_BYTES, 0);
+            }
+            let block = std::mem::replace(&mut open.bytes, next);
             self.give();
             chunk.offset = self.offset + CHUNK_HEAD_BYTES as u64;
             self.give_block(block);
         } else {
-            chunk.offset = self.offset + (self.tail.len() + CHUNK_HEAD_BYTES) as u64;
-            self.tail.reserve(BLOCK_BYTES.max(open.bytes.len()).saturating_sub(self.tail.len()));
-            self.tail.append(&mut open.bytes);
-            if self.tail.len() >= BLOCK_BYTES {
+            if self.tail.len() + open.bytes.len() > self.tail.capacity() {
                 self.give();
+                self.tail = room_for(CHUNK_BYTES, &self.spare);
             }
+            chunk.offset = self.offset + (self.tail.len() + CHUNK_HEAD_BYTES) as u64;
+            let bytes = &mut self.open[at].bytes;
+            self.tail.append(bytes);
+            bytes.resize(CHUNK_HEAD_BYTES, 0);
         }
         self.index.push(chunk);
     }
@@ -202,7 +227,7 @@ impl Writer {
                 self.close(state, group);
             }
         }
-        self.open = Vec::new();
+        std::mem::take(&mut self.open).into_iter().for_each(|chunk| self.spare.give(chunk.bytes));
         let at = self.offset + self.tail.len() as u64;
         let mut last = Vec::with_capacity(self.index.len() * 32 + 32);
         for chunk in &self.index {
@@ -224,6 +249,21 @@ impl Writer {
         let block = self.blocks.pop_front()?;
         self.waiting -= block.len();
         Some(block)
+    }
+
+    /// The next blocks, if so many bytes of them are ready, or all there are when it has finished.
+    pub(crate) fn pop_together(&mut self, bytes: usize) -> Option<Vec<Vec<u8>>> {
+        if self.blocks.is_empty() || self.waiting < bytes && !self.finished {
+            return None;
+        }
+        let before = self.waiting;
+        let mut together = Vec::new();
+        while before - self.waiting < bytes
+            && let Some(block) = self.pop()
+        {
+            together.push(block);
+        }
+        Some(together)
     }
 
     /// Bytes of blocks that are ready.
@@ -257,6 +297,14 @@ impl Writer {
     pub fn state_name(&self, state: usize) -> &str {
         self.header.states.get(state).map_or("", |meta| &meta.name)
     }
+}
+
+/// Memory for a chunk of so many bytes. Smaller ones become part of a block, and keep theirs.
+#[cold]
+#[inline(never)]
+fn room_for(chunk_bytes: usize, spare: &SpareBlocks) -> Vec<u8> {
+    let room = chunk_bytes + LAST_ROW_BYTES;
+    if chunk_bytes == CHUNK_BYTES { spare.take(room) } else { Vec::with_capacity(room) }
 }
 
 #[cfg(test)]

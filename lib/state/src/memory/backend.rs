@@ -22,6 +22,9 @@ pub(crate) struct Memory<K> {
     unread: Vec<Piece>,
     /// The table that the walk is in.
     walked: usize,
+    /// The snapshot that the walk was begun for, by its version: the oldest one. Those that began later have nothing of what
+    /// the walk had passed by then.
+    walked_for: u32,
 }
 
 struct State {
@@ -50,7 +53,7 @@ impl<K: Key> Memory<K> {
                 })
             })?);
         }
-        Ok(Self { context, states, unread, walked: 0 })
+        Ok(Self { context, states, unread, walked: 0, walked_for: 0 })
     }
 
     /// Adds a table, and puts in it what was restored under its name.
@@ -117,10 +120,11 @@ impl<K: Key> Memory<K> {
                 Ok(())
             })?;
         }
-        let Context { groups, max_parallelism, latest, cut, running, .. } = &*self.context;
+        let Context { groups, max_parallelism, latest, running, .. } = &*self.context;
         let metas = self.states.iter().map(|state| state.meta.clone()).collect();
+        let spare = running.borrow().spare();
         let (sender, blocks) = snapshot::blocks();
-        let mut writer = Writer::new(metas, *groups, *max_parallelism);
+        let mut writer = Writer::new(metas, *groups, *max_parallelism).reusing(spare.clone());
         for (at, state) in self.states.iter().enumerate() {
             let Rows::Unclaimed(chunks) = &state.rows else { continue };
             for Restored { chunk, bytes } in chunks {
@@ -129,15 +133,22 @@ impl<K: Key> Memory<K> {
                 }
             }
         }
-        let mut running = running.borrow_mut();
-        if !running.is_walking() {
+        latest.set(latest.get() + 1);
+        running.borrow_mut().begin(latest.get(), writer, sender);
+        let groups = *groups;
+        self.walk_for_the_oldest();
+        Ok(PendingSnapshot { groups, source: SnapshotBytes::Canonical(blocks.reusing(spare)) })
+    }
+
+    /// Called when snapshots have begun or gone: complete, or given up in the middle of a walk, which then begins anew.
+    fn walk_for_the_oldest(&mut self) {
+        let (oldest, newest) = self.context.running.borrow().versions();
+        self.context.cut.set(newest);
+        if self.walked_for != oldest {
+            self.walked_for = oldest;
             self.walked = 0;
             self.tables().for_each(AnyTable::rewind);
         }
-        latest.set(latest.get() + 1);
-        cut.set(latest.get());
-        running.begin(latest.get(), writer, sender);
-        Ok(PendingSnapshot { groups: *groups, source: SnapshotBytes::Canonical(blocks) })
     }
 
     fn tables(&self) -> impl Iterator<Item = &dyn AnyTable> {
@@ -160,16 +171,14 @@ impl<K: Key> Memory<K> {
     pub(crate) fn step(&mut self, mut budget: usize) -> SnapshotStep {
         let context = Rc::clone(&self.context);
         context.running.borrow_mut().pump(false);
-        context.cut.set(context.running.borrow().cut());
+        self.walk_for_the_oldest();
         while context.cut.get() > 0 && !context.running.borrow().is_congested() {
             if !self.walk(&mut budget) {
                 return SnapshotStep::More;
             }
             context.running.borrow_mut().complete_oldest();
             context.running.borrow_mut().pump(false);
-            context.cut.set(context.running.borrow().cut());
-            self.walked = 0;
-            self.tables().for_each(AnyTable::rewind);
+            self.walk_for_the_oldest();
         }
         if context.running.borrow().has_more() { SnapshotStep::Waits } else { SnapshotStep::Done }
     }

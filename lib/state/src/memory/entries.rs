@@ -27,6 +27,8 @@ struct Entry<K, N, T> {
 const TOGETHER: usize = 32;
 /// Buckets that a walk looks at before it asks again how much it may do.
 const LOOKED_AT: usize = 1024;
+/// A row that is not small takes the time of so many.
+const LONG_ROW: usize = 4;
 /// A smaller table is in the processor's own caches anyway.
 const LARGE_BYTES: usize = 512 << 10;
 
@@ -228,16 +230,15 @@ impl<K: Key, N: Namespace, S: Shape> Entries<K, N, S> {
         let mut fresh = if self.ttl.is_some() { self.cursor } else { usize::MAX };
         let (mut found, mut rows) = ([0; TOGETHER], [SmallRow::default(); TOGETHER]);
         while self.cursor < self.table.num_buckets() {
-            if *budget == 0 {
+            if *budget == 0 || self.context.running.borrow().is_congested() {
                 return true;
             }
             if self.cursor >= fresh {
                 fresh = self.expire();
             }
             let count = self.find_unsaved(&mut found[..TOGETHER.min(*budget)], fresh, &mut skipped);
-            self.save_all(&found[..count], &mut rows);
-            *budget -= count;
-            *budget = budget.saturating_sub(skipped / SKIPPED_PER_ENTRY);
+            let long = self.save_all(&found[..count], &mut rows);
+            *budget = budget.saturating_sub(count + long * (LONG_ROW - 1) + skipped / SKIPPED_PER_ENTRY);
             skipped %= SKIPPED_PER_ENTRY;
         }
         false
@@ -251,33 +252,41 @@ impl<K: Key, N: Namespace, S: Shape> Entries<K, N, S> {
         let (mut count, begun) = (0, *cursor);
         let end = table.num_buckets().min(begun + LOOKED_AT).min(end);
         // Whether a bucket has an entry is as good as random: no branch depends on it, for the processor to guess wrong.
-        while *cursor < end && count < found.len() {
-            found[count] = *cursor;
-            count += usize::from((versions[*cursor] < cut) & table.get_bucket(*cursor).is_some());
-            *cursor += 1;
+        for (bucket, version) in (begun..end).zip(&versions[begun..end]) {
+            let Some(place) = found.get_mut(count) else { break };
+            *place = bucket;
+            count += usize::from((*version < cut) & table.get_bucket(bucket).is_some());
+            *cursor = bucket + 1;
         }
         *skipped += *cursor - begun - count;
         count
     }
 
     /// Writes the entries of buckets to the snapshots that need them. First all become rows, so that the processor waits for
-    /// what they point to at the same time.
-    fn save_all(&mut self, buckets: &[usize], rows: &mut [SmallRow]) {
+    /// what they point to at the same time. Returns how many rows were long.
+    fn save_all(&mut self, buckets: &[usize], rows: &mut [SmallRow; TOGETHER]) -> usize {
         let Self { context, table, versions, state, .. } = self;
         let cut = context.cut.get();
-        let entries = |bucket: &usize| table.get_bucket(*bucket);
-        for (entry, row) in buckets.iter().filter_map(entries).zip(&mut *rows) {
-            row.fill(&entry.key, &entry.namespace, |parts| S::small_row(&entry.stored, parts));
+        let (mut before, mut groups, mut long) = ([cut; TOGETHER], [0; TOGETHER], 0);
+        for (at, bucket) in buckets.iter().enumerate() {
+            let Some(entry) = table.get_bucket(*bucket) else { continue };
+            let is_small = rows[at].fill(&entry.key, &entry.namespace, |parts| S::small_row(&entry.stored, parts));
+            long += usize::from(!is_small);
+            before[at] = std::mem::replace(&mut versions[*bucket], cut);
+            groups[at] = context.group_of(rows[at].key());
         }
         let mut running = context.running.borrow_mut();
-        for (bucket, row) in buckets.iter().zip(rows) {
-            let version = std::mem::replace(&mut versions[*bucket], cut);
-            if !row.is_empty() {
-                running.write_small(context, *state, version, row);
-            } else if let Some(Entry { key, namespace, stored }) = table.get_bucket(*bucket) {
-                running.write_long::<K, N, S>(context, *state, version, key, namespace, stored);
+        running.write_small(*state, &rows[..buckets.len()], &before, &groups);
+        if long > 0 {
+            for ((bucket, row), version) in buckets.iter().zip(rows).zip(before) {
+                if row.is_empty()
+                    && let Some(Entry { key, namespace, stored }) = table.get_bucket(*bucket)
+                {
+                    running.write_long::<K, N, S>(context, *state, version, key, namespace, stored);
+                }
             }
         }
+        long
     }
 
     /// Drops what is expired of the entries that the walk comes to next, and returns the bucket behind them.

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use crate::canonical::{SmallRow, Writer};
+use crate::canonical::{SmallRow, SpareBlocks, Writer};
 use crate::codec;
 use crate::context::Context;
 use crate::error::{StateError, StateErrorKind};
-use crate::snapshot::ChunkSender;
+use crate::snapshot::{ChunkSender, MESSAGE_BYTES};
 use crate::traits::{Key, Namespace};
 
 use super::Shape;
@@ -18,6 +18,7 @@ pub(crate) struct Running {
     snapshots: VecDeque<Snapshot>,
     /// Complete ones whose bytes were not all taken yet.
     draining: VecDeque<(Writer, ChunkSender)>,
+    spare: SpareBlocks,
     row: SmallRow,
     key: Vec<u8>,
     namespace: Vec<u8>,
@@ -35,19 +36,20 @@ impl Running {
         self.snapshots.push_back(Snapshot { version, writer, sender });
     }
 
-    /// Whether some table still has to be walked.
-    pub(crate) fn is_walking(&self) -> bool {
-        !self.snapshots.is_empty()
+    /// Where the next snapshot's blocks get their memory. What the last ones did not need is given up.
+    pub(crate) fn spare(&self) -> SpareBlocks {
+        self.spare.forget_unused();
+        self.spare.clone()
     }
 
     /// Whether there is anything left to do.
     pub(crate) fn has_more(&self) -> bool {
-        self.is_walking() || !self.draining.is_empty()
+        !self.snapshots.is_empty() || !self.draining.is_empty()
     }
 
-    /// Whether the writers hold so much that the walk should wait for whoever takes the bytes.
+    /// Whether so much is on its way that the walk should wait for whoever takes the bytes.
     pub(crate) fn is_congested(&self) -> bool {
-        self.snapshots.iter().any(|snapshot| snapshot.writer.waiting_bytes() > 0)
+        self.snapshots.iter().any(|snapshot| snapshot.sender.is_full())
     }
 
     /// Writes an entry of that version to each snapshot that needs it.
@@ -62,18 +64,21 @@ impl Running {
     ) {
         let mut row = self.row;
         if row.fill(key, namespace, |parts| S::small_row(stored, parts)) {
-            self.write_small(context, state, version, &row);
+            self.write_small(state, &[row], &[version], &[context.group_of(row.key())]);
         } else {
             self.write_long::<K, N, S>(context, state, version, key, namespace, stored);
         }
     }
 
-    /// As [`Self::write`], for an entry that has become a row.
+    /// As [`Self::write`], for entries that have become rows, each with its version and key group. Leaves empty ones out.
     #[inline]
-    pub(crate) fn write_small<K: Key>(&mut self, context: &Context<K>, state: usize, version: u32, row: &SmallRow) {
-        let group = context.group_of(row.key());
-        for snapshot in self.snapshots.iter_mut().filter(|snapshot| snapshot.version > version) {
-            snapshot.writer.small_row(state, group, row);
+    pub(crate) fn write_small(&mut self, state: usize, rows: &[SmallRow], versions: &[u32], groups: &[u32]) {
+        for snapshot in &mut self.snapshots {
+            for ((row, version), group) in rows.iter().zip(versions).zip(groups) {
+                if snapshot.version > *version && !row.is_empty() {
+                    snapshot.writer.small_row(state, *group, row);
+                }
+            }
             snapshot.give();
         }
     }
@@ -127,9 +132,10 @@ impl Running {
         });
     }
 
-    /// The version of the newest one that is walking; 0 when there is none.
-    pub(crate) fn cut(&self) -> u32 {
-        self.snapshots.back().map_or(0, |snapshot| snapshot.version)
+    /// The versions of the oldest and the newest one for which tables are walked; 0 when there is none.
+    pub(crate) fn versions(&self) -> (u32, u32) {
+        let version = |snapshot: Option<&Snapshot>| snapshot.map_or(0, |snapshot| snapshot.version);
+        (version(self.snapshots.front()), version(self.snapshots.back()))
     }
 }
 
@@ -137,7 +143,7 @@ impl Snapshot {
     /// Gives on what is ready, as far as there is room for it.
     #[inline]
     fn give(&mut self) {
-        if self.writer.waiting_bytes() > 0 {
+        if self.writer.waiting_bytes() >= MESSAGE_BYTES {
             self.sender.send(&mut self.writer, false);
         }
     }

@@ -246,12 +246,19 @@ pub(super) fn backend(what: impl Into<String>) -> impl FnOnce(rocksdb::Error) ->
     move |source| match source.kind() {
         // It compares a checksum for each block that it reads. The files came from a snapshot, or stand in the next one.
         rocksdb::ErrorKind::Corruption => StateError::corrupt(&what.into(), 0, source.into_string()),
+        // It names the file, and repeats the system's words; its subcodes can't be asked for.
+        rocksdb::ErrorKind::IOError if FULL.iter().any(|sign| source.as_ref().contains(sign)) => {
+            StateError::disk_full(what, source.into_string())
+        }
         _ => StateErrorKind::Backend { what: what.into(), source: source.into() }.into(),
     }
 }
 
+/// What the system says when there is no room on a disk, or none for this user.
+const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+
 pub(super) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> StateError {
-    move |source| StateErrorKind::Backend { what: what.into(), source: source.into() }.into()
+    move |source| StateError::of_local_file(what, source)
 }
 
 #[cfg(test)]
@@ -263,6 +270,15 @@ mod tests {
         for state in [0, 7, 10, 65535, usize::MAX] {
             assert_eq!(Name::of(state).as_str(), state.to_string());
         }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_what_to_do() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let error = io_error("writing /d/contents")(full()).to_string();
+        assert!(error.contains("/d/contents") && error.contains("state.backend.rocksdb.localdir"), "{error}");
+        let other = io_error("writing /d/contents")(io::ErrorKind::PermissionDenied.into()).to_string();
+        assert!(!other.contains("full"), "{other}");
     }
 
     #[test]

@@ -20,8 +20,10 @@ pub(super) struct Link {
     over: SyncSender<()>,
 }
 
-/// For the thread of the store.
-pub(super) struct Linking(Receiver<()>);
+/// The links of snapshots that are being made, for the thread of the store. There may be several: a snapshot before which nothing
+/// changed does not wait for the one before it.
+#[derive(Default)]
+pub(super) struct Linking(Vec<Receiver<()>>);
 
 /// Links, in a directory that is one of an instance.
 #[derive(Debug)]
@@ -30,12 +32,6 @@ pub(super) struct Links {
     /// In which the directory is.
     pub(super) parent: Arc<Directory>,
     pub(super) contents: Contents,
-}
-
-/// Links to what there is now.
-pub(super) fn begin(instance: &Arc<Instance>, number: u64, contents: Contents) -> (Link, Linking) {
-    let (over, linking) = sync_channel(0);
-    (Link { instance: Arc::clone(instance), number, contents, over }, Linking(linking))
 }
 
 impl Link {
@@ -65,14 +61,55 @@ impl Link {
 }
 
 impl Linking {
-    /// Whether the links are made, or never will be.
-    pub(super) fn is_over(&self) -> bool {
-        self.0.try_recv() == Err(TryRecvError::Disconnected)
+    /// Links to what there is now.
+    pub(super) fn begin(&mut self, instance: &Arc<Instance>, number: u64, contents: Contents) -> Link {
+        let (over, made) = sync_channel(0);
+        self.0.retain(|made| !is_over(made));
+        self.0.push(made);
+        Link { instance: Arc::clone(instance), number, contents, over }
     }
 
-    /// Waits for it: RocksDB's own errors end it.
-    pub(super) fn wait(self) {
-        // Nothing is ever sent.
-        let _ = self.0.recv();
+    /// Whether all links are made, or never will be.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.iter().all(is_over)
+    }
+
+    /// Waits for all: RocksDB's own errors end it.
+    pub(super) fn wait(&mut self) {
+        for made in self.0.drain(..) {
+            // Nothing is ever sent.
+            let _ = made.recv();
+        }
+    }
+}
+
+fn is_over(made: &Receiver<()>) -> bool {
+    made.try_recv() == Err(TryRecvError::Disconnected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rocksdb::SharedRocksDb;
+
+    use flumen_model::checkpoint::KeyGroupRange;
+
+    #[test]
+    fn links_are_waited_for_that_were_begun_before_others_that_are_made() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = Arc::new(Directory::create(parent.path().join("instance")).unwrap());
+        let instance = Arc::new(Instance::open(directory, SharedRocksDb::default(), || 0, &[]).unwrap());
+        let contents = || Contents::new(1, KeyGroupRange { start: 0, end: 1 }, Vec::new());
+        let mut linking = Linking::default();
+        let first = linking.begin(&instance, 1, contents());
+        let second = linking.begin(&instance, 2, contents());
+        second.make().unwrap();
+        assert!(!linking.is_over());
+        let third = linking.begin(&instance, 3, contents());
+        first.make().unwrap();
+        assert!(!linking.is_over());
+        drop(third);
+        assert!(linking.is_over());
+        linking.wait();
     }
 }

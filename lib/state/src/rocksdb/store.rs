@@ -16,7 +16,7 @@ use super::contents::Contents;
 use super::files::{self, PartNames};
 use super::heads::{Head, Heads};
 use super::instance::Instance;
-use super::link::{self, Linking};
+use super::link::Linking;
 use super::savepoint;
 use super::shared::SharedRocksDb;
 
@@ -37,8 +37,8 @@ struct Inner {
     names: Arc<PartNames>,
     /// How many snapshots were taken.
     snapshots: u64,
-    /// The last snapshot while its files are being linked: nothing is written to RocksDB meanwhile.
-    linking: Option<Linking>,
+    /// Snapshots whose files are being linked: nothing is written to RocksDB meanwhile.
+    linking: Linking,
 }
 
 struct State {
@@ -63,7 +63,13 @@ impl RocksDbStore {
             groups,
             max_parallelism,
             incremental,
-            inner: RefCell::new(Inner { states, cache, names: Arc::new(names), snapshots: 0, linking: None }),
+            inner: RefCell::new(Inner {
+                states,
+                cache,
+                names: Arc::new(names),
+                snapshots: 0,
+                linking: Linking::default(),
+            }),
         }
     }
 
@@ -93,7 +99,7 @@ impl RocksDbStore {
     /// Writes some of the rows that have changed.
     #[cold]
     fn write_batch(&self, inner: &mut Inner) -> Result<(), StateError> {
-        inner.wait_for_link();
+        inner.linking.wait();
         let mut batch = WriteBatch::default();
         let mut family = None;
         let mut failed = Ok(());
@@ -117,7 +123,7 @@ impl RocksDbStore {
 
     #[inline]
     fn write_if_full(&self, inner: &mut Inner) -> Result<(), StateError> {
-        if inner.cache.is_full() && (inner.is_linked() || inner.cache.is_overfull()) {
+        if inner.cache.is_full() && (inner.linking.is_over() || inner.cache.is_overfull()) {
             self.write_batch(inner)?;
         }
         Ok(())
@@ -157,17 +163,6 @@ impl Inner {
     fn head(&mut self, state: usize, row: &[u8]) -> Option<&mut Head> {
         self.states.get_mut(state)?.heads.as_mut()?.of(row)
     }
-
-    /// Whether RocksDB may be written to without waiting.
-    fn is_linked(&self) -> bool {
-        self.linking.as_ref().is_none_or(Linking::is_over)
-    }
-
-    fn wait_for_link(&mut self) {
-        if let Some(linking) = self.linking.take() {
-            linking.wait();
-        }
-    }
 }
 
 fn heads(meta: &StateMeta, groups: KeyGroupRange, is_empty: bool) -> Option<Heads> {
@@ -185,7 +180,7 @@ impl RowStore for RocksDbStore {
         if state >= u16::MAX.into() {
             return Err(StateError::misuse(format!("an operator has {state} states at most")));
         }
-        inner.wait_for_link();
+        inner.linking.wait();
         self.instance.create_state(state, &meta)?;
         inner.states.push(State { heads: heads(&meta, self.groups, true), meta });
         Ok(state)
@@ -272,8 +267,7 @@ impl RowStore for RocksDbStore {
         inner.snapshots += 1;
         let states = inner.states.iter().map(|state| state.meta.clone()).collect();
         let contents = Contents::new(self.max_parallelism, self.groups, states);
-        let (link, linking) = link::begin(&self.instance, inner.snapshots, contents);
-        inner.linking = Some(linking);
+        let link = inner.linking.begin(&self.instance, inner.snapshots, contents);
         let source = if kind.is_savepoint() {
             SnapshotBytes::Canonical(savepoint::begin(link, self.shared.clone())?)
         } else {

@@ -4,12 +4,14 @@ use super::*;
 use crate::checkpoint::decode_records;
 use crate::exchange::gate::ChannelOrigin;
 
+/// A barrier of a checkpoint that was triggered just now.
 fn barrier(checkpoint: u64, alignment: Alignment) -> Arc<Barrier> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     Arc::new(Barrier {
         checkpoint: CheckpointId(checkpoint),
         kind: SnapshotKind::Checkpoint,
         alignment,
-        triggered_ms: 0,
+        triggered_ms: now.as_millis() as u64,
         directory: String::new(),
         shared_directory: String::new(),
     })
@@ -143,6 +145,56 @@ fn an_aborted_checkpoint_releases_what_it_held_and_its_late_barriers_mean_nothin
 }
 
 #[test]
+fn a_late_barrier_of_an_older_checkpoint_is_not_taken_for_one_of_the_newer() {
+    let mut test = Test::new(2);
+    // Its sender had heard that 1 was given up before that one's barrier came to it.
+    test.barrier(1, 2, Alignment::Aligned);
+    test.barrier(0, 1, Alignment::Aligned);
+    test.records(0, &[1]);
+    assert_eq!(test.taken(), "[1]");
+    test.barrier(0, 2, Alignment::Aligned);
+    test.records(0, &[2]);
+    assert_eq!(test.taken(), "barrier 2, [2]");
+}
+
+#[test]
+fn a_late_barrier_of_an_older_checkpoint_overtakes_nothing() {
+    let mut test = Test::new(2);
+    let patient = Alignment::AlignedUntil(3_600_000);
+    test.barrier(1, 2, patient);
+    assert_eq!(test.taken(), "");
+    test.records(0, &[1]);
+    test.barrier(0, 1, Alignment::Unaligned);
+    test.records(0, &[2]);
+    assert_eq!(test.taken(), "[1], [2]");
+    test.input.abort(CheckpointId(1));
+    test.barrier(0, 2, patient);
+    assert_eq!(test.taken(), "barrier 2");
+}
+
+#[test]
+fn a_checkpoint_goes_on_when_a_newer_one_is_given_up() {
+    let mut test = Test::new(2);
+    test.barrier(0, 1, Alignment::Aligned);
+    test.records(0, &[1]);
+    test.barrier(0, 2, Alignment::Aligned);
+    test.records(0, &[2]);
+    assert_eq!(test.taken(), "");
+    test.input.abort(CheckpointId(2));
+    assert_eq!(test.taken(), "", "1 is still waited for");
+    test.barrier(1, 1, Alignment::Aligned);
+    test.barrier(1, 2, Alignment::Aligned);
+    test.records(1, &[3]);
+    assert_eq!(test.taken(), "barrier 1, [1], [2], [3]");
+    // However many are given up, and although nothing else comes of them.
+    (3..1000).for_each(|checkpoint| test.input.abort(CheckpointId(checkpoint)));
+    assert!(test.input.aborted.len() <= ABORTED_MAX);
+    test.barrier(0, 500, Alignment::Aligned);
+    test.records(0, &[4]);
+    assert_eq!(test.taken(), "[4]");
+}
+
+#[test]
 fn a_closed_channel_counts_as_one_that_has_delivered() {
     let mut test = Test::new(2);
     test.barrier(0, 1, Alignment::Aligned);
@@ -186,6 +238,16 @@ fn a_barrier_that_has_waited_too_long_overtakes() {
     test.barrier(1, 1, Alignment::AlignedUntil(0));
     assert_eq!(test.taken(), "");
     assert_eq!(test.overtaken(), Some(vec![(1, 2)]));
+}
+
+#[test]
+fn a_barrier_that_has_waited_too_long_elsewhere_overtakes_at_once() {
+    let mut test = Test::new(2);
+    let old = Barrier { triggered_ms: 0, ..(*barrier(1, Alignment::AlignedUntil(3_600_000))).clone() };
+    test.records(0, &[1]);
+    test.control(0, Control::Barrier(Arc::new(old)));
+    test.records(1, &[2]);
+    assert_eq!(test.taken(), "barrier 1 overtakes, [1], [2]");
 }
 
 #[test]

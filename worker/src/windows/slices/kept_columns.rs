@@ -26,6 +26,7 @@ impl<A: Clone> KeptColumns<A> {
     ) {
         match self.0.binary_search_by_key(&column.end, |kept| kept.end) {
             Err(at) => {
+                column.each(0..numbers, |number, _| leaving.enter(number));
                 spare.give(column.thin(numbers));
                 self.0.insert(at, column);
             }
@@ -34,9 +35,9 @@ impl<A: Clone> KeptColumns<A> {
                 let end = column.end;
                 spare.give(column.take(|number, cell| {
                     if let Cell::Sum(acc) = cell
-                        && !self.insert(end, number, acc, numbers, fold)
+                        && self.insert(end, number, acc, numbers, fold)
                     {
-                        leaving.leave(number);
+                        leaving.enter(number);
                     }
                 }));
             }
@@ -53,8 +54,8 @@ impl<A: Clone> KeptColumns<A> {
         fold: &mut F,
     ) -> bool {
         let column = self.column(end);
-        if let Some(cell @ Cell::Sum(_)) = column.get_mut(number) {
-            cell.add(acc, fold);
+        if let Cell::Sum(_) = column.get(number) {
+            column.add(number, acc, fold);
             return false;
         }
         column.fill(number, Cell::Sum(acc), numbers);
@@ -90,7 +91,7 @@ impl<A: Clone> KeptColumns<A> {
     ) -> Option<A> {
         let from = self.0.partition_point(|column| column.end <= end.saturating_sub(slicing.size));
         let upto = self.0.partition_point(|column| column.end <= end);
-        let accs = self.0[from..upto].iter().filter_map(|column| column.get(number)?.sum().cloned());
+        let accs = self.0[from..upto].iter().filter_map(|column| column.get(number).sum().cloned());
         accs.reduce(|a, b| fold.merge(a, b))
     }
 
@@ -109,7 +110,7 @@ impl<A: Clone> KeptColumns<A> {
 
     /// What a key has in them, the oldest first.
     pub(super) fn of(&self, number: u32) -> Vec<(EventTime, A)> {
-        let slices = self.0.iter().filter_map(|column| Some((column.end, column.get(number)?.sum()?.clone())));
+        let slices = self.0.iter().filter_map(|column| Some((column.end, column.get(number).sum()?.clone())));
         slices.collect()
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Numbers<K> {
     keys: Vec<K>,
     /// What keys are registered with; [`NO_TIME`] for a number that is free.
     registered: Vec<EventTime>,
-    /// In how many slices a key has something.
+    /// In how many slices that are not open any more a key has something.
     filled: Vec<u32>,
     free: Vec<u32>,
     /// Whether the smallest one of those is the last.
@@ -59,17 +59,17 @@ impl<K: Key> Numbers<K> {
         self.registered[number] = at;
     }
 
-    /// In how many slices each key has something.
+    /// In how many slices that are not open any more each key has something.
     pub(super) fn filled(&self) -> &[u32] {
         &self.filled
     }
 
-    /// The keys by number, and in how many slices each one has something.
+    /// The keys by number, and in how many slices that are not open any more each one has something.
     pub(super) fn keys_and_filled(&mut self) -> (&[K], &mut [u32]) {
         (&self.keys, &mut self.filled)
     }
 
-    /// A key has something in so many slices more.
+    /// A key has something in so many slices more that are not open.
     pub(super) fn fill(&mut self, number: u32, slices: usize) {
         self.filled[number as usize] += slices as u32;
     }

@@ -4,6 +4,7 @@ use crate::batch::{EventTime, NO_TIME};
 
 use super::super::contents::Fold;
 use super::column::{Cell, Column, Spare};
+use super::sums::Sums;
 
 /// See the module.
 pub(super) struct OpenColumns<A> {
@@ -14,99 +15,113 @@ pub(super) struct OpenColumns<A> {
 /// As many of the newest have a place for every number, however few of those are filled.
 const DENSE: usize = 3;
 
-/// The newest two slices, which with records a little out of order get all of them.
-pub(super) struct Newest<C> {
-    /// [`NO_TIME`] for one that is not there.
+/// Which slice a record is in: the older (0) or the newer (1) of the newest two, which with records a little out of order get all of
+/// them, or another one ([`OTHER`]).
+type Which = u8;
+const OTHER: Which = 3;
+
+/// The two slices by [`Which`]. `None` of one that is not there, or has no place for every number.
+type ByWhich<S> = [Option<S>; 4];
+
+/// Which slices the records of a batch are in.
+///
+/// Found out beforehand, so that nothing but an index is left to be looked at when they are added: which of the two newest it is can't be
+/// foreseen, and a branch that depends on it costs more than everything else that is done with a record.
+#[derive(Default)]
+pub(super) struct Found {
     ends: [EventTime; 2],
-    cells: [C; 2],
-    /// How many cells were filled.
-    filled: [usize; 2],
+    which: Vec<Which>,
+    is_one: bool,
 }
 
-impl<C> Newest<C> {
-    #[inline]
-    fn new(ends: [EventTime; 2], cells: [C; 2]) -> Self {
-        Self { ends, cells, filled: [0; 2] }
-    }
-
-    /// Which of them is the slice with that end.
-    #[inline]
-    fn index(&self, end: EventTime) -> Option<usize> {
-        // No branch: which of the two it is can't be foreseen.
-        let at = usize::from(self.ends[1] == end);
-        (self.ends[at] == end).then_some(at)
-    }
+/// See [`Found`]: of some records that follow one another.
+#[derive(Clone, Copy)]
+pub(super) struct FoundPart<'a> {
+    /// Of the older, and of the newer slice.
+    pub(super) ends: [EventTime; 2],
+    pub(super) which: &'a [Which],
+    /// All records of the batch are in the newer one.
+    pub(super) is_one: bool,
 }
 
-impl<A> Newest<&[Cell<A>]> {
-    /// What a key has in the slice with that end, if that is one of them.
-    #[inline]
-    pub(super) fn cell(&self, end: EventTime, number: u32) -> Option<&Cell<A>> {
-        self.cells[self.index(end)?].get(number as usize)
-    }
-}
-
-impl<A> Newest<&mut [Cell<A>]> {
-    /// Adds a record of a key to the slice with that end; gives it back if that is none of them. Keys that had nothing there are added
-    /// to `begun`.
-    #[inline]
-    pub(super) fn add<T, F: Fold<T, Acc = A>>(
-        &mut self,
-        end: EventTime,
-        number: u32,
-        begun: &mut Vec<u32>,
-        record: T,
-        fold: &mut F,
-    ) -> Result<(), T> {
-        let Some(at) = self.index(end) else { return Err(record) };
-        let Some(cell) = self.cells[at].get_mut(number as usize) else { return Err(record) };
-        if let Cell::Sum(acc) = cell {
-            fold.add(acc, record);
-        } else {
-            *cell = Cell::Sum(fold.first(record));
-            self.filled[at] += 1;
-            begun.push(number);
-        }
-        Ok(())
+impl Found {
+    /// Finds it out for so many records, by their times. Those without one are as the last of the others. The newest two slices are from
+    /// `before` to `start`, and from there to `end`. Returns whether all times are in these.
+    pub(super) fn find(&mut self, times: &[EventTime], [before, start, end]: [EventTime; 3], records: usize) -> bool {
+        self.ends = [start, end];
+        // Earlier than everything else is no time at all.
+        let before = before.max(NO_TIME + 1);
+        let (one, both) = (start.wrapping_sub(before) as u64, end.saturating_sub(before).max(0) as u64);
+        let (mut any, mut all) = (0, !0);
+        self.which.clear();
+        self.which.extend(times.iter().map(|time| {
+            let after = time.wrapping_sub(before) as u64;
+            let is_newer = Which::from(after >= one);
+            let which = is_newer | (Which::from(after >= both) * OTHER);
+            any |= which;
+            all &= which;
+            which
+        }));
+        let last = self.which.last().copied();
+        self.which.resize(records, last.unwrap_or(OTHER));
+        self.is_one = !times.is_empty() && any == 1 && all == 1;
+        !times.is_empty() && any & 2 == 0
     }
 
-    /// How many cells were filled, to be told to [`OpenColumns::filled`].
-    pub(super) fn into_filled(self) -> [usize; 2] {
-        self.filled
+    /// So many records at a time.
+    pub(super) fn chunks(&self, records: usize) -> impl Iterator<Item = FoundPart<'_>> {
+        let Self { ends, is_one, .. } = *self;
+        self.which.chunks(records).map(move |which| FoundPart { ends, which, is_one })
     }
 }
 
-impl<A> OpenColumns<A> {
+/// Begins to bring what a key has in a slice into the processor's caches.
+#[inline]
+pub(super) fn prefetch<A>(slices: &ByWhich<&Sums<A>>, which: Which, number: u32) {
+    if let Some(Some(sums)) = slices.get(usize::from(which)) {
+        sums.prefetch(number as usize);
+    }
+}
+
+/// Adds a record of a key to a slice; gives it back if that is none of them, or has no place for the key.
+#[inline]
+pub(super) fn add_record<T, A: Clone, F: Fold<T, Acc = A>>(
+    slices: &mut ByWhich<&mut Sums<A>>,
+    which: Which,
+    number: u32,
+    record: T,
+    fold: &mut F,
+) -> Result<(), T> {
+    match &mut slices[usize::from(which & OTHER)] {
+        Some(sums) => sums.add_record(number as usize, record, fold),
+        None => Err(record),
+    }
+}
+
+impl<A: Clone> OpenColumns<A> {
     pub(super) fn new() -> Self {
         Self { columns: Vec::new() }
     }
 
-    #[inline]
-    pub(super) fn newest(&self) -> Newest<&[Cell<A>]> {
-        match self.columns.as_slice() {
-            [.., a, b] => Newest::new([a.end, b.end], [a.places(), b.places()]),
-            [b] => Newest::new([NO_TIME, b.end], [&[], b.places()]),
-            [] => Newest::new([NO_TIME; 2], [&[], &[]]),
-        }
+    /// The two slices with these ends.
+    pub(super) fn newest(&self, [older, newer]: [EventTime; 2]) -> ByWhich<&Sums<A>> {
+        let of = |end| self.columns.iter().rev().find(|column| column.end == end)?.sums();
+        [of(older), of(newer), None, None]
     }
 
-    #[inline]
-    pub(super) fn newest_mut(&mut self) -> Newest<&mut [Cell<A>]> {
-        match self.columns.as_mut_slice() {
-            [.., a, b] => Newest::new([a.end, b.end], [a.places_mut(), b.places_mut()]),
-            [b] => Newest::new([NO_TIME, b.end], [&mut [], b.places_mut()]),
-            [] => Newest::new([NO_TIME; 2], [&mut [], &mut []]),
+    /// As [`Self::newest`].
+    pub(super) fn newest_mut(&mut self, [older, newer]: [EventTime; 2]) -> ByWhich<&mut Sums<A>> {
+        let mut found = [None, None, None, None];
+        for column in self.columns.iter_mut().rev() {
+            let which = if column.end == newer { 1 } else { 0 };
+            if column.end == newer || column.end == older {
+                found[which] = column.sums_mut();
+            }
         }
+        found
     }
 
-    /// So many cells of the newest slices were filled.
-    pub(super) fn filled(&mut self, filled: [usize; 2]) {
-        for (column, filled) in self.columns.iter_mut().rev().zip(filled.into_iter().rev()) {
-            column.filled(filled);
-        }
-    }
-
-    /// Adds a record to the slice with that end; true when it is the first one of its key there.
+    /// Adds a record to the slice with that end.
     pub(super) fn add<T, F: Fold<T, Acc = A>>(
         &mut self,
         end: EventTime,
@@ -115,14 +130,12 @@ impl<A> OpenColumns<A> {
         spare: &mut Spare<A>,
         record: T,
         fold: &mut F,
-    ) -> bool {
+    ) {
         let column = self.column(end, numbers, spare);
-        if let Some(Cell::Sum(acc)) = column.get_mut(number) {
-            fold.add(acc, record);
-            return false;
+        match column.sum_mut(number) {
+            Some(acc) => fold.add(acc, record),
+            None => column.fill(number, Cell::Sum(fold.first(record)), numbers),
         }
-        column.fill(number, Cell::Sum(fold.first(record)), numbers);
-        true
     }
 
     /// The slice with that end, which is begun if it is not there.
@@ -158,8 +171,60 @@ impl<A> OpenColumns<A> {
         self.columns.first().map(|column| column.end)
     }
 
+    /// Whether a key has anything in them.
+    #[inline]
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.columns.iter().rev().any(|column| !matches!(column.get(number), Cell::Empty))
+    }
+
     /// What a key has in them, the oldest first.
     pub(super) fn of(&self, number: u32) -> impl Iterator<Item = (EventTime, &A)> {
-        self.columns.iter().filter_map(move |column| Some((column.end, column.get(number)?.sum()?)))
+        self.columns.iter().filter_map(move |column| Some((column.end, column.get(number).sum()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::contents::Reducing;
+    use super::*;
+
+    #[test]
+    fn records_are_added_to_their_slices_when_one_begins_among_them() {
+        let mut fold = Reducing(|sum: &mut (u64, u64), record: (u64, u64)| sum.1 += record.1);
+        let (mut open, mut spare, mut found) = (OpenColumns::new(), Spare::new(), Found::default());
+        let times = [15, 25, 19, 9, 10, NO_TIME, 29, 30];
+        assert!(!found.find(&times, [10, 20, 30], times.len()));
+        let part = found.chunks(100).next().unwrap();
+        assert_eq!((part.ends, part.which, part.is_one), ([20, 30], &[0, 1, 0, OTHER, 0, OTHER, 1, OTHER][..], false));
+        let mut others = Vec::new();
+        for (at, which) in part.which.iter().enumerate() {
+            let mut newest = open.newest_mut(part.ends);
+            if let Err(record) = add_record(&mut newest, *which, 5, (0, 1 << at), &mut fold) {
+                let end = [20, 30, 0, 10][usize::from(*which)];
+                open.add(end, 5, 6, &mut spare, record, &mut fold);
+                others.push(at);
+            }
+        }
+        let sums: Vec<_> = open.of(5).map(|(end, sum)| (end, sum.1)).collect();
+        assert_eq!(sums, [(10, 0b1010_1000), (20, 0b1_0101), (30, 0b100_0010)]);
+        assert_eq!(others, [0, 1, 3, 5, 7], "two begin a slice, and three are for neither of the newest two");
+        assert!(open.has(5) && !open.has(4));
+        assert!(open.newest([20, 30])[1].is_some() && open.newest([30, 40])[1].is_none());
+    }
+
+    #[test]
+    fn it_is_known_when_all_records_are_in_the_newest_slice() {
+        let mut found = Found::default();
+        let mut find = |times: &[EventTime], records| {
+            let all = found.find(times, [10, 20, 30], records);
+            (all, found.is_one, found.which.clone())
+        };
+        assert_eq!(find(&[20, 29], 2), (true, true, vec![1, 1]));
+        assert_eq!(find(&[20, 19], 2), (true, false, vec![1, 0]));
+        assert_eq!(find(&[25], 3), (true, true, vec![1, 1, 1]), "one moment for all");
+        assert_eq!(find(&[20, 30], 2), (false, false, vec![1, OTHER]));
+        assert_eq!(find(&[], 2), (false, false, vec![OTHER, OTHER]), "no record has a time");
+        assert!(!found.find(&[5, NO_TIME], [NO_TIME; 3], 2), "before the first record");
+        assert_eq!(found.which, [OTHER, OTHER]);
     }
 }

@@ -11,6 +11,7 @@ use crate::batch::{EventTime, NO_TIME};
 use super::super::contents::Fold;
 use super::column::{Cell, Column, Spare};
 use super::past::PastSlices;
+use super::sums::Sums;
 
 /// See the module.
 pub(super) struct PastColumns<A> {
@@ -18,23 +19,37 @@ pub(super) struct PastColumns<A> {
     columns: VecDeque<Column<A>>,
     /// How many of them are older ones.
     summed: usize,
-    /// What older ones come to, by number, as far as there are any.
-    older: Vec<Option<A>>,
-    /// What the newer ones come to, as long.
-    newer: Vec<Option<A>>,
+    /// What older ones come to, by number.
+    older: Sums<A>,
+    /// What the newer ones come to.
+    newer: Sums<A>,
 }
 
 /// Numbers that are gone through together: what belongs to them stays in the processor's caches.
 const BLOCK: usize = 1024;
 
-/// How many slices each key is in, and the keys that left one.
+/// In how many slices that are not open any more each key is, and the keys that left one.
 pub(super) struct Leaving<'a> {
     pub(super) filled: &'a mut [u32],
-    /// Those that are in none any more.
+    /// Those that are in none of these any more.
     pub(super) gone: &'a mut Vec<u32>,
 }
 
 impl Leaving<'_> {
+    /// A key has one slice more.
+    #[inline]
+    pub(super) fn enter(&mut self, number: u32) {
+        self.filled[number as usize] += 1;
+    }
+
+    /// A slice of a key was open, and is gone.
+    #[inline]
+    pub(super) fn leave_open(&mut self, number: u32) {
+        if self.filled[number as usize] == 0 {
+            self.gone.push(number);
+        }
+    }
+
     /// A key has one slice less.
     #[inline]
     pub(super) fn leave(&mut self, number: u32) {
@@ -48,7 +63,7 @@ impl Leaving<'_> {
 
 impl<A: Clone> PastColumns<A> {
     pub(super) fn new() -> Self {
-        Self { columns: VecDeque::new(), summed: 0, older: Vec::new(), newer: Vec::new() }
+        Self { columns: VecDeque::new(), summed: 0, older: Sums::new(), newer: Sums::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -59,25 +74,15 @@ impl<A: Clone> PastColumns<A> {
         self.columns.back().map(|column| column.end)
     }
 
-    fn cover(&mut self, numbers: usize) {
-        if self.older.len() < numbers {
-            self.older.resize_with(numbers, || None);
-            self.newer.resize_with(numbers, || None);
-        }
-    }
-
     /// Whether a key has anything in them.
     pub(super) fn has(&self, number: u32) -> bool {
-        let any = |sums: &[Option<A>]| sums.get(number as usize).is_some_and(Option::is_some);
-        any(&self.older) || any(&self.newer)
+        self.older.has(number as usize) || self.newer.has(number as usize)
     }
 
     /// There are so many numbers only.
     pub(super) fn shrink(&mut self, numbers: usize) {
-        for sums in [&mut self.older, &mut self.newer] {
-            sums.truncate(numbers);
-            sums.shrink_to(numbers);
-        }
+        self.older.truncate(numbers);
+        self.newer.truncate(numbers);
     }
 
     /// A slice has come to its end.
@@ -89,23 +94,23 @@ impl<A: Clone> PastColumns<A> {
         leaving: &mut Leaving<'_>,
         fold: &mut F,
     ) {
-        self.cover(numbers);
         if self.newest().is_some_and(|newest| newest >= column.end) {
             // Only after a restore where subtasks were at different watermarks.
             let end = column.end;
             spare.give(column.take(|number, cell| {
                 if let Cell::Sum(acc) = cell
-                    && !self.insert(end, number, acc, numbers, fold)
+                    && self.insert(end, number, acc, numbers, fold)
                 {
-                    leaving.leave(number);
+                    leaving.enter(number);
                 }
             }));
             return;
         }
         let newer = &mut self.newer;
         column.each(0..numbers, |number, cell| {
+            leaving.enter(number);
             if let Cell::Sum(acc) = cell {
-                add(&mut newer[number as usize], acc.clone(), fold);
+                newer.add(number as usize, acc.clone(), fold);
             }
         });
         spare.give(column.thin(numbers));
@@ -115,7 +120,7 @@ impl<A: Clone> PastColumns<A> {
     /// What the window that fires comes to for a key.
     #[inline]
     pub(super) fn window<T, F: Fold<T, Acc = A>>(&self, number: usize, fold: &mut F) -> Option<A> {
-        match (self.older.get(number)?, self.newer.get(number)?) {
+        match (self.older.get(number), self.newer.get(number)) {
             (Some(older), Some(newer)) => Some(fold.merge(older.clone(), newer.clone())),
             (Some(sum), None) | (None, Some(sum)) => Some(sum.clone()),
             (None, None) => None,
@@ -138,10 +143,10 @@ impl<A: Clone> PastColumns<A> {
             self.summed -= 1;
             let older = &mut self.older;
             spare.give(column.take(|number, cell| {
-                older[number as usize] = match cell {
-                    Cell::Sum(newer) => Some(newer),
-                    Cell::Empty | Cell::Last => None,
-                };
+                match cell {
+                    Cell::Sum(newer) => older.put(number as usize, newer),
+                    Cell::Empty | Cell::Last => drop(older.take(number as usize)),
+                }
                 leaving.leave(number);
             }));
         }
@@ -150,12 +155,14 @@ impl<A: Clone> PastColumns<A> {
     /// Makes older ones of the newer ones, when there are no others.
     fn sum_all<T, F: Fold<T, Acc = A>>(&mut self, fold: &mut F) {
         let Self { columns, older, newer, summed } = self;
-        for begin in (0..older.len()).step_by(BLOCK) {
-            let block = begin..(begin + BLOCK).min(older.len());
+        // Whatever is in the columns is in these.
+        let end = newer.end().max(older.end());
+        for begin in (0..end).step_by(BLOCK) {
+            let block = begin..begin + BLOCK;
             for column in columns.iter_mut().rev() {
-                column.each(block.clone(), |number, cell| sum_up(cell, &mut older[number as usize], fold));
+                column.replace_each(block.clone(), |number, cell| sum_up(number, cell, older, fold));
             }
-            newer[block].fill(None);
+            newer.clear_range(block);
         }
         *summed = columns.len();
     }
@@ -169,28 +176,29 @@ impl<A: Clone> PastColumns<A> {
         numbers: usize,
         fold: &mut F,
     ) -> bool {
-        self.cover(numbers);
         let at = self.column(end);
+        let index = number as usize;
         if at >= self.summed {
-            add(&mut self.newer[number as usize], acc.clone(), fold);
-            if let Some(cell @ Cell::Sum(_)) = self.columns[at].get_mut(number) {
-                cell.add(acc, fold);
+            self.newer.add(index, acc.clone(), fold);
+            let column = &mut self.columns[at];
+            if let Cell::Sum(_) = column.get(number) {
+                column.add(number, acc, fold);
                 return false;
             }
-            self.columns[at].fill(number, Cell::Sum(acc), numbers);
+            column.fill(number, Cell::Sum(acc), numbers);
             return true;
         }
-        let sum = &mut self.older[number as usize];
-        let mut newer = sum.clone();
-        add(sum, acc.clone(), fold);
+        let mut newer = self.older.get(index).cloned();
+        self.older.add(index, acc.clone(), fold);
         for column in self.columns.range_mut(..at) {
-            if let Some(cell @ (Cell::Sum(_) | Cell::Last)) = column.get_mut(number) {
+            let cell = column.get(number);
+            if !matches!(cell, Cell::Empty) {
                 newer = cell.sum().cloned();
-                cell.add(acc.clone(), fold);
+                column.add(number, acc.clone(), fold);
             }
         }
         let column = &mut self.columns[at];
-        let is_first = !matches!(column.get(number), Some(Cell::Sum(_) | Cell::Last));
+        let is_first = matches!(column.get(number), Cell::Empty);
         if is_first {
             column.fill(number, newer.map_or(Cell::Last, Cell::Sum), numbers);
         }
@@ -214,9 +222,12 @@ impl<A: Clone> PastColumns<A> {
         let mut past = PastSlices::default();
         let index = number as usize;
         // Each one has what those after it come to; there, what it and those after it come to.
-        let mut sum = self.older.get(index).cloned().flatten();
+        let mut sum = self.older.get(index).cloned();
         for (at, column) in self.columns.iter().enumerate() {
-            let Some(cell @ (Cell::Sum(_) | Cell::Last)) = column.get(number) else { continue };
+            let cell = column.get(number);
+            if matches!(cell, Cell::Empty) {
+                continue;
+            }
             if at >= self.summed {
                 past.slices.extend(cell.sum().map(|acc| (column.end, acc.clone())));
             } else if let Some(sum) = std::mem::replace(&mut sum, cell.sum().cloned()) {
@@ -224,7 +235,7 @@ impl<A: Clone> PastColumns<A> {
                 past.summed += 1;
             }
         }
-        past.newer_sum = self.newer.get(index).cloned().flatten();
+        past.newer_sum = self.newer.get(index).cloned();
         past
     }
 
@@ -237,7 +248,6 @@ impl<A: Clone> PastColumns<A> {
         numbers: usize,
         fold: &mut F,
     ) -> Vec<(u32, usize)> {
-        self.cover(numbers);
         let last_older = |past: &PastSlices<A>| past.slices.range(..past.summed).next_back().map(|(end, _)| *end);
         let summed_upto = keys.iter().filter_map(|(_, past)| last_older(past)).max().unwrap_or(NO_TIME);
         let filled = keys.iter().map(|(number, past)| (*number, past.slices.len())).collect();
@@ -248,20 +258,22 @@ impl<A: Clone> PastColumns<A> {
             let (older, newer) = slices.split_at_mut(past.summed);
             for (end, cell) in newer.iter_mut().rev() {
                 if *end > summed_upto {
-                    cell.sum().into_iter().for_each(|acc| add(&mut self.newer[index], acc.clone(), fold));
+                    cell.as_ref().sum().into_iter().for_each(|acc| self.newer.add(index, acc.clone(), fold));
                 } else {
-                    sum_up(cell, &mut self.older[index], fold);
+                    *cell = sum_up(number, std::mem::replace(cell, Cell::Last), &mut self.older, fold);
                 }
             }
             // What the newer ones of these come to has to be in all of the older ones.
-            let rest = self.older[index].clone();
+            let rest = self.older.get(index).cloned();
             let mut after = rest.clone().map_or(Cell::Last, Cell::Sum);
             for (_, cell) in older.iter_mut().rev() {
-                rest.iter().for_each(|rest| cell.add(rest.clone(), fold));
+                if let (Cell::Sum(sum), Some(rest)) = (&*cell, &rest) {
+                    *cell = Cell::Sum(fold.merge(sum.clone(), rest.clone()));
+                }
                 std::mem::swap(cell, &mut after);
             }
             if let (false, Cell::Sum(sum)) = (older.is_empty(), after) {
-                self.older[index] = Some(sum);
+                self.older.put(index, sum);
             }
             for (end, cell) in slices {
                 let at = self.column(end);
@@ -273,25 +285,15 @@ impl<A: Clone> PastColumns<A> {
     }
 }
 
-/// A slice becomes an older one: `sum` is what those after it come to, and then what it and they do.
+/// A slice of a key becomes an older one: in `older` is what those after it come to, and then what it and they do. Returns what it has
+/// as such.
 #[inline]
-fn sum_up<T, A: Clone, F: Fold<T, Acc = A>>(cell: &mut Cell<A>, sum: &mut Option<A>, fold: &mut F) {
-    let newer = sum.take();
-    let own = std::mem::replace(cell, newer.clone().map_or(Cell::Last, Cell::Sum));
-    if let Cell::Sum(acc) = own {
-        *sum = Some(match newer {
-            Some(newer) => fold.merge(acc, newer),
-            None => acc,
-        });
+fn sum_up<T, A: Clone, F: Fold<T, Acc = A>>(number: u32, cell: Cell<A>, older: &mut Sums<A>, fold: &mut F) -> Cell<A> {
+    let newer = older.get(number as usize).cloned();
+    if let Cell::Sum(acc) = cell {
+        older.add(number as usize, acc, fold);
     }
-}
-
-#[inline]
-fn add<T, A, F: Fold<T, Acc = A>>(sum: &mut Option<A>, acc: A, fold: &mut F) {
-    *sum = Some(match sum.take() {
-        Some(sum) => fold.merge(sum, acc),
-        None => acc,
-    });
+    newer.map_or(Cell::Last, Cell::Sum)
 }
 
 #[cfg(test)]
@@ -384,7 +386,6 @@ mod tests {
                 let mut column = if dense { Column::dense(*end, spare.take()) } else { Column::sparse(*end) };
                 for (number, acc) in keys {
                     column.fill(*number, Cell::Sum(acc.clone()), NUMBERS);
-                    leaving.filled[*number as usize] += 1;
                 }
                 self.columns.append(column, NUMBERS, &mut spare, &mut leaving, &mut All);
             }

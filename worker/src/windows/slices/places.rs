@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use flumen_state::{Keyed, LaidOut, Layout, StateValue, ValueStateDescriptor, prefetch};
+use flumen_state::{Keyed, LaidOut, Layout, StateValue, ValueStateDescriptor};
 
 use crate::batch::{END_OF_TIME, EventTime};
 use crate::keyed::{Key, KeySelector};
@@ -26,21 +26,21 @@ use super::column::{Cell, Column, Spare};
 use super::kept_columns::KeptColumns;
 use super::numbers::Numbers;
 use super::open::OpenSlices;
-use super::open_columns::OpenColumns;
+use super::open_columns::{FoundPart, OpenColumns, add_record, prefetch};
 use super::past::PastSlices;
 use super::past_columns::{Leaving, PastColumns};
 use super::shape::Slicing;
+use super::sums::Sums;
 use super::{KEYS, OPEN, PAST};
 
 /// The number of a key that has none.
 pub(super) const UNKNOWN: u32 = u32::MAX;
 
-/// A record, its time, the number of its key, and the end of its slice.
+/// A record, its time, and the number of its key.
 pub(super) struct Numbered<T> {
     pub(super) record: T,
     pub(super) time: EventTime,
     pub(super) number: u32,
-    pub(super) slice_end: EventTime,
 }
 
 /// What belongs to keys.
@@ -55,8 +55,6 @@ pub(super) struct Places<K, A> {
     /// Keys whose next window is a later one. Only after a restore where subtasks were at different watermarks.
     ahead: BTreeMap<u32, EventTime>,
     spare: Spare<A>,
-    /// Keys that have got something in a slice, which is not counted yet. Empty between batches.
-    begun: Vec<u32>,
     /// Keys that may have nothing any more.
     gone: Vec<u32>,
     restored: Restored<A>,
@@ -94,7 +92,6 @@ impl<K: Key, A: StateValue> Places<K, A> {
             past_due: None,
             ahead: BTreeMap::new(),
             spare: Spare::new(),
-            begun: Vec::new(),
             gone: Vec::new(),
             restored: Restored { past: Vec::new(), due: BTreeMap::new() },
         }
@@ -127,7 +124,6 @@ impl<K: Key, A: StateValue> Places<K, A> {
         restored.due.insert(number as u32, open.due);
         for (end, acc) in [open.one, open.other].into_iter().flatten().chain(open.more) {
             columns.column(end, numbers.len(), spare).fill(number as u32, Cell::Sum(acc), numbers.len());
-            numbers.fill(number as u32, 1);
         }
     }
 
@@ -140,7 +136,7 @@ impl<K: Key, A: StateValue> Places<K, A> {
 
     /// Puts what was restored where it belongs.
     fn settle<T, F: Fold<T, Acc = A>>(&mut self, fold: &mut F) {
-        let Self { slicing, numbers, past, kept, past_due, ahead, restored, .. } = self;
+        let Self { slicing, numbers, open, past, kept, past_due, ahead, restored, .. } = self;
         let Restored { past: mut pasts, due } = std::mem::replace(restored, Restored { past: vec![], due: [].into() });
         for (number, past) in &mut pasts {
             let slices = std::mem::take(&mut past.kept);
@@ -155,7 +151,7 @@ impl<K: Key, A: StateValue> Places<K, A> {
         let restored = past.restore(pasts, numbers.len(), fold);
         restored.into_iter().for_each(|(number, slices)| numbers.fill(number, slices));
         for number in 0..numbers.len() as u32 {
-            if numbers.filled()[number as usize] == 0 {
+            if numbers.filled()[number as usize] == 0 && !open.has(number) {
                 numbers.remove(number);
             }
         }
@@ -164,7 +160,8 @@ impl<K: Key, A: StateValue> Places<K, A> {
     /// Forgets keys that have nothing any more.
     fn remove_gone(&mut self) {
         for number in self.gone.drain(..) {
-            if self.numbers.filled()[number as usize] == 0 && self.numbers.key(number as usize).is_some() {
+            let is_closed = self.numbers.filled()[number as usize] == 0;
+            if is_closed && !self.open.has(number) && self.numbers.key(number as usize).is_some() {
                 self.numbers.remove(number);
                 self.ahead.remove(&number);
             }
@@ -232,38 +229,61 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
         self.places.borrow().numbers.find_all(selector, records, UNKNOWN, found);
     }
 
-    /// Asks for the memory that records of keys with these numbers, in slices with these ends, are added to.
-    pub(super) fn touch(&self, numbers: &[u32], ends: &[EventTime]) {
+    /// Asks for the memory that records of keys with these numbers, in these slices, are added to.
+    pub(super) fn touch(&self, numbers: &[u32], found: FoundPart<'_>) {
         let places = self.places.borrow();
-        let newest = places.open.newest();
-        numbers.iter().zip(ends).filter_map(|(number, end)| newest.cell(*end, *number)).for_each(prefetch);
+        let newest = places.open.newest(found.ends);
+        if !found.is_one {
+            numbers.iter().zip(found.which).for_each(|(number, which)| prefetch(&newest, *which, *number));
+        } else if let Some(sums) = newest[1] {
+            numbers.iter().for_each(|number| sums.prefetch(*number as usize));
+        }
     }
 
     /// Adds records as long as each is of a key that has a number, and its slice is one of the newest, as almost all are. Returns the
-    /// first one that is not.
+    /// first one that is not: the one before `next`. `numbers` and `found` are those that [`Self::touch`] was called with, and `next` is
+    /// the first one of them that belongs to a record which is still to come.
+    #[allow(
+        clippy::needless_range_loop,
+        reason = "what a loop over two iterators remembers does not fit into registers"
+    )]
     #[inline]
     pub(super) fn add_all<T, F: Fold<T, Acc = A>>(
         &mut self,
-        records: &mut impl Iterator<Item = Numbered<T>>,
+        records: &mut impl Iterator<Item = T>,
+        numbers: &[u32],
+        found: FoundPart<'_>,
+        next: &mut usize,
         fold: &mut F,
-    ) -> Option<Numbered<T>> {
-        if self.state.open.is_snapshot_running() {
+    ) -> Option<T> {
+        let begin = std::mem::replace(next, numbers.len());
+        if begin == numbers.len() {
+            return None;
+        }
+        let places = &mut *self.places.borrow_mut();
+        let mut newest = places.open.newest_mut(found.ends);
+        let one = if found.is_one { newest[1].take() } else { None };
+        if self.state.open.is_snapshot_running() || found.is_one && one.is_none() {
+            *next = begin + 1;
             return records.next();
         }
-        let Places { numbers, open, begun, .. } = &mut *self.places.borrow_mut();
-        let mut newest = open.newest_mut();
-        let mut other = None;
-        for Numbered { record, time, number, slice_end } in records {
-            if let Err(record) = newest.add(slice_end, number, begun, record, fold) {
-                other = Some(Numbered { record, time, number, slice_end });
-                break;
+        if let Some(sums) = one {
+            for at in begin..numbers.len() {
+                if let Err(record) = sums.add_record(numbers[at] as usize, records.next()?, fold) {
+                    *next = at + 1;
+                    return Some(record);
+                }
+            }
+            return None;
+        }
+        let which = &found.which[..numbers.len()];
+        for at in begin..numbers.len() {
+            if let Err(record) = add_record(&mut newest, which[at], numbers[at], records.next()?, fold) {
+                *next = at + 1;
+                return Some(record);
             }
         }
-        let filled = newest.into_filled();
-        open.filled(filled);
-        // Together, so that the processor waits for their memory together.
-        begun.drain(..).for_each(|number| numbers.fill(number, 1));
-        other
+        None
     }
 
     /// Adds a record of the key with that number to the slice with that end, whatever is there.
@@ -275,14 +295,12 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
         end: EventTime,
         fold: &mut F,
     ) {
-        let Self { places, state } = self;
+        let Self { places, state, .. } = self;
         let places = &mut *places.borrow_mut();
         let number = if number == UNKNOWN { state.number(places, &selector.key(&record), end) } else { number };
         state.open.before_change(places, number as usize);
         let Places { numbers, open, spare, .. } = places;
-        if open.add(end, number, numbers.len(), spare, record, fold) {
-            numbers.fill(number, 1);
-        }
+        open.add(end, number, numbers.len(), spare, record, fold);
     }
 
     /// Adds to a slice that was in a window which has fired.
@@ -348,22 +366,21 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
             if slicing.is_tumbling() {
                 if let Some(mut column) = taken.next() {
                     // Several only when windows were shorter before a restore.
-                    taken.for_each(|other| spare.give(merge(&mut column, other, count, &mut leaving, fold)));
+                    taken.for_each(|other| spare.give(merge(&mut column, other, count, fold)));
                     column.try_each(0..count, |number, cell| {
                         cell.sum().map_or(Ok(()), |acc| fire(number, fold.item(acc)))
                     })?;
                     if lateness > 0 {
                         kept.keep(column, count, spare, &mut leaving, fold);
                     } else {
-                        spare.give(column.take(|number, _| leaving.leave(number)));
+                        spare.give(column.take(|number, _| leaving.leave_open(number)));
                     }
                 }
             } else {
                 // What a key has that another backend kept may still have these.
                 past.drop_upto(at.saturating_sub(slicing.size), spare, &mut leaving, fold);
-                for mut column in taken {
+                for column in taken {
                     if lateness > 0 {
-                        column.each(0..count, |number, _| leaving.filled[number as usize] += 1);
                         kept.keep(column.clone(), count, spare, &mut leaving, fold);
                     }
                     past.append(column, count, spare, &mut leaving, fold);
@@ -388,18 +405,14 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
 }
 
 /// Adds a column to another one. Returns its places.
-fn merge<T, A, F: Fold<T, Acc = A>>(
+fn merge<T, A: Clone, F: Fold<T, Acc = A>>(
     column: &mut Column<A>,
     other: Column<A>,
     numbers: usize,
-    leaving: &mut Leaving<'_>,
     fold: &mut F,
-) -> Option<Vec<Cell<A>>> {
-    other.take(|number, cell| match (column.get_mut(number), cell) {
-        (Some(into @ Cell::Sum(_)), Cell::Sum(acc)) => {
-            into.add(acc, fold);
-            leaving.leave(number);
-        }
+) -> Option<Sums<A>> {
+    other.take(|number, cell| match (column.get(number), cell) {
+        (Cell::Sum(_), Cell::Sum(acc)) => column.add(number, acc, fold),
         (_, cell) => column.fill(number, cell, numbers),
     })
 }

@@ -21,12 +21,15 @@ fn token(name: &str) -> Token {
     Token { identifier: name.as_bytes().to_vec(), password: vec![7; 20], kind, service: String::new() }
 }
 
+/// Of everything that has an answer: generous, because machines are busy.
+const LIMIT: Duration = Duration::from_secs(60);
+
 fn options() -> AmOptions {
     let ms = Duration::from_millis;
     AmOptions {
-        rpc: RpcOptions { connect_timeout: ms(5000), call_timeout: ms(5000), ..RpcOptions::default() },
-        backoff: Backoff { first: ms(1), longest: ms(5), max_wait: ms(5000) },
-        finish: FinishOptions { interval: ms(1), max_wait: ms(5000) },
+        rpc: RpcOptions { connect_timeout: LIMIT, call_timeout: LIMIT, ..RpcOptions::default() },
+        backoff: Backoff { first: ms(1), longest: ms(5), max_wait: LIMIT },
+        finish: FinishOptions { interval: ms(1), max_wait: LIMIT },
     }
 }
 

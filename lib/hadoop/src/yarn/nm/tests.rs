@@ -17,10 +17,13 @@ fn id() -> ContainerId {
     "container_1795228637142_0003_01_000002".parse().unwrap()
 }
 
+/// Of everything that has an answer: generous, because machines are busy.
+const LIMIT: Duration = Duration::from_secs(60);
+
 fn options() -> NmOptions {
     let ms = Duration::from_millis;
-    let rpc = RpcOptions { connect_timeout: ms(5000), call_timeout: ms(5000), ..RpcOptions::default() };
-    NmOptions { rpc, backoff: Backoff { first: ms(1), longest: ms(5), max_wait: ms(5000) } }
+    let rpc = RpcOptions { connect_timeout: LIMIT, call_timeout: LIMIT, ..RpcOptions::default() };
+    NmOptions { rpc, backoff: Backoff { first: ms(1), longest: ms(5), max_wait: LIMIT } }
 }
 
 fn container(node: &NodeId) -> Container {

@@ -1,0 +1,125 @@
+//! A small disk of its own, to be full: a file system in memory.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// A mounted file system of a fixed size; unmounted when it is dropped.
+#[derive(Debug)]
+pub struct SmallDisk {
+    dir: PathBuf,
+}
+
+/// What [`SmallDisk::fill`] leaves free.
+const LEFT: usize = 256 << 10;
+
+impl SmallDisk {
+    /// Mounts one of so many MiB. It costs memory as far as it is filled.
+    ///
+    /// # Errors
+    /// When this process may not mount file systems, which needs root, and in a container more.
+    pub fn mount(megabytes: u32) -> Result<SmallDisk> {
+        let dir = tempfile::Builder::new().prefix("flumen-disk-").tempdir()?.keep();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={megabytes}m,mode=1777"), "flumen-disk"]).arg(&dir);
+        let output = mount.output().context("starting mount")?;
+        if !output.status.success() {
+            std::fs::remove_dir(&dir)?;
+        }
+        ensure!(output.status.success(), "mount failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(SmallDisk { dir })
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.dir.join("filler")
+    }
+
+    /// Takes all of its room but a little: Hadoop takes a disk on which not one byte can be written for broken.
+    ///
+    /// # Errors
+    /// When something else fails than room.
+    pub fn fill(&self) -> Result<()> {
+        let file = self.fill_up()?;
+        let length = file.metadata()?.len();
+        Ok(file.set_len(length.saturating_sub(LEFT as u64))?)
+    }
+
+    /// Takes all of its room, to the last byte.
+    ///
+    /// # Errors
+    /// When something else fails than room.
+    pub fn fill_up(&self) -> Result<File> {
+        let mut file = File::create(self.filler())?;
+        for piece in [&vec![1; LEFT][..], &[1]] {
+            while file.write_all(piece).is_ok() {}
+        }
+        Ok(file)
+    }
+
+    /// The files on it, with their paths.
+    ///
+    /// # Errors
+    /// When a directory can't be read.
+    pub fn files(&self) -> Result<Vec<PathBuf>> {
+        let (mut files, mut dirs) = (Vec::new(), vec![self.dir.clone()]);
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir)? {
+                let entry = entry?;
+                match entry.file_type()?.is_dir() {
+                    true => dirs.push(entry.path()),
+                    false => files.push(entry.path()),
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// Gives it back.
+    ///
+    /// # Errors
+    /// When it wasn't taken.
+    pub fn empty(&self) -> Result<()> {
+        Ok(std::fs::remove_file(self.filler())?)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: daemons may still have files open.
+        let _ = Command::new("umount").arg("-l").arg(&self.dir).status();
+        let _ = std::fs::remove_dir(&self.dir);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_full_takes_no_more_until_it_is_emptied() {
+        let disk = match SmallDisk::mount(2) {
+            Ok(disk) => disk,
+            Err(error) => return crate::say(&format!("not run, for nothing can be mounted: {error:#}")),
+        };
+        disk.fill().unwrap();
+        let write = || std::fs::write(disk.dir().join("file"), vec![0; 1 << 20]);
+        write().unwrap_err();
+        disk.empty().unwrap();
+        write().unwrap();
+        disk.fill_up().unwrap();
+        assert_eq!(disk.files().unwrap().len(), 2);
+        std::fs::write(disk.dir().join("other"), [0]).unwrap_err();
+        let dir = disk.dir().to_owned();
+        drop(disk);
+        assert!(!dir.try_exists().unwrap());
+    }
+}
