@@ -4,8 +4,14 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+
+use crate::wait;
 
 /// A mounted file system of a fixed size; unmounted when it is dropped.
 #[derive(Debug)]
@@ -15,6 +21,8 @@ pub struct SmallDisk {
 
 /// What [`SmallDisk::fill`] leaves free.
 const LEFT: usize = 256 << 10;
+/// More than any test lasts.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl SmallDisk {
     /// Mounts one of so many MiB. It costs memory as far as it is filled.
@@ -48,21 +56,29 @@ impl SmallDisk {
     /// # Errors
     /// When something else fails than room.
     pub fn fill(&self) -> Result<()> {
-        let file = self.fill_up()?;
+        let file = File::create(self.filler())?;
+        take_all(&file);
         let length = file.metadata()?.len();
         Ok(file.set_len(length.saturating_sub(LEFT as u64))?)
     }
 
-    /// Takes all of its room, to the last byte.
+    /// Takes all of its room, to the last byte, and what others give back of it.
     ///
     /// # Errors
     /// When something else fails than room.
-    pub fn fill_up(&self) -> Result<File> {
-        let mut file = File::create(self.filler())?;
-        for piece in [&vec![1; LEFT][..], &[1]] {
-            while file.write_all(piece).is_ok() {}
-        }
-        Ok(file)
+    pub fn keep_full(&self) -> Result<Full> {
+        let path = self.filler();
+        let file = File::create(&path)?;
+        take_all(&file);
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&over);
+        let taker = std::thread::Builder::new().name("full disk".to_owned()).spawn(move || {
+            let _ = wait::closely("the disk may be emptied", DAY, || {
+                take_all(&file);
+                if ended.load(Ordering::Relaxed) { Ok(()) } else { Err(String::new()) }
+            });
+        })?;
+        Ok(Full { path, over, taker: Some(taker) })
     }
 
     /// The files on it, with their paths.
@@ -92,6 +108,32 @@ impl SmallDisk {
     }
 }
 
+/// Writes until there is no room.
+fn take_all(mut file: &File) {
+    for piece in [&vec![1; LEFT][..], &[1]] {
+        while file.write_all(piece).is_ok() {}
+    }
+}
+
+/// A disk that stays full until this is dropped.
+#[derive(Debug)]
+pub struct Full {
+    path: PathBuf,
+    over: Arc<AtomicBool>,
+    taker: Option<JoinHandle<()>>,
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        // Only when the file is closed, too, its room is free again.
+        if let Some(taker) = self.taker.take() {
+            let _ = taker.join();
+        }
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily: daemons may still have files open.
@@ -110,14 +152,26 @@ mod tests {
             Ok(disk) => disk,
             Err(error) => return crate::say(&format!("not run, for nothing can be mounted: {error:#}")),
         };
+        let path = |name| disk.dir().join(name);
+        let write = || std::fs::write(path("file"), vec![0; 1 << 20]);
         disk.fill().unwrap();
-        let write = || std::fs::write(disk.dir().join("file"), vec![0; 1 << 20]);
         write().unwrap_err();
         disk.empty().unwrap();
         write().unwrap();
-        disk.fill_up().unwrap();
+
+        let full = disk.keep_full().unwrap();
         assert_eq!(disk.files().unwrap().len(), 2);
-        std::fs::write(disk.dir().join("other"), [0]).unwrap_err();
+        std::fs::write(path("other"), [0]).unwrap_err();
+        // What others give back is taken.
+        let taken = || path("filler").metadata().unwrap().len();
+        let before = taken();
+        std::fs::remove_file(path("file")).unwrap();
+        let more = || if taken() >= before + (1 << 20) { Ok(()) } else { Err(taken().to_string()) };
+        wait::closely("the room is taken", Duration::from_secs(60), more).unwrap();
+        write().unwrap_err();
+        drop(full);
+        write().unwrap();
+
         let dir = disk.dir().to_owned();
         drop(disk);
         assert!(!dir.try_exists().unwrap());

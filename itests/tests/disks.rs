@@ -62,7 +62,7 @@ fn a_job_on_a_full_local_disk_says_so_and_goes_on_when_there_is_room() {
     assert!(files.iter().any(|file| file.extension().is_some_and(|ending| ending == "sst")), "{files:?}");
 
     say("the local disk is full");
-    let _filler = disk.fill_up().unwrap();
+    let full = disk.keep_full().unwrap();
     wait::until_ok("the job says what is wrong", LIMIT, || {
         let answer = subject.application.ask(&cluster, &format!("/jobs/{}/exceptions", subject.job))?;
         let cause = answer["root-exception"].as_str().unwrap_or_default();
@@ -81,7 +81,7 @@ fn a_job_on_a_full_local_disk_says_so_and_goes_on_when_there_is_room() {
     subject.wait_restored(&cluster, restored).unwrap();
 
     say("there is room again");
-    disk.empty().unwrap();
+    drop(full);
     subject.wait_progress(&cluster).unwrap();
     assert_eq!(subject.untouched(&cluster).unwrap(), untouched, "no process was to blame");
     subject.ends_well(&cluster).unwrap();
