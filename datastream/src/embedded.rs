@@ -1,7 +1,6 @@
 //! The embedded cluster: the JobMaster and one worker of the cluster, joined inside this process.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +8,7 @@ use flumen_fs::{FileSystems, output};
 use flumen_jobmaster::{
     Action, Event, JobMaster, JobResult, RequestId, Settings, SnapshotRequest, SnapshotWish, Timestamp,
 };
-use flumen_model::config::Configuration;
+use flumen_model::config::{Configuration, Directories};
 use flumen_model::failure::{Blame, Failure};
 use flumen_model::ids::{ExecutionAttempt, ExecutorId, JobId};
 use flumen_model::job_graph::JobGraph;
@@ -106,6 +105,7 @@ fn prepare(
         configuration.get(&memory::TASKMANAGER_PROCESS)?.0,
         slots,
         &local.0,
+        &[],
     )
     .map_err(|e| embedded(e.into()))?;
     let mut settings = Settings::read(configuration, &program.graph)?;
@@ -149,9 +149,7 @@ struct LocalDirectories(Vec<String>);
 impl LocalDirectories {
     /// One for the job in each of `io.tmp.dirs`.
     fn create(configuration: &Configuration, job: JobId) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let configured = configuration.find(&memory::TMP_DIRS)?.unwrap_or_default();
-        let mut roots: Vec<_> =
-            configured.split([',', ':']).map(str::trim).filter(|root| !root.is_empty()).map(PathBuf::from).collect();
+        let Directories(mut roots) = configuration.find(&memory::TMP_DIRS)?.unwrap_or_default();
         if roots.is_empty() {
             roots.push(std::env::temp_dir());
         }

@@ -228,7 +228,7 @@ impl StreamExecutionEnvironment {
         if state_matters {
             let runtime = runtime()?;
             let memory = configuration.get(&memory::TASKMANAGER_PROCESS)?.0;
-            let worker = worker_context(&setup, &program.graph, runtime.handle().clone(), memory, 1, &[]);
+            let worker = worker_context(&setup, &program.graph, runtime.handle().clone(), memory, 1, &[], &[]);
             let worker = worker.map_err(|error| Error::Embedded(error.into()))?;
             let from = snapshot.as_ref().map(|(_, snapshot)| snapshot);
             problems = declare(&mut program.graph, &nodes, &operators, &worker, from);

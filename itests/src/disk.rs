@@ -81,24 +81,6 @@ impl SmallDisk {
         Ok(Full { path, over, taker: Some(taker) })
     }
 
-    /// The files on it, with their paths.
-    ///
-    /// # Errors
-    /// When a directory can't be read.
-    pub fn files(&self) -> Result<Vec<PathBuf>> {
-        let (mut files, mut dirs) = (Vec::new(), vec![self.dir.clone()]);
-        while let Some(dir) = dirs.pop() {
-            for entry in std::fs::read_dir(dir)? {
-                let entry = entry?;
-                match entry.file_type()?.is_dir() {
-                    true => dirs.push(entry.path()),
-                    false => files.push(entry.path()),
-                }
-            }
-        }
-        Ok(files)
-    }
-
     /// Gives it back.
     ///
     /// # Errors
@@ -160,7 +142,6 @@ mod tests {
         write().unwrap();
 
         let full = disk.keep_full().unwrap();
-        assert_eq!(disk.files().unwrap().len(), 2);
         std::fs::write(path("other"), [0]).unwrap_err();
         // What others give back is taken.
         let taken = || path("filler").metadata().unwrap().len();

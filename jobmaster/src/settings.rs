@@ -51,10 +51,7 @@ impl Restarts {
 impl Settings {
     /// Reads the options; what the program sets in its graph wins over the configuration.
     pub fn read(configuration: &Configuration, graph: &JobGraph) -> Result<Self, BadConfiguration> {
-        let mut conf = configuration.clone();
-        for (key, value) in &graph.properties {
-            conf.set(key, value);
-        }
+        let conf = graph.configuration(configuration);
         let checkpoints = CheckpointSettings::read(&conf, graph)?;
         Ok(Self {
             restarts: restarts(&conf, checkpoints.interval.is_some())?,

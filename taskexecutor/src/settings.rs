@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flumen_log::Limits;
-use flumen_model::config::{BadConfiguration, Configuration, MemorySize};
+use flumen_model::config::{BadConfiguration, ConfigValue as _, Configuration, Directories, MemorySize};
 use flumen_model::options::{deployment, high_availability, memory};
 
 use crate::tmp_dirs;
@@ -59,13 +59,14 @@ impl Settings {
         if container <= overhead.0 {
             return Err(SettingsError::NoMemory { container: MemorySize(container), overhead });
         }
-        let tmp_dirs = configuration.find(&memory::TMP_DIRS)?;
+        let tmp_dirs = configuration.find(&memory::TMP_DIRS)?.unwrap_or_default();
+        let local_dirs = local_dirs.and_then(Directories::read).unwrap_or_default();
         Ok(Self {
             heartbeat_timeout: configuration.get(&deployment::HEARTBEAT_TIMEOUT)?,
             leader_lost_timeout: configuration.get(&high_availability::LEADER_LOST_TIMEOUT)?,
             worker_start_timeout: configuration.get(&deployment::WORKER_START_TIMEOUT)?,
             worker_memory: container - overhead.0,
-            tmp_parents: tmp_dirs::parents(tmp_dirs.as_deref(), local_dirs, &std::env::temp_dir()),
+            tmp_parents: tmp_dirs::parents(tmp_dirs, local_dirs, &std::env::temp_dir()),
             log_limits: Limits {
                 file_size: configuration.get(&deployment::LOG_FILE_SIZE)?.0,
                 files: configuration.get(&deployment::LOG_FILES)?,

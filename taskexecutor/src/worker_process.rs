@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::output::{self, Tail};
-use crate::tmp_dirs::PrivateDirs;
+use crate::tmp_dirs::WorkerDirs;
 
 /// Messages that may wait for a worker. It takes them at once while it lives; one that does not is hung.
 const MESSAGES_MAX: usize = 1024;
@@ -68,7 +68,7 @@ pub struct Launch {
     /// Once it has said something, it is killed when it says nothing for so long.
     pub silence_max: Duration,
     /// Removed when the worker is gone.
-    pub tmp_dirs: PrivateDirs,
+    pub dirs: WorkerDirs,
     /// Where its standard output goes.
     pub stdout: SharedFile,
     /// Where its standard error goes.
@@ -219,7 +219,7 @@ struct Running {
     writer: JoinHandle<()>,
     outputs: Vec<JoinHandle<()>>,
     tail: Tail,
-    tmp_dirs: PrivateDirs,
+    dirs: WorkerDirs,
 }
 
 fn spawn(
@@ -256,7 +256,7 @@ fn spawn(
         writer: tokio::spawn(give_messages(setup, messages, write)),
         outputs,
         tail,
-        tmp_dirs: launch.tmp_dirs,
+        dirs: launch.dirs,
     })
 }
 
@@ -350,9 +350,9 @@ impl Running {
             let _ = timeout(DRAIN_LIMIT, &mut output).await;
             output.abort();
         }
-        let tmp_dirs = self.tmp_dirs;
+        let dirs = self.dirs;
         // May be large, and must not hold up the heartbeat.
-        let _ = tokio::task::spawn_blocking(move || drop(tmp_dirs)).await;
+        let _ = tokio::task::spawn_blocking(move || drop(dirs)).await;
         Ending { exit: exit.map_err(|error| format!("was lost sight of: {error}")), killed, stderr: self.tail.text() }
     }
 }

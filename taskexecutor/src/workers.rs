@@ -21,7 +21,7 @@ use crate::over::Over;
 use crate::programs::Programs;
 use crate::settings::Settings;
 use crate::slots::{StartDecision, fit, on_start};
-use crate::tmp_dirs::PrivateDirs;
+use crate::tmp_dirs::{PrivateDirs, WorkerDirs};
 use crate::worker_process::{Ending, Launch, WorkerEvent, WorkerKey, WorkerProcess};
 
 /// How often workers' memory is looked at. YARN looks every 3 s, so a worker would have to outgrow the container within
@@ -169,14 +169,14 @@ impl Workers {
         let programs = &self.common.programs;
         let share = memory::share(self.common.settings.worker_memory, start.slots, self.common.info.slots);
         let mut due = Some(Instant::now() + self.common.settings.worker_start_timeout);
-        let process = match PrivateDirs::make(&self.common.settings.tmp_parents) {
-            Ok(tmp_dirs) => match programs.localized(&start.program) {
-                Some(program) => WorkerProcess::start(self.launch(start, share, tmp_dirs), &program, events),
+        let process = match WorkerDirs::make(&start, &self.common.settings.tmp_parents) {
+            Ok(dirs) => match programs.localized(&start.program) {
+                Some(program) => WorkerProcess::start(self.launch(start, share, dirs), &program, events),
                 None => {
                     due = None;
                     let (programs, program) = (programs.clone(), start.program.clone());
                     let fetched = async move { programs.fetched(&program).await.map_err(|error| with_causes(&error)) };
-                    WorkerProcess::start_after(self.launch(start, share, tmp_dirs), fetched, events)
+                    WorkerProcess::start_after(self.launch(start, share, dirs), fetched, events)
                 }
             },
             Err(error) => {
@@ -189,7 +189,8 @@ impl Workers {
         self.jobs.insert(job, JobPlace { greatest: instance, live: Some(worker), next: None, ended: None });
     }
 
-    fn launch(&self, start: StartWorker, share: u64, tmp_dirs: PrivateDirs) -> Launch {
+    fn launch(&self, start: StartWorker, share: u64, dirs: WorkerDirs) -> Launch {
+        let texts = |dirs: &PrivateDirs| dirs.paths().map(|dir| dir.to_string_lossy().into_owned()).collect();
         let Common { info, security, directory, log_dir, settings, hadoop, .. } = &self.common;
         let log_file = log_file(log_dir, start.job);
         let setup = WorkerSetup {
@@ -199,7 +200,8 @@ impl Workers {
             security: security.clone(),
             memory: share,
             slots: start.slots,
-            tmp_dirs: tmp_dirs.paths().iter().map(|dir| dir.to_string_lossy().into_owned()).collect(),
+            tmp_dirs: texts(&dirs.tmp),
+            state_dirs: dirs.state.as_ref().map(texts).unwrap_or_default(),
         };
         Launch {
             key: WorkerKey { job: start.job, instance: start.instance },
@@ -212,7 +214,7 @@ impl Workers {
                 worker: Some(setup),
             },
             silence_max: settings.heartbeat_timeout,
-            tmp_dirs,
+            dirs,
             stdout: self.stdout.clone(),
             stderr: SharedFile::new(RollingFile::lazy(&log_file, settings.log_limits)),
         }

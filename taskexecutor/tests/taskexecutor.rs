@@ -8,6 +8,7 @@ mod support;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use flumen_model::failure::Blame;
 use flumen_model::ids::{Epoch, ExecutionAttempt, JobId};
@@ -62,10 +63,7 @@ fn a_worker_is_told_what_it_may_use() {
     let mut container = Container::start(&[("some.key", "some value")]);
     container.start_worker(0, "echo");
     container.hear_ready(0);
-    wait_until("the worker's output is captured", || container.log("taskmanager.out").contains("setup {"));
-    let out = container.log("taskmanager.out");
-    let setup = out.lines().find_map(|line| line.split_once("setup ")).unwrap().1;
-    let setup: ProgramSetup = serde_json::from_str(setup).unwrap();
+    let setup = setup(&container);
     assert_eq!(setup.configuration.raw("some.key"), Some("the job's"));
     assert_eq!(setup.hadoop.get("fs.defaultFS").map(String::as_str), Some("hdfs://nn:9000"));
     let worker = setup.worker.unwrap();
@@ -74,6 +72,49 @@ fn a_worker_is_told_what_it_may_use() {
     let tmp_dirs = container.tmp_dirs();
     assert_eq!(worker.tmp_dirs, [tmp_dirs[0].to_str().unwrap()]);
     assert_eq!(tmp_dirs[0].metadata().unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+/// What the only worker was told.
+fn setup(container: &Container) -> ProgramSetup {
+    wait_until("the worker's output is captured", || container.log("taskmanager.out").contains("setup {"));
+    let out = container.log("taskmanager.out");
+    let setup = out.lines().find_map(|line| line.split_once("setup ")).unwrap().1;
+    serde_json::from_str(setup).unwrap()
+}
+
+#[test]
+fn a_worker_has_directories_of_its_own_where_its_job_wants_state_and_they_go_with_it() {
+    for is_set_by_program in [false, true] {
+        let mut container = Container::start(&[]);
+        let parent = TempDir::new().unwrap();
+        let ExecutorCommand::StartWorker(mut start) = support::start_worker(0, "exit 3", "program") else { panic!() };
+        let (key, value) = ("state.backend.rocksdb.localdir", parent.path().to_str().unwrap());
+        if is_set_by_program {
+            start.graph.properties.insert(key.to_owned(), value.to_owned());
+        } else {
+            start.configuration.set(key, value);
+        }
+        container.say(ExecutorCommand::StartWorker(start));
+        container.hear_ready(0);
+        container.hear_exit(0);
+        let worker = setup(&container).worker.unwrap();
+        let [dir] = &worker.state_dirs[..] else { panic!("{worker:?}") };
+        assert_eq!(Path::new(dir).parent(), Some(parent.path()));
+        assert!(!worker.tmp_dirs.contains(dir));
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0, "what it left is gone");
+    }
+}
+
+#[test]
+fn a_worker_that_can_have_no_directory_for_state_is_not_started_and_the_option_is_named() {
+    let mut container = Container::start(&[]);
+    let ExecutorCommand::StartWorker(mut start) = support::start_worker(0, "echo", "program") else { panic!() };
+    start.configuration.set("state.backend.rocksdb.localdir", "/nowhere");
+    container.say(ExecutorCommand::StartWorker(start));
+    let failure = container.hear_exit(0);
+    let named = ["/nowhere", "set state.backend.rocksdb.localdir"].iter().all(|text| failure.message.contains(text));
+    assert!(named, "{failure}");
+    assert!(container.tmp_dirs().is_empty());
 }
 
 #[test]

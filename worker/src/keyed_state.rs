@@ -34,8 +34,9 @@ impl StateSettings {
     /// Whether RocksDB is built in.
     pub const HAS_ROCKSDB: bool = cfg!(feature = "rocksdb");
 
-    /// Reads the options. `directories` is where RocksDB goes unless the configuration says otherwise; `memory` the bytes
-    /// that all its instances in this worker share unless it says otherwise; `slots` those of the worker.
+    /// Reads the options. `directories` are for RocksDB's files and copies of checkpoints, by default the system's temporary one;
+    /// `memory` the bytes that all RocksDB instances of this worker share unless the configuration says otherwise; `slots` those of the
+    /// worker.
     ///
     /// # Errors
     /// An option has a wrong value.
@@ -59,14 +60,7 @@ impl StateSettings {
                 });
             }
         };
-        let own: Option<String> = configuration.find(&checkpointing::ROCKSDB_LOCAL_DIRS)?;
-        let own: Vec<PathBuf> =
-            own.iter().flat_map(|list| list.split(',')).map(|path| PathBuf::from(path.trim())).collect();
-        let directories = match (own.is_empty(), directories.is_empty()) {
-            (false, _) => own,
-            (true, false) => directories.to_vec(),
-            (true, true) => vec![std::env::temp_dir()],
-        };
+        let directories = if directories.is_empty() { vec![std::env::temp_dir()] } else { directories.to_vec() };
         let local_copies =
             if configuration.get(&checkpointing::LOCAL_RECOVERY)? { directories.first().cloned() } else { None };
         Ok(Self {

@@ -43,7 +43,8 @@ pub enum SetupError {
     Io(#[from] std::io::Error),
 }
 
-/// What the subtasks of a worker share, from the configuration. `memory` is the worker's, in bytes.
+/// What the subtasks of a worker share, from the configuration. `memory_bytes` are the worker's; `state_dirs` go before the option for
+/// RocksDB's directories, as they are the worker's own.
 pub fn worker_context(
     setup: &ProgramSetup,
     graph: &flumen_model::job_graph::JobGraph,
@@ -51,18 +52,18 @@ pub fn worker_context(
     memory_bytes: u64,
     slots: u32,
     tmp_dirs: &[String],
+    state_dirs: &[String],
 ) -> Result<WorkerContext, SetupError> {
-    let mut configuration = setup.configuration.clone();
-    // What the program sets itself wins, here as in the JobMaster.
-    for (key, value) in &graph.properties {
-        configuration.set(key, value);
-    }
+    let configuration = graph.configuration(&setup.configuration);
     let managed = configuration.get(&memory::MANAGED_FRACTION)?.clamp(0.0, 1.0) * memory_bytes as f64;
     // In each slot, every vertex may hold two tables at a time: what it receives and what it combines to send.
     let tables = 2 * graph.vertices.len().max(1) as u64 * u64::from(slots.max(1));
     let tmp_dirs: Arc<[PathBuf]> = tmp_dirs.iter().map(PathBuf::from).collect();
+    let own: Vec<PathBuf> = state_dirs.iter().map(PathBuf::from).collect();
+    let configured = configuration.find(&checkpointing::ROCKSDB_LOCAL_DIRS)?.unwrap_or_default().0;
+    let state_dirs = [&own, &configured, &tmp_dirs[..]].into_iter().find(|dirs| !dirs.is_empty()).unwrap_or_default();
     Ok(WorkerContext {
-        state: StateSettings::read(&configuration, &tmp_dirs, managed as u64, slots)?,
+        state: StateSettings::read(&configuration, state_dirs, managed as u64, slots)?,
         files: file_systems(&configuration, &setup.hadoop)?,
         runtime,
         operator_memory: (managed as u64 / tables) as usize,
@@ -167,7 +168,15 @@ async fn listen(
     let directory = worker.tmp_dirs.first().map_or_else(std::env::temp_dir, PathBuf::from);
     let (network, address) = Network::listen(worker.job, &worker.host, tls, &directory).await?;
     let runtime = tokio::runtime::Handle::current();
-    let context = worker_context(setup, &program.graph, runtime, worker.memory, worker.slots, &worker.tmp_dirs)?;
+    let context = worker_context(
+        setup,
+        &program.graph,
+        runtime,
+        worker.memory,
+        worker.slots,
+        &worker.tmp_dirs,
+        &worker.state_dirs,
+    )?;
     let credit = setup.configuration.get(&memory::NETWORK_BATCHES_PER_CHANNEL)?;
     Ok((Worker::new(worker.job, Arc::new(program), context, Some(network), credit, reports), address))
 }

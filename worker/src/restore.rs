@@ -1,5 +1,6 @@
 //! What a subtask starts with after a restore.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::future::Future;
@@ -351,12 +352,12 @@ fn no_such_part() -> io::Error {
 
 /// Makes a local file of a part.
 async fn copy_part(context: SubtaskContext, copy: PartCopy, handle: StateHandle) -> Result<(), StateError> {
-    let PartCopy { part, path, immutable, .. } = copy;
+    let PartCopy { part, path, immutable, directory, .. } = copy;
     let failed = |source| StateError::from(StateErrorKind::Read { part: part.clone(), source });
     let local = context.local_copies().filter(|_| !matches!(handle.location, StateLocation::Inline(_)));
     if let Some(found) = local.and_then(|copies| copies.find(&handle)) {
         let to = path.clone();
-        let taken = transfer::blocking(move || take_local(&found, &to, immutable)).await;
+        let taken = writing(&directory, move || take_local(&found, &to, immutable)).await;
         if taken.is_ok() {
             tracing::debug!(subtask = %context.id, part, local = true, bytes = handle.length, "restoring");
             return Ok(());
@@ -367,11 +368,25 @@ async fn copy_part(context: SubtaskContext, copy: PartCopy, handle: StateHandle)
     let mut from = open_handle(&context.worker.files, &handle).await.map_err(damaged)?;
     let what = format!("restoring the local file {}", path.display());
     let unwritten = |error| StateError::of_local_file(what.as_str(), error);
-    let mut file = transfer::blocking(move || File::create_new(path)).await.map_err(unwritten)?;
+    let mut file = writing(&directory, move || File::create_new(path)).await.map_err(unwritten)?;
     while let Some(piece) = from.next().await.map_err(damaged)? {
-        file = transfer::blocking(move || file.write_all(&piece).map(|()| file)).await.map_err(unwritten)?;
+        file = writing(&directory, move || file.write_all(&piece).map(|()| file)).await.map_err(unwritten)?;
     }
     Ok(())
+}
+
+/// Does something in a directory, which stays until that is done: it goes on when nobody waits for it any more.
+async fn writing<R: Send + 'static>(
+    directory: &Arc<dyn Any + Send + Sync>,
+    work: impl FnOnce() -> io::Result<R> + Send + 'static,
+) -> io::Result<R> {
+    let directory = Arc::clone(directory);
+    transfer::blocking(move || {
+        let done = work();
+        drop(directory);
+        done
+    })
+    .await
 }
 
 /// Makes a file of a local copy. Whoever gets a link must not change the file.
@@ -421,6 +436,30 @@ mod tests {
         };
         let id = SubtaskId { vertex: VertexId(1), index: 0 };
         SubtaskContext::new(id, ExecutionAttempt(0), 1, mpsc::channel(1).0, worker)
+    }
+
+    #[test]
+    fn the_directory_of_a_copy_that_is_given_up_stays_until_nothing_is_written_there_any_more() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let _in_runtime = runtime.enter();
+        let (free, busy) = std::sync::mpsc::sync_channel::<()>(0);
+        runtime.spawn_blocking(move || busy.recv());
+        // The checksum of nothing.
+        let checksum = 0x2d06_8005_38d3_94c2;
+        let handle = StateHandle { length: 0, checksum, location: StateLocation::Inline(Vec::new()) };
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().to_owned();
+        let (part, path) = ("000007.sst".to_owned(), place.join("000007.sst"));
+        let copy = PartCopy { part, length: 0, path, immutable: true, directory: Arc::new(directory) };
+        let mut copied = Box::pin(copy_part(context(&runtime), copy, handle));
+        let mut waiting = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(copied.as_mut().poll(&mut waiting).is_pending(), "there is no thread for it");
+        drop(copied);
+        assert!(place.try_exists().unwrap());
+        drop(free);
+        // One thread does it all in turn.
+        runtime.block_on(runtime.spawn_blocking(|| ())).unwrap();
+        assert!(!place.try_exists().unwrap());
     }
 
     #[test]

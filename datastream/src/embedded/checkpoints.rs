@@ -99,9 +99,7 @@ impl Checkpoints {
 
 /// A directory on this machine.
 fn temporary(configuration: &Configuration) -> Result<String> {
-    let configured = configuration.find(&memory::TMP_DIRS)?;
-    let first =
-        configured.as_deref().and_then(|dirs| dirs.split([',', ':']).map(str::trim).find(|dir| !dir.is_empty()));
-    let root = first.map_or_else(std::env::temp_dir, Into::into);
+    let configured = configuration.find(&memory::TMP_DIRS)?.unwrap_or_default();
+    let root = configured.0.into_iter().next().unwrap_or_else(std::env::temp_dir);
     Ok(format!("file://{}/{WITHOUT_DIRECTORY}", std::path::absolute(&root).unwrap_or(root).display()))
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -285,6 +286,18 @@ impl ConfigValue for Duration {
             _ => return None,
         };
         number.checked_mul(nanos).map(Duration::from_nanos)
+    }
+}
+
+/// Directories of a machine, separated by commas or colons as in Flink. None are as good as no value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Directories(pub Vec<PathBuf>);
+
+impl ConfigValue for Directories {
+    const EXPECTED: &'static str = "directories with commas between them";
+    fn read(text: &str) -> Option<Self> {
+        let paths = text.split([',', ':']).map(str::trim).filter(|path| !path.is_empty());
+        Some(Self(paths.map(PathBuf::from).collect()))
     }
 }
 

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::config::Configuration;
 use crate::ids::{OperatorId, VertexId};
 
 /// A job: vertices in topological order and the edges between them.
@@ -20,7 +21,7 @@ pub struct JobGraph {
     /// Directories that the job creates and that must not hold anything when it starts: the sinks' outputs.
     #[serde(default)]
     pub outputs: Vec<String>,
-    /// How a failed job is treated, if the program says so itself; else the configuration does.
+    /// Options that the program sets itself; they win over the submitted configuration.
     #[serde(default)]
     pub properties: std::collections::BTreeMap<String, String>,
 }
@@ -154,6 +155,15 @@ pub enum GraphMismatch {
 }
 
 impl JobGraph {
+    /// The job's configuration: what was submitted, where what the program sets itself wins.
+    pub fn configuration(&self, submitted: &Configuration) -> Configuration {
+        let mut configuration = submitted.clone();
+        for (key, value) in &self.properties {
+            configuration.set(key, value);
+        }
+        configuration
+    }
+
     /// The vertex of that id.
     pub fn vertex(&self, id: VertexId) -> Option<&JobVertex> {
         self.vertices.iter().find(|v| v.id == id)

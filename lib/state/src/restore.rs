@@ -1,10 +1,12 @@
 //! Where the bytes of an earlier snapshot come from.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use flumen_model::checkpoint::KeyedState;
 
@@ -47,7 +49,7 @@ pub trait SnapshotReader {
 const COPIED_BYTES: usize = 1 << 20;
 
 /// A part that is to become a local file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct PartCopy {
     /// The part's name.
     pub part: String,
@@ -57,6 +59,9 @@ pub struct PartCopy {
     pub path: PathBuf,
     /// Whether the file will never be changed, so that it may be another name of one that is there already.
     pub immutable: bool,
+    /// The directory that the file is in, which is removed with the last of these. Who writes the file has it until that is over, also
+    /// when nobody waits for it any more: else the file would come after its directory went, and stay.
+    pub directory: Arc<dyn Any + Send + Sync>,
 }
 
 /// One piece of keyed state to begin with, and how to read it.

@@ -60,6 +60,9 @@ pub struct WorkerSetup {
     pub slots: u32,
     /// Directories for spilled data and sockets; at least one.
     pub tmp_dirs: Vec<String>,
+    /// Directories for local files of state; none: `tmp_dirs`.
+    #[serde(default)]
+    pub state_dirs: Vec<String>,
 }
 
 /// A program's answer in the role `plan`.

@@ -23,7 +23,9 @@ pub fn play() {
     let worker = setup.worker.as_ref().unwrap();
     let mut stdout = std::io::stdout();
     writeln!(stdout, "setup {}", serde_json::to_string(&setup).unwrap()).unwrap();
-    std::fs::write(format!("{}/spilled", worker.tmp_dirs[0]), "data").unwrap();
+    for dir in worker.tmp_dirs.iter().chain(&worker.state_dirs) {
+        std::fs::write(format!("{dir}/spilled"), "data").unwrap();
+    }
     let script = worker.graph.name.as_str();
     let mut stderr = std::io::stderr();
     match script {

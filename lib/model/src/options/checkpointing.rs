@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::section;
-use crate::config::MemorySize;
+use crate::config::{Directories, MemorySize};
 
 section! { "State and checkpoints";
     STATE_BACKEND: String = "state.backend.type", Some("hashmap"), ["state.backend"],
         "Where keyed state lives while a job runs: hashmap (in memory) or rocksdb (on the local disk; programs built with the feature `rocksdb`).";
-    ROCKSDB_LOCAL_DIRS: String = "state.backend.rocksdb.localdir", None, ["state.backend.rocksdb.checkpointdir"],
-        "Directories for the files of RocksDB, separated by commas. Default: `io.tmp.dirs`.";
+    ROCKSDB_LOCAL_DIRS: Directories = "state.backend.rocksdb.localdir", None, ["state.backend.rocksdb.checkpointdir"],
+        "Directories for the files of RocksDB, and for copies of checkpoints for local recovery, separated by commas. Each worker has its own in them, removed when it is gone. Default: `io.tmp.dirs`.";
     ROCKSDB_MEMORY_PER_SLOT: MemorySize = "state.backend.rocksdb.memory.fixed-per-slot", None, [],
         "Bytes for RocksDB for each slot of a worker: all its RocksDB instances share the sum. Goes before `fixed-per-tm`.";
     ROCKSDB_MEMORY: MemorySize = "state.backend.rocksdb.memory.fixed-per-tm", None, [],

@@ -1,7 +1,7 @@
 //! Memory of the processes, and how a worker divides its own.
 
 use super::section;
-use crate::config::MemorySize;
+use crate::config::{Directories, MemorySize};
 
 section! { "Memory";
     JOBMANAGER_PROCESS: MemorySize = "jobmanager.memory.process.size", Some("256 mb"), ["jobmanager.heap.size"],
@@ -16,6 +16,6 @@ section! { "Memory";
         "Buffers that a sender may have on the way to one receiving subtask: its credit. A receiver that does not take them stops its own channels only.";
     SEGMENT_SIZE: MemorySize = "taskmanager.memory.segment-size", Some("32 kb"), [],
         "Size at which a buffer to another process is sent on. A single record may be larger.";
-    TMP_DIRS: String = "io.tmp.dirs", None, [],
+    TMP_DIRS: Directories = "io.tmp.dirs", None, [],
         "Directories for spilled data, separated by commas. Default: the container's local directories on YARN, the system's temporary directory elsewhere.";
 }

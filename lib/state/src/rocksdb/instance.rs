@@ -84,7 +84,7 @@ impl Instance {
 
     /// Opens what is in that directory for reading alone.
     pub(super) fn open_for_reading(
-        directory: Directory,
+        directory: Arc<Directory>,
         shared: SharedRocksDb,
         states: &[StateMeta],
     ) -> Result<Self, StateError> {
@@ -93,7 +93,7 @@ impl Instance {
         options.create_if_missing(false);
         let db = Db::open_cf_descriptors_read_only(&options, &path, families(&shared, states, |_| None), false)
             .map_err(backend(format!("opening the RocksDB snapshot in {}", path.display())))?;
-        Ok(Self { db, shared, expiry: None, directory: Arc::new(directory) })
+        Ok(Self { db, shared, expiry: None, directory })
     }
 
     pub(super) fn directory(&self) -> &Arc<Directory> {

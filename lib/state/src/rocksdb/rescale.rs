@@ -40,7 +40,7 @@ pub(super) fn own_rows(
     thread::scope(|scope| {
         let (mut all, mut reading) = (Vec::new(), VecDeque::new());
         for (number, mut piece) in pieces.into_iter().enumerate() {
-            let old = Directory::create(directory.path().join(format!("restored-{number}")))?;
+            let old = Arc::new(Directory::create(directory.path().join(format!("restored-{number}")))?);
             let mut names = PartNames::new(String::new());
             let contents = fetch(&mut piece, &old, max_parallelism, |part| names.inherit(part))?;
             if reading.len() == PARALLEL
@@ -69,7 +69,7 @@ fn joined(thread: ScopedJoinHandle<'_, Result<Vec<OwnRows>, StateError>>) -> Res
 /// The rows of one instance, whose directory goes afterwards.
 fn rows_of(
     contents: Contents,
-    old: Directory,
+    old: Arc<Directory>,
     shared: &SharedRocksDb,
     groups: KeyGroupRange,
     files: &Path,

@@ -91,7 +91,7 @@ fn overlap(one: KeyGroupRange, other: KeyGroupRange) -> u32 {
 /// Copies the parts of a piece into a directory, as the files of an instance.
 pub(super) fn fetch(
     piece: &mut RestoredKeyed,
-    directory: &Directory,
+    directory: &Arc<Directory>,
     max_parallelism: u32,
     mut file_of: impl FnMut(&str) -> String,
 ) -> Result<Contents, StateError> {
@@ -99,7 +99,8 @@ pub(super) fn fetch(
     std::fs::create_dir_all(&db).map_err(io_error(format!("creating {}", db.display())))?;
     let copy = |(part, handle): (&String, &StateHandle)| {
         let path = db.join(file_of(part));
-        PartCopy { part: part.clone(), length: handle.length, path, immutable: part.ends_with(files::ROWS) }
+        let (part, length, directory) = (part.clone(), handle.length, Arc::clone(directory));
+        PartCopy { immutable: part.ends_with(files::ROWS), part, length, path, directory }
     };
     let parts: Vec<_> = piece.state.parts.iter().map(copy).collect();
     piece.reader.copy(&parts)?;

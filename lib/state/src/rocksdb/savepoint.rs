@@ -1,5 +1,7 @@
 //! Savepoints: what an instance has, in the canonical format.
 
+use std::sync::Arc;
+
 use flumen_model::checkpoint::KeyGroupRange;
 
 use crate::canonical::Writer;
@@ -38,7 +40,7 @@ fn write_rows(
     sender: &mut ChunkSender,
 ) -> Result<(), StateError> {
     let Links { directory, parent: _parent, contents } = links;
-    let instance = Instance::open_for_reading(directory, shared, &contents.states)?;
+    let instance = Instance::open_for_reading(Arc::new(directory), shared, &contents.states)?;
     for (state, meta) in contents.states.iter().enumerate() {
         let mut damaged = false;
         instance.scan(state, &[], &[], |row, value| {
