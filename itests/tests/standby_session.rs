@@ -274,27 +274,30 @@ fn while_a_standby_leads_a_session_everything_but_its_end_can_be_asked_of_it() {
     assert_ne!(elsewhere(&rest).unwrap(), page);
 
     // Savepoints that can't be completed yet, while their JobManager dies: the next one is asked again.
-    let stopped = Job::submit(session, "stopped");
-    wait_progress(&rest, &stopped.id);
+    let (stopped, cancelled) = (Job::submit(session, "stopped"), Job::submit(session, "cancelled"));
+    [&stopped, &cancelled].into_iter().for_each(|job| drop(wait_progress(&rest, &job.id)));
     let held: Vec<_> = application.processes(WORKER);
     held.iter().for_each(|worker| worker.signal(Signal::STOP).unwrap());
-    let asked = [("savepoint", &late.id), ("stop -p", &stopped.id)].map(|(action, job)| {
-        let target = format!("{}/savepoints", CLUSTER.hdfs_url());
-        let arguments = if action == "savepoint" { format!("{job} {target}") } else { format!("{target} {job}") };
-        let (action, flag) = action.split_once(' ').unwrap_or((action, ""));
-        let mut asked =
-            Flink::on(&CLUSTER).args(&format!("{action} -yid {session} {flag} {arguments}")).limit(LIMIT).spawn();
+    let target = format!("{}/savepoints", CLUSTER.hdfs_url());
+    let asked = [
+        (format!("savepoint -yid {session} {} {target}", late.id), "Savepoint completed"),
+        (format!("stop -yid {session} -p {target} {}", stopped.id), "Savepoint completed"),
+        (format!("cancel -yid {session} -s {target} {}", cancelled.id), "Savepoint stored in"),
+    ]
+    .map(|(command, told)| {
+        let mut asked = Flink::on(&CLUSTER).args(&command).limit(LIMIT).spawn();
         asked.wait_printed("it waits", LIMIT, |text| text.contains("Waiting for response").then_some(())).unwrap();
-        asked
+        (asked, told)
     });
     master(&application).kill().unwrap();
     held.iter().for_each(|worker| worker.signal(Signal::CONT).unwrap());
-    for asked in asked {
+    for (asked, told) in asked {
         let saved = asked.wait(LIMIT).succeeded();
-        assert!(saved.printed().contains("Savepoint completed") && saved.printed().contains("asked again"), "{saved}");
+        assert!(saved.printed().contains(told) && saved.printed().contains("asked again"), "{saved}");
     }
     let rest = store.wait_attempt_after(session, &rest);
     wait_state(&rest, &stopped.id, "FINISHED");
+    wait_state(&rest, &cancelled.id, "CANCELED");
 
     late.gate.open().unwrap();
     attached_gate.open().unwrap();

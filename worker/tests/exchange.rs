@@ -202,14 +202,17 @@ async fn two(way: Way, count: u64, seen: &Arc<Seen>) -> [Running; 2] {
 /// The last state of each of a worker's two subtasks.
 async fn ends(worker: &mut Running) -> HashMap<SubtaskId, FromWorker> {
     let mut ends = HashMap::new();
-    while ends.len() < 2 {
-        let report = timeout(LIMIT, worker.reports.recv()).await.unwrap().unwrap();
-        if let FromWorker::State { subtask, state, .. } = &report
-            && state.is_terminal()
-        {
-            ends.insert(*subtask, report);
+    let both = async {
+        while ends.len() < 2 {
+            let report = worker.reports.recv().await.unwrap();
+            if let FromWorker::State { subtask, state, .. } = &report
+                && state.is_terminal()
+            {
+                ends.insert(*subtask, report);
+            }
         }
-    }
+    };
+    timeout(LIMIT, both).await.expect("a subtask does not end");
     ends
 }
 
@@ -283,8 +286,16 @@ async fn a_receiver_that_takes_nothing_stops_its_senders_and_a_cancellation_ends
 async fn a_worker_whose_peer_vanishes_fails_and_blames_the_peer() {
     let seen = Arc::new(Seen::default());
     let [mut survivor, victim] = two(Way::Tcp, u64::MAX, &seen).await;
+    // Each source has one half of the numbers. Were a connection not there yet, its end could not be seen: it would be the
+    // JobManager's to notice that a worker is gone.
+    let is_connected = |records: &[(u32, Record)]| {
+        let from = |source: u32, sink| {
+            records.iter().any(|(at, (number, _))| *at == sink && (*number >= u64::MAX / 2) == (source == 1))
+        };
+        from(1, 0) && from(0, 1)
+    };
     let some = async {
-        while seen.records.lock().unwrap().len() < 1000 {
+        while !is_connected(&seen.records.lock().unwrap()) {
             tokio::task::yield_now().await;
         }
     };

@@ -87,7 +87,7 @@ pub(crate) struct Coordinator {
     /// Checkpoints that failed since one completed.
     failures: u32,
     /// The next checkpoint may not refer to files of the one that the job began with.
-    full: bool,
+    pub(super) full: bool,
     /// Directories of aborted checkpoints.
     pub(super) lost: VecDeque<String>,
     /// Whether anything was ever written into `base`.

@@ -14,6 +14,7 @@ use flumen_model::options::checkpointing as options;
 
 use super::coordinator::Coordinator;
 use super::pending::Stage;
+use super::store::Kept;
 use crate::event::Timestamp;
 
 /// What the subtasks of a graph start with.
@@ -259,6 +260,9 @@ impl Coordinator {
             self.abort(id, Failure::new(Blame::Outside, message), now);
         }
         self.ends.renew(members, self.next());
+        // A savepoint of the job is not its own, either, but files that it shares with the job are.
+        let is_foreign = |kept: &Kept| !kept.owned && !kept.checkpoint.kind.is_savepoint();
+        self.full |= self.store.newest_kept().is_some_and(is_foreign);
         let Some(newest) = self.store.newest().map(Arc::clone) else {
             let text = "none of the job's checkpoints can be restored";
             return match (&self.unusable, self.store.is_lost()) {

@@ -39,7 +39,12 @@ impl Store {
 
     /// The one to restore from (CC-5).
     pub(crate) fn newest(&self) -> Option<&Arc<CompletedCheckpoint>> {
-        self.kept.iter().rev().find(|kept| !kept.damaged).map(|kept| &kept.checkpoint)
+        self.newest_kept().map(|kept| &kept.checkpoint)
+    }
+
+    /// As [`Self::newest`].
+    pub(crate) fn newest_kept(&self) -> Option<&Kept> {
+        self.kept.iter().rev().find(|kept| !kept.damaged)
     }
 
     /// Notes that one can't be restored from. False when it is not here.

@@ -1,10 +1,13 @@
 //! Which checkpoints are kept, and which are removed.
 
 use flumen_jobmaster::Start;
-use flumen_model::checkpoint::SnapshotKind;
+use flumen_model::checkpoint::{CheckpointId, SnapshotKind};
+use flumen_model::failure::Blame;
 use flumen_model::status::JobStatus;
+use flumen_wire::control::FromWorker;
 
 use crate::job::{DIRECTORY, Job, former};
+use crate::world::{SINK, failure, subtask};
 
 const RETENTION: &str = "execution.checkpointing.externalized-checkpoint-retention";
 const RETAINED: &str = "state.checkpoints.num-retained";
@@ -105,6 +108,30 @@ fn the_first_checkpoint_is_full_until_one_has_completed() {
     job.next();
     assert_eq!(job.barriers().pop().unwrap().kind, SnapshotKind::FullCheckpoint);
     assert!(!job.is_removed("/old/chk-41"));
+}
+
+#[test]
+fn a_job_that_falls_back_to_what_it_did_not_claim_takes_a_full_checkpoint_once_more() {
+    let start = Start { from: Some(former("/old/chk-41", SnapshotKind::Checkpoint)), ..Start::default() };
+    let options = [(CLAIM, "NO_CLAIM"), (RETAINED, "2"), ("restart-strategy.type", "fixed-delay")];
+    let mut job = Job::starting(&options, start);
+    job.complete_next();
+    job.next();
+    assert_eq!(job.barriers().pop().unwrap().kind, SnapshotKind::Checkpoint);
+    let again = |job: &mut Job| {
+        job.world.deliver();
+        job.pass(2_000);
+        job.world.deliver();
+        assert_eq!(job.status(), JobStatus::Running);
+    };
+    job.fail();
+    again(&mut job);
+    let (attempt, failure) = (job.world.attempt(), failure(Blame::Outside, "its file is torn"));
+    let (subtask, checkpoint) = (subtask(SINK, 0), CheckpointId(42));
+    job.world.say("a", FromWorker::RestoreFailed { attempt, subtask, checkpoint, failure });
+    again(&mut job);
+    job.next();
+    assert_eq!(job.barriers().pop().unwrap().kind, SnapshotKind::FullCheckpoint);
 }
 
 #[test]
