@@ -113,7 +113,8 @@ fn the_first_checkpoint_is_full_until_one_has_completed() {
 #[test]
 fn a_job_that_falls_back_to_what_it_did_not_claim_takes_a_full_checkpoint_once_more() {
     let start = Start { from: Some(former("/old/chk-41", SnapshotKind::Checkpoint)), ..Start::default() };
-    let options = [(CLAIM, "NO_CLAIM"), (RETAINED, "2"), ("restart-strategy.type", "fixed-delay")];
+    let restarts = [("restart-strategy.type", "fixed-delay"), ("restart-strategy.fixed-delay.attempts", "5")];
+    let options = [(CLAIM, "NO_CLAIM"), (RETAINED, "2"), restarts[0], restarts[1]];
     let mut job = Job::starting(&options, start);
     job.complete_next();
     job.next();
