@@ -72,8 +72,10 @@ impl<T> Batch<T> {
     #[inline]
     pub fn push(&mut self, record: T, time: EventTime) {
         if time != NO_TIME || !self.times.is_empty() {
-            // Records before the first one with a time have none.
-            self.times.resize(self.records.len(), NO_TIME);
+            if self.times.len() < self.records.len() {
+                // Records before the first one with a time have none.
+                self.times.resize(self.records.len(), NO_TIME);
+            }
             self.times.push(time);
         }
         self.records.push(record);

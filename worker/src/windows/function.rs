@@ -14,7 +14,76 @@ use crate::operators::side_output::{OutputTag, SideOutputs};
 use super::window::Window;
 
 /// What is in a window that fires: its records in the order in which they came, or the one value that they were folded into.
-pub type Elements<'a, T> = Drain<'a, T>;
+pub struct Elements<'a, T>(Kept<'a, T>);
+
+/// One value is no list: in windows that are folded there is never more.
+enum Kept<'a, T> {
+    One(Option<T>),
+    Many(Drain<'a, T>),
+}
+
+impl<'a, T> Elements<'a, T> {
+    #[inline]
+    pub(crate) fn one(element: T) -> Self {
+        Self(Kept::One(Some(element)))
+    }
+
+    pub(crate) fn many(elements: Drain<'a, T>) -> Self {
+        Self(Kept::Many(elements))
+    }
+}
+
+impl<T> Iterator for Elements<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        match &mut self.0 {
+            Kept::One(element) => element.take(),
+            Kept::Many(elements) => elements.next(),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let length = match &self.0 {
+            Kept::One(element) => usize::from(element.is_some()),
+            Kept::Many(elements) => elements.len(),
+        };
+        (length, Some(length))
+    }
+
+    #[inline]
+    fn fold<B, F: FnMut(B, T) -> B>(self, begin: B, mut f: F) -> B {
+        match self.0 {
+            Kept::One(element) => match element {
+                Some(element) => f(begin, element),
+                None => begin,
+            },
+            Kept::Many(elements) => elements.fold(begin, f),
+        }
+    }
+}
+
+impl<T> ExactSizeIterator for Elements<'_, T> {}
+
+impl<T> DoubleEndedIterator for Elements<'_, T> {
+    fn next_back(&mut self) -> Option<T> {
+        match &mut self.0 {
+            Kept::One(element) => element.take(),
+            Kept::Many(elements) => elements.next_back(),
+        }
+    }
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Elements<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Kept::One(element) => f.debug_list().entries(element).finish(),
+            Kept::Many(elements) => f.debug_list().entries(elements.as_slice()).finish(),
+        }
+    }
+}
 
 /// Called with the contents of a window of a key when it fires. What is emitted carries the window's
 /// [`max_timestamp`](Window::max_timestamp).

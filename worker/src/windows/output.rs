@@ -16,7 +16,7 @@ use crate::operators::Collector;
 use crate::operators::side_output::{OutputTag, SideOutputs};
 use crate::subtask::{SubtaskContext, TimeSource};
 
-use super::function::{ProcessWindowFunction, WindowContext, WindowOpenContext};
+use super::function::{Elements, ProcessWindowFunction, WindowContext, WindowOpenContext};
 use super::window::Window;
 
 /// Where an operator for windows emits beside its main output.
@@ -103,17 +103,30 @@ where
     }
 
     /// Calls the function with what is in `items`.
-    #[inline]
     pub(crate) fn fire(&mut self, key: &K, window: &W) -> TaskResult {
+        let mut items = std::mem::take(&mut self.items);
+        let result = self.fire_with(key, window, Elements::many(items.drain(..)));
+        self.items = items;
+        result
+    }
+
+    /// Calls the function with that alone.
+    #[inline]
+    pub(crate) fn fire_one(&mut self, key: &K, window: &W, item: Item) -> TaskResult {
+        self.fire_with(key, window, Elements::one(item))
+    }
+
+    #[inline]
+    fn fire_with(&mut self, key: &K, window: &W, elements: Elements<'_, Item>) -> TaskResult {
         if F::USES_KEYED_STATE {
             self.keyed.set_current_key(key);
         }
         let time = window.max_timestamp();
-        let Self { watermark, now, runtime, outputs, items, collector, function, state, .. } = self;
+        let Self { watermark, now, runtime, outputs, collector, function, state, .. } = self;
         let (watermark, now) = (*watermark, *now);
         collector.set_time(time);
         let mut ctx = WindowContext { key, window, watermark, now, time, sides: &mut outputs.sides, runtime };
-        let result = function.process(key, state, &mut ctx, items.drain(..), collector);
+        let result = function.process(key, state, &mut ctx, elements, collector);
         result.map_err(|error| user_failure("the function on windows failed", error))
     }
 

@@ -214,8 +214,8 @@ where
                 Slices::Stored(slices) => slices.again(&mut firing.keyed, &key, end, &slicing, fold)?,
             };
             if let Some(acc) = acc {
-                firing.items.push(fold.item(&acc));
-                firing.fire(&key, &TimeWindow::new(end.saturating_sub(slicing.size), end))?;
+                let window = TimeWindow::new(end.saturating_sub(slicing.size), end);
+                firing.fire_one(&key, &window, fold.item(&acc))?;
             }
             end = end.saturating_sub(slicing.slide);
         }

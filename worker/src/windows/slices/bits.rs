@@ -12,7 +12,13 @@ const WORD: usize = u64::BITS as usize;
 /// Where a number's bit is: the word, and the bit in it.
 #[inline]
 fn place(number: usize) -> (usize, u64) {
-    (number / WORD, 1 << (number % WORD))
+    (number / WORD, bit(number))
+}
+
+/// A number's bit in its word.
+#[inline]
+pub(super) fn bit(number: usize) -> u64 {
+    1 << (number % WORD)
 }
 
 impl Bits {

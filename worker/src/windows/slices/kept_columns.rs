@@ -4,7 +4,6 @@ use crate::batch::EventTime;
 
 use super::super::contents::Fold;
 use super::column::{Cell, Column, Spare};
-use super::past_columns::Leaving;
 use super::shape::Slicing;
 
 /// See the module.
@@ -21,12 +20,10 @@ impl<A: Clone> KeptColumns<A> {
         mut column: Column<A>,
         numbers: usize,
         spare: &mut Spare<A>,
-        leaving: &mut Leaving<'_>,
         fold: &mut F,
     ) {
         match self.0.binary_search_by_key(&column.end, |kept| kept.end) {
             Err(at) => {
-                column.each(0..numbers, |number, _| leaving.enter(number));
                 spare.give(column.thin(numbers));
                 self.0.insert(at, column);
             }
@@ -34,17 +31,15 @@ impl<A: Clone> KeptColumns<A> {
             Ok(_) => {
                 let end = column.end;
                 spare.give(column.take(|number, cell| {
-                    if let Cell::Sum(acc) = cell
-                        && self.insert(end, number, acc, numbers, fold)
-                    {
-                        leaving.enter(number);
+                    if let Cell::Sum(acc) = cell {
+                        self.insert(end, number, acc, numbers, fold);
                     }
                 }));
             }
         }
     }
 
-    /// Adds to a key's slice. True when it had nothing in it.
+    /// Adds to a key's slice.
     pub(super) fn insert<T, F: Fold<T, Acc = A>>(
         &mut self,
         end: EventTime,
@@ -52,14 +47,17 @@ impl<A: Clone> KeptColumns<A> {
         acc: A,
         numbers: usize,
         fold: &mut F,
-    ) -> bool {
+    ) {
         let column = self.column(end);
-        if let Cell::Sum(_) = column.get(number) {
-            column.add(number, acc, fold);
-            return false;
+        match column.get(number) {
+            Cell::Sum(_) => column.add(number, acc, fold),
+            Cell::Empty | Cell::Last => column.fill(number, Cell::Sum(acc), numbers),
         }
-        column.fill(number, Cell::Sum(acc), numbers);
-        true
+    }
+
+    /// Whether a key has anything in them.
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.0.iter().rev().any(|column| !matches!(column.get(number), Cell::Empty))
     }
 
     /// The slice with that end, which is begun if it is not there.
@@ -100,11 +98,11 @@ impl<A: Clone> KeptColumns<A> {
         self.0.first().map(|column| column.end)
     }
 
-    /// Forgets those of which nothing is wanted any more.
-    pub(super) fn forget(&mut self, at: EventTime, slicing: &Slicing, spare: &mut Spare<A>, leaving: &mut Leaving<'_>) {
+    /// Forgets those of which nothing is wanted any more, and notes the keys that are in them.
+    pub(super) fn forget(&mut self, at: EventTime, slicing: &Slicing, spare: &mut Spare<A>, gone: &mut Vec<u32>) {
         let old = self.0.partition_point(|column| slicing.forgotten_at(column.end) <= at);
         for column in self.0.drain(..old) {
-            spare.give(column.take(|number, _| leaving.leave(number)));
+            spare.give(column.take(|number, _| gone.push(number)));
         }
     }
 

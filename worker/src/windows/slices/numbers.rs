@@ -20,8 +20,6 @@ pub(super) struct Numbers<K> {
     keys: Vec<K>,
     /// What keys are registered with; [`NO_TIME`] for a number that is free.
     registered: Vec<EventTime>,
-    /// In how many slices that are not open any more a key has something.
-    filled: Vec<u32>,
     free: Vec<u32>,
     /// Whether the smallest one of those is the last.
     is_sorted: bool,
@@ -34,7 +32,6 @@ impl<K: Key> Numbers<K> {
             table: HashTable::new(),
             keys: Vec::new(),
             registered: Vec::new(),
-            filled: Vec::new(),
             free: Vec::new(),
             is_sorted: true,
         }
@@ -59,19 +56,9 @@ impl<K: Key> Numbers<K> {
         self.registered[number] = at;
     }
 
-    /// In how many slices that are not open any more each key has something.
-    pub(super) fn filled(&self) -> &[u32] {
-        &self.filled
-    }
-
-    /// The keys by number, and in how many slices that are not open any more each one has something.
-    pub(super) fn keys_and_filled(&mut self) -> (&[K], &mut [u32]) {
-        (&self.keys, &mut self.filled)
-    }
-
-    /// A key has something in so many slices more that are not open.
-    pub(super) fn fill(&mut self, number: u32, slices: usize) {
-        self.filled[number as usize] += slices as u32;
+    /// The keys by number.
+    pub(super) fn keys(&self) -> &[K] {
+        &self.keys
     }
 
     #[inline]
@@ -129,7 +116,6 @@ impl<K: Key> Numbers<K> {
             None => {
                 keys.push(key);
                 self.registered.push(registered);
-                self.filled.push(0);
                 (keys.len() - 1) as u32
             }
         };
@@ -167,7 +153,6 @@ impl<K: Key> Numbers<K> {
         let rest = before - at_end;
         self.keys.truncate(rest);
         self.registered.truncate(rest);
-        self.filled.truncate(rest);
         at_end > 0
     }
 }

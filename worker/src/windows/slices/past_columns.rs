@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use crate::batch::{EventTime, NO_TIME};
 
 use super::super::contents::Fold;
+use super::bits::{ones, words};
 use super::column::{Cell, Column, Spare};
 use super::past::PastSlices;
 use super::sums::Sums;
@@ -27,39 +28,6 @@ pub(super) struct PastColumns<A> {
 
 /// Numbers that are gone through together: what belongs to them stays in the processor's caches.
 const BLOCK: usize = 1024;
-
-/// In how many slices that are not open any more each key is, and the keys that left one.
-pub(super) struct Leaving<'a> {
-    pub(super) filled: &'a mut [u32],
-    /// Those that are in none of these any more.
-    pub(super) gone: &'a mut Vec<u32>,
-}
-
-impl Leaving<'_> {
-    /// A key has one slice more.
-    #[inline]
-    pub(super) fn enter(&mut self, number: u32) {
-        self.filled[number as usize] += 1;
-    }
-
-    /// A slice of a key was open, and is gone.
-    #[inline]
-    pub(super) fn leave_open(&mut self, number: u32) {
-        if self.filled[number as usize] == 0 {
-            self.gone.push(number);
-        }
-    }
-
-    /// A key has one slice less.
-    #[inline]
-    pub(super) fn leave(&mut self, number: u32) {
-        let filled = &mut self.filled[number as usize];
-        *filled -= 1;
-        if *filled == 0 {
-            self.gone.push(number);
-        }
-    }
-}
 
 impl<A: Clone> PastColumns<A> {
     pub(super) fn new() -> Self {
@@ -91,24 +59,20 @@ impl<A: Clone> PastColumns<A> {
         mut column: Column<A>,
         numbers: usize,
         spare: &mut Spare<A>,
-        leaving: &mut Leaving<'_>,
         fold: &mut F,
     ) {
         if self.newest().is_some_and(|newest| newest >= column.end) {
             // Only after a restore where subtasks were at different watermarks.
             let end = column.end;
             spare.give(column.take(|number, cell| {
-                if let Cell::Sum(acc) = cell
-                    && self.insert(end, number, acc, numbers, fold)
-                {
-                    leaving.enter(number);
+                if let Cell::Sum(acc) = cell {
+                    self.insert(end, number, acc, numbers, fold);
                 }
             }));
             return;
         }
         let newer = &mut self.newer;
         column.each(0..numbers, |number, cell| {
-            leaving.enter(number);
             if let Cell::Sum(acc) = cell {
                 newer.add(number as usize, acc.clone(), fold);
             }
@@ -117,22 +81,34 @@ impl<A: Clone> PastColumns<A> {
         self.columns.push_back(column);
     }
 
-    /// What the window that fires comes to for a key.
+    /// Calls with what the window that fires comes to for each key, in the order of the numbers, until that fails.
     #[inline]
-    pub(super) fn window<T, F: Fold<T, Acc = A>>(&self, number: usize, fold: &mut F) -> Option<A> {
-        match (self.older.get(number), self.newer.get(number)) {
-            (Some(older), Some(newer)) => Some(fold.merge(older.clone(), newer.clone())),
-            (Some(sum), None) | (None, Some(sum)) => Some(sum.clone()),
-            (None, None) => None,
+    pub(super) fn try_each_window<T, F: Fold<T, Acc = A>, E>(
+        &self,
+        numbers: usize,
+        fold: &mut F,
+        mut f: impl FnMut(u32, A, &mut F) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (at, mask) in words(0..numbers) {
+            let (older, newer) = (self.older.word(at), self.newer.word(at));
+            for number in ones(at, (older | newer) & mask) {
+                let window = match (self.older.get_in(older, number), self.newer.get_in(newer, number)) {
+                    (Some(older), Some(newer)) => fold.merge(older.clone(), newer.clone()),
+                    (Some(sum), None) | (None, Some(sum)) => sum.clone(),
+                    (None, None) => continue,
+                };
+                f(number as u32, window, fold)?;
+            }
         }
+        Ok(())
     }
 
-    /// Drops the slices that end by then.
+    /// Drops the slices that end by then, and notes the keys that are in none after them.
     pub(super) fn drop_upto<T, F: Fold<T, Acc = A>>(
         &mut self,
         upto: EventTime,
         spare: &mut Spare<A>,
-        leaving: &mut Leaving<'_>,
+        gone: &mut Vec<u32>,
         fold: &mut F,
     ) {
         while self.columns.front().is_some_and(|column| column.end <= upto) {
@@ -141,13 +117,15 @@ impl<A: Clone> PastColumns<A> {
             }
             let Some(column) = self.columns.pop_front() else { return };
             self.summed -= 1;
-            let older = &mut self.older;
-            spare.give(column.take(|number, cell| {
-                match cell {
-                    Cell::Sum(newer) => older.put(number as usize, newer),
-                    Cell::Empty | Cell::Last => drop(older.take(number as usize)),
+            let Self { older, newer, .. } = self;
+            spare.give(column.take(|number, cell| match cell {
+                Cell::Sum(rest) => older.put(number as usize, rest),
+                Cell::Empty | Cell::Last => {
+                    older.take(number as usize);
+                    if !newer.has(number as usize) {
+                        gone.push(number);
+                    }
                 }
-                leaving.leave(number);
             }));
         }
     }
@@ -167,7 +145,7 @@ impl<A: Clone> PastColumns<A> {
         *summed = columns.len();
     }
 
-    /// A record came after windows that its slice is in had fired. True when it is the first one of its key there.
+    /// A record came after windows that its slice is in had fired.
     pub(super) fn insert<T, F: Fold<T, Acc = A>>(
         &mut self,
         end: EventTime,
@@ -175,18 +153,16 @@ impl<A: Clone> PastColumns<A> {
         acc: A,
         numbers: usize,
         fold: &mut F,
-    ) -> bool {
+    ) {
         let at = self.column(end);
         let index = number as usize;
         if at >= self.summed {
             self.newer.add(index, acc.clone(), fold);
             let column = &mut self.columns[at];
-            if let Cell::Sum(_) = column.get(number) {
-                column.add(number, acc, fold);
-                return false;
-            }
-            column.fill(number, Cell::Sum(acc), numbers);
-            return true;
+            return match column.get(number) {
+                Cell::Sum(_) => column.add(number, acc, fold),
+                Cell::Empty | Cell::Last => column.fill(number, Cell::Sum(acc), numbers),
+            };
         }
         let mut newer = self.older.get(index).cloned();
         self.older.add(index, acc.clone(), fold);
@@ -198,11 +174,9 @@ impl<A: Clone> PastColumns<A> {
             }
         }
         let column = &mut self.columns[at];
-        let is_first = matches!(column.get(number), Cell::Empty);
-        if is_first {
+        if let Cell::Empty = column.get(number) {
             column.fill(number, newer.map_or(Cell::Last, Cell::Sum), numbers);
         }
-        is_first
     }
 
     /// Where the slice with that end stands, which is begun if it is not there.
@@ -239,7 +213,7 @@ impl<A: Clone> PastColumns<A> {
         past
     }
 
-    /// From what other backends keep: what keys have. Each is in its place once; returns in how many slices each one is.
+    /// From what other backends keep: what keys have. Each is in its place once.
     ///
     /// Which slices are older ones differs from key to key there, and here it doesn't: all are that are it for any key.
     pub(super) fn restore<T, F: Fold<T, Acc = A>>(
@@ -247,10 +221,9 @@ impl<A: Clone> PastColumns<A> {
         keys: Vec<(u32, PastSlices<A>)>,
         numbers: usize,
         fold: &mut F,
-    ) -> Vec<(u32, usize)> {
+    ) {
         let last_older = |past: &PastSlices<A>| past.slices.range(..past.summed).next_back().map(|(end, _)| *end);
         let summed_upto = keys.iter().filter_map(|(_, past)| last_older(past)).max().unwrap_or(NO_TIME);
-        let filled = keys.iter().map(|(number, past)| (*number, past.slices.len())).collect();
         for (number, past) in keys {
             let index = number as usize;
             let mut slices: Vec<(EventTime, Cell<A>)> =
@@ -281,7 +254,6 @@ impl<A: Clone> PastColumns<A> {
             }
         }
         self.summed = self.columns.partition_point(|column| column.end <= summed_upto);
-        filled
     }
 }
 
@@ -358,7 +330,6 @@ mod tests {
         slicing: Slicing,
         columns: PastColumns<Vec<u32>>,
         keys: Vec<PastSlices<Vec<u32>>>,
-        filled: Vec<u32>,
         at: EventTime,
         records: u32,
     }
@@ -379,34 +350,37 @@ mod tests {
                 slices.entry(end).or_default().entry(*number).or_default().push(record);
             }
             let mut spare = Spare::new();
+            let had: Vec<_> = (0..NUMBERS as u32).filter(|number| self.columns.has(*number)).collect();
             let mut gone = Vec::new();
-            let mut leaving = Leaving { filled: &mut self.filled, gone: &mut gone };
-            self.columns.drop_upto(at - self.slicing.size, &mut spare, &mut leaving, &mut All);
+            self.columns.drop_upto(at - self.slicing.size, &mut spare, &mut gone, &mut All);
             for (end, keys) in &slices {
                 let mut column = if dense { Column::dense(*end, spare.take()) } else { Column::sparse(*end) };
                 for (number, acc) in keys {
                     column.fill(*number, Cell::Sum(acc.clone()), NUMBERS);
                 }
-                self.columns.append(column, NUMBERS, &mut spare, &mut leaving, &mut All);
+                self.columns.append(column, NUMBERS, &mut spare, &mut All);
             }
+            let mut windows = std::collections::BTreeMap::new();
+            let Ok(()) = self.columns.try_each_window(NUMBERS, &mut All, |number, acc, _| {
+                windows.insert(number as usize, acc);
+                Ok::<(), std::convert::Infallible>(())
+            });
             for (number, past) in self.keys.iter_mut().enumerate() {
                 let own = slices.iter().filter_map(|(end, keys)| Some((*end, keys.get(&(number as u32))?.clone())));
                 let expected = past.fire(at, &mut own.collect(), &self.slicing, &mut All);
-                let window = self.columns.window(number, &mut All);
+                let window = windows.remove(&number);
                 assert_eq!(window.map(|acc| All.item(&acc)), expected.map(|acc| All.item(&acc)), "{number} at {at}");
             }
             let next = at + self.slicing.slide;
-            self.columns.drop_upto(next - self.slicing.size, &mut spare, &mut leaving, &mut All);
+            self.columns.drop_upto(next - self.slicing.size, &mut spare, &mut gone, &mut All);
             for (number, past) in self.keys.iter_mut().enumerate() {
                 let is_there = past.next_due(at, &self.slicing).is_some();
                 assert_eq!(self.columns.has(number as u32), is_there, "{number} at {at}");
-                assert_eq!(self.filled[number] as usize, self.columns.of(number as u32).slices.len());
-                assert_eq!(is_there, self.filled[number] > 0);
-                gone.retain(|gone| *gone as usize != number || is_there);
+                assert_eq!(is_there, !self.columns.of(number as u32).slices.is_empty());
             }
-            // Those may have got something again meanwhile.
-            gone.retain(|number| self.filled[*number as usize] == 0);
-            assert_eq!(gone, [0u32; 0]);
+            for number in had {
+                assert!(self.columns.has(number) || gone.contains(&number), "{number} is gone at {at}");
+            }
         }
 
         fn late(&mut self, number: u32, by: i64) {
@@ -415,9 +389,7 @@ mod tests {
             let (_, end) = self.slicing.slice(self.at - 1 - by);
             if end > next - self.slicing.size {
                 self.keys[number as usize].add(end, vec![record], next, &self.slicing, &mut All);
-                if self.columns.insert(end, number, vec![record], NUMBERS, &mut All) {
-                    self.filled[number as usize] += 1;
-                }
+                self.columns.insert(end, number, vec![record], NUMBERS, &mut All);
             }
         }
 
@@ -428,10 +400,7 @@ mod tests {
             let keys = (0..NUMBERS as u32).map(|number| (number, of(number))).filter(|(_, past)| !past.is_empty());
             let keys = keys.collect();
             self.columns = PastColumns::new();
-            self.filled.fill(0);
-            for (number, slices) in self.columns.restore(keys, NUMBERS, &mut All) {
-                self.filled[number as usize] = slices as u32;
-            }
+            self.columns.restore(keys, NUMBERS, &mut All);
         }
     }
 
@@ -451,7 +420,6 @@ mod tests {
                 slicing,
                 columns: PastColumns::new(),
                 keys: vec![PastSlices::default(); NUMBERS],
-                filled: vec![0; NUMBERS],
                 at: slicing.window_end_upto(1000),
                 records: 0,
             };

@@ -28,7 +28,7 @@ use super::numbers::Numbers;
 use super::open::OpenSlices;
 use super::open_columns::{FoundPart, OpenColumns, add_record, prefetch};
 use super::past::PastSlices;
-use super::past_columns::{Leaving, PastColumns};
+use super::past_columns::PastColumns;
 use super::shape::Slicing;
 use super::sums::Sums;
 use super::{KEYS, OPEN, PAST};
@@ -140,7 +140,6 @@ impl<K: Key, A: StateValue> Places<K, A> {
         let Restored { past: mut pasts, due } = std::mem::replace(restored, Restored { past: vec![], due: [].into() });
         for (number, past) in &mut pasts {
             let slices = std::mem::take(&mut past.kept);
-            numbers.fill(*number, slices.len());
             kept.restore(*number, slices, numbers.len());
         }
         pasts.retain(|(_, past)| !slicing.is_tumbling() && !past.slices.is_empty());
@@ -148,10 +147,9 @@ impl<K: Key, A: StateValue> Places<K, A> {
         *past_due = pasts.iter().map(|(number, _)| due(*number)).min();
         let later = pasts.iter().map(|(number, _)| (*number, due(*number))).filter(|(_, due)| Some(*due) > *past_due);
         ahead.extend(later);
-        let restored = past.restore(pasts, numbers.len(), fold);
-        restored.into_iter().for_each(|(number, slices)| numbers.fill(number, slices));
+        past.restore(pasts, numbers.len(), fold);
         for number in 0..numbers.len() as u32 {
-            if numbers.filled()[number as usize] == 0 && !open.has(number) {
+            if !(open.has(number) || past.has(number) || kept.has(number)) {
                 numbers.remove(number);
             }
         }
@@ -159,11 +157,12 @@ impl<K: Key, A: StateValue> Places<K, A> {
 
     /// Forgets keys that have nothing any more.
     fn remove_gone(&mut self) {
-        for number in self.gone.drain(..) {
-            let is_closed = self.numbers.filled()[number as usize] == 0;
-            if is_closed && !self.open.has(number) && self.numbers.key(number as usize).is_some() {
-                self.numbers.remove(number);
-                self.ahead.remove(&number);
+        let Self { numbers, open, past, kept, ahead, gone, .. } = self;
+        for number in gone.drain(..) {
+            let has_any = open.has(number) || past.has(number) || kept.has(number);
+            if !has_any && numbers.key(number as usize).is_some() {
+                numbers.remove(number);
+                ahead.remove(&number);
             }
         }
         if self.numbers.shrink() {
@@ -317,13 +316,11 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
         self.state.before_change(places, number as usize);
         let Places { numbers, past, kept, past_due, .. } = places;
         let count = numbers.len();
-        if slicing.lateness > 0 && kept.insert(slice_end, number, acc.clone(), count, fold) {
-            numbers.fill(number, 1);
+        if slicing.lateness > 0 {
+            kept.insert(slice_end, number, acc.clone(), count, fold);
         }
         if slice_end > next_window_end.saturating_sub(slicing.size) && !slicing.is_tumbling() {
-            if past.insert(slice_end, number, acc, count, fold) {
-                numbers.fill(number, 1);
-            }
+            past.insert(slice_end, number, acc, count, fold);
             *past_due = Some(past_due.map_or(next_window_end, |due| due.min(next_window_end)));
         }
     }
@@ -352,14 +349,12 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
         }
         let Places { slicing, numbers, open, past, kept, past_due, ahead, spare, gone, .. } = places;
         let (count, lateness) = (numbers.len(), slicing.lateness);
-        let (keys, filled) = numbers.keys_and_filled();
-        let mut leaving = Leaving { filled, gone };
+        let keys = numbers.keys();
         if slicing.is_window_end(at) {
             let window = TimeWindow::new(at.saturating_sub(slicing.size), at);
             let mut fire = |number: u32, item: F::Item| {
                 let key = &keys[number as usize];
-                firing.items.push(item);
-                firing.fire(key, &window)?;
+                firing.fire_one(key, &window, item)?;
                 if lateness == 0 { firing.clear(key, &window) } else { Ok(()) }
             };
             let mut taken = open.take_upto(at).into_iter();
@@ -371,32 +366,30 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
                         cell.sum().map_or(Ok(()), |acc| fire(number, fold.item(acc)))
                     })?;
                     if lateness > 0 {
-                        kept.keep(column, count, spare, &mut leaving, fold);
+                        kept.keep(column, count, spare, fold);
                     } else {
-                        spare.give(column.take(|number, _| leaving.leave_open(number)));
+                        spare.give(column.take(|number, _| gone.push(number)));
                     }
                 }
             } else {
                 // What a key has that another backend kept may still have these.
-                past.drop_upto(at.saturating_sub(slicing.size), spare, &mut leaving, fold);
+                past.drop_upto(at.saturating_sub(slicing.size), spare, gone, fold);
                 for column in taken {
                     if lateness > 0 {
-                        kept.keep(column.clone(), count, spare, &mut leaving, fold);
+                        kept.keep(column.clone(), count, spare, fold);
                     }
-                    past.append(column, count, spare, &mut leaving, fold);
+                    past.append(column, count, spare, fold);
                 }
-                for number in 0..count {
-                    let Some(acc) = past.window(number, fold) else { continue };
-                    if ahead.get(&(number as u32)).is_none_or(|due| *due <= at) {
-                        fire(number as u32, fold.item(&acc))?;
-                    }
-                }
+                past.try_each_window(count, fold, |number, acc, fold| {
+                    let is_due = ahead.get(&number).is_none_or(|due| *due <= at);
+                    if is_due { fire(number, fold.item(&acc)) } else { Ok(()) }
+                })?;
                 ahead.retain(|_, due| *due > at);
                 let next = at.saturating_add(slicing.slide);
-                past.drop_upto(next.saturating_sub(slicing.size), spare, &mut leaving, fold);
+                past.drop_upto(next.saturating_sub(slicing.size), spare, gone, fold);
             }
         }
-        kept.forget(at, slicing, spare, &mut leaving);
+        kept.forget(at, slicing, spare, gone);
         let next = slicing.window_end_upto(at).saturating_add(slicing.slide);
         *past_due = (!past.is_empty()).then_some(next);
         places.remove_gone();

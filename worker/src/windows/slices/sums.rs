@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::super::contents::Fold;
-use super::bits::{Bits, ones, words};
+use super::bits::{Bits, bit, ones, words};
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -56,6 +56,18 @@ impl<A> Sums<A> {
     #[inline]
     pub(super) fn get(&self, number: usize) -> Option<&A> {
         if !self.has(number) {
+            None
+        } else if Self::PLAIN {
+            self.plain.get(number)
+        } else {
+            self.owning.get(number)?.as_ref()
+        }
+    }
+
+    /// What a number has; `word` is the one that its bit is in.
+    #[inline]
+    pub(super) fn get_in(&self, word: u64, number: usize) -> Option<&A> {
+        if word & bit(number) == 0 {
             None
         } else if Self::PLAIN {
             self.plain.get(number)
