@@ -72,7 +72,7 @@ impl<T> Batch<T> {
     #[inline]
     pub fn push(&mut self, record: T, time: EventTime) {
         if time != NO_TIME || !self.times.is_empty() {
-            if self.times.len() < self.records.len() {
+            if self.times.len() != self.records.len() {
                 // Records before the first one with a time have none.
                 self.times.resize(self.records.len(), NO_TIME);
             }
