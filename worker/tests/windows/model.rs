@@ -89,7 +89,9 @@ impl Model {
         let moment = if self.spec.event_time { time } else { self.now };
         let mut bounds: Vec<(i64, i64)> = match self.spec.windows {
             Windows::Regular(size, slide, offset) => {
-                let starts = (-300..300).map(|number| number * slide + offset);
+                // All that can have the moment in them, and some more.
+                let numbers = (moment - size - offset).div_euclid(slide)..=(moment - offset).div_euclid(slide) + 1;
+                let starts = numbers.map(|number| number * slide + offset);
                 starts.filter(|start| (*start..start + size).contains(&moment)).map(|s| (s, s + size)).collect()
             }
             Windows::Sessions(gap) => vec![(moment, moment + gap)],
