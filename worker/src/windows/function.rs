@@ -318,3 +318,21 @@ impl<K, W> WindowContext<'_, K, W> {
         self.runtime
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_element_and_many_are_taken_alike_from_both_ends() {
+        let mut list = vec![1, 2, 3];
+        let mut many = Elements::many(list.drain(..));
+        assert_eq!((many.len(), many.next(), many.next_back(), many.len()), (3, Some(1), Some(3), 1));
+        assert_eq!(format!("{many:?}"), "[2]");
+        assert_eq!((many.sum::<i32>(), list.len()), (2, 0));
+        let mut one = Elements::one(7);
+        assert_eq!((one.len(), format!("{one:?}")), (1, "[7]".to_owned()));
+        assert_eq!((one.next_back(), one.next(), one.len(), one.sum::<i32>()), (Some(7), None, 0, 0));
+        assert_eq!(Elements::one(7).sum::<i32>(), 7);
+    }
+}

@@ -146,6 +146,14 @@ impl<A: Clone> Column<A> {
         self.set(number, Cell::Sum(sum));
     }
 
+    /// Adds to what a key has in it, which may be nothing. There are so many `numbers` of keys.
+    pub(super) fn join<T, F: Fold<T, Acc = A>>(&mut self, number: u32, acc: A, numbers: usize, fold: &mut F) {
+        match self.get(number) {
+            Cell::Sum(_) => self.add(number, acc, fold),
+            Cell::Empty | Cell::Last => self.fill(number, Cell::Sum(acc), numbers),
+        }
+    }
+
     fn thicken(&mut self) {
         let Cells::Sparse(sparse) = &mut self.cells else { return };
         let mut dense = Dense { sums: Sums::new(), lasts: Bits::default() };

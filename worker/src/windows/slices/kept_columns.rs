@@ -48,11 +48,7 @@ impl<A: Clone> KeptColumns<A> {
         numbers: usize,
         fold: &mut F,
     ) {
-        let column = self.column(end);
-        match column.get(number) {
-            Cell::Sum(_) => column.add(number, acc, fold),
-            Cell::Empty | Cell::Last => column.fill(number, Cell::Sum(acc), numbers),
-        }
+        self.column(end).join(number, acc, numbers, fold);
     }
 
     /// Whether a key has anything in them.

@@ -158,11 +158,7 @@ impl<A: Clone> PastColumns<A> {
         let index = number as usize;
         if at >= self.summed {
             self.newer.add(index, acc.clone(), fold);
-            let column = &mut self.columns[at];
-            return match column.get(number) {
-                Cell::Sum(_) => column.add(number, acc, fold),
-                Cell::Empty | Cell::Last => column.fill(number, Cell::Sum(acc), numbers),
-            };
+            return self.columns[at].join(number, acc, numbers, fold);
         }
         let mut newer = self.older.get(index).cloned();
         self.older.add(index, acc.clone(), fold);

@@ -404,9 +404,10 @@ fn merge<T, A: Clone, F: Fold<T, Acc = A>>(
     numbers: usize,
     fold: &mut F,
 ) -> Option<Sums<A>> {
-    other.take(|number, cell| match (column.get(number), cell) {
-        (Cell::Sum(_), Cell::Sum(acc)) => column.add(number, acc, fold),
-        (_, cell) => column.fill(number, cell, numbers),
+    other.take(|number, cell| {
+        if let Cell::Sum(acc) = cell {
+            column.join(number, acc, numbers, fold);
+        }
     })
 }
 

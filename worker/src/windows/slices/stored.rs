@@ -166,8 +166,7 @@ impl<K: Key, A: flumen_state::StateValue> StoredSlices<K, A> {
             firing.keyed.set_current_key(&key);
             let Woken::Done { fires, next } = self.wake_current(at, fires, slicing, fold)? else { continue };
             if let Some(acc) = fires {
-                firing.items.push(fold.item(&acc));
-                firing.fire(&key, &window)?;
+                firing.fire_one(&key, &window, fold.item(&acc))?;
                 if slicing.lateness == 0 {
                     firing.clear(&key, &window)?;
                 }
