@@ -24,8 +24,14 @@ pub(super) fn bit(number: usize) -> u64 {
 impl Bits {
     #[inline]
     pub(super) fn contains(&self, number: usize) -> bool {
-        let (at, bit) = place(number);
-        self.0.get(at).is_some_and(|word| word & bit != 0)
+        self.word_of(number) & bit(number) != 0
+    }
+
+    /// The word that a number's bit is in; 0 behind the end.
+    #[inline]
+    pub(super) fn word_of(&self, number: usize) -> u64 {
+        let (at, _) = place(number);
+        self.word(at)
     }
 
     #[inline]

@@ -55,13 +55,7 @@ impl<A> Sums<A> {
 
     #[inline]
     pub(super) fn get(&self, number: usize) -> Option<&A> {
-        if !self.has(number) {
-            None
-        } else if Self::PLAIN {
-            self.plain.get(number)
-        } else {
-            self.owning.get(number)?.as_ref()
-        }
+        self.get_in(self.has.word_of(number), number)
     }
 
     /// What a number has; `word` is the one that its bit is in.
