@@ -53,9 +53,10 @@ pub fn remove_abandoned(parents: &[PathBuf]) {
         if !entry.file_name().to_str().is_some_and(is_name) {
             continue;
         }
-        // Neither another user's, nor one that is in use.
         let Ok(dir) = File::open(entry.path()) else { continue };
-        if dir.try_lock().is_ok() {
+        // Root may open and remove everybody's.
+        let is_own = dir.metadata().is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw());
+        if is_own && dir.try_lock().is_ok() {
             tracing::info!(directory = %entry.path().display(), "is removed: who had it is gone");
             remove(&entry.path());
         }
@@ -217,6 +218,13 @@ mod tests {
         for abandoned in ["flumen-1-0", "flumen-1-1"] {
             std::fs::create_dir(parent.path().join(abandoned)).unwrap();
             std::fs::write(parent.path().join(abandoned).join("000007.sst"), "rows").unwrap();
+        }
+        if rustix::process::geteuid().is_root() {
+            let other_users = parent.path().join("flumen-7-7");
+            std::fs::create_dir(&other_users).unwrap();
+            std::os::unix::fs::chown(&other_users, Some(65534), None).unwrap();
+            remove_abandoned(&parents);
+            std::fs::remove_dir(&other_users).expect("it is another user's");
         }
         let others = ["flumen-0123456789abcdef", "flumen--1", "flumen-disk-7", "other"];
         others.iter().for_each(|other| std::fs::create_dir(parent.path().join(other)).unwrap());
