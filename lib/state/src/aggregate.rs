@@ -11,7 +11,7 @@ pub trait AggregateFunction: 'static {
     /// What is asked for.
     type Out;
 
-    /// The accumulator of nothing.
+    /// The accumulator of nothing: the same each time, so that one may be made beforehand and copied.
     fn create_accumulator(&self) -> Self::Acc;
 
     /// Adds one value.

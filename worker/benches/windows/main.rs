@@ -1,8 +1,8 @@
 //! What a record costs in windows: tumbling 10 s, and sliding 60 s by 1 s, of the same records. Also tumbling 1 s: as many slices and
 //! results as the sliding ones.
 //!
-//! 100,000 keys, a million records per second of event time, up to a second out of order: a sum per key and window. Beside it, the
-//! same windows by hand. All are measured in turns, in rounds of 10 s of event time: on a machine that others use, too, the best round of
+//! 100,000 keys, a million records per second of event time, up to a second out of order: a sum per key and window, of an aggregate
+//! function, which knows what nothing comes to, and of a reduce function, which does not. Beside it, the same windows by hand. All are measured in turns, in rounds of 10 s of event time: on a machine that others use, too, the best round of
 //! each is nearest to the truth.
 //! `cargo bench -p flumen-worker --bench windows [rounds] [general]`. Prints nanoseconds of CPU per record, and ratios.
 
@@ -18,15 +18,16 @@ use std::time::Duration;
 use flumen_fs::{FileSystems, FsOptions};
 use flumen_model::config::Configuration;
 use flumen_model::ids::{ExecutionAttempt, OperatorId, SubtaskId, VertexId};
+use flumen_state::AggregateFunction;
 use flumen_worker::batch::Batch;
-use flumen_worker::keyed::OwnedKey;
+use flumen_worker::keyed::{KeySelector, OwnedKey};
 use flumen_worker::keyed_state::StateSettings;
 use flumen_worker::operator::{BATCH_RECORDS, Push, Signal, TaskResult};
 use flumen_worker::operators::Collector;
 use flumen_worker::subtask::{SubtaskContext, TimeSource, WorkerContext};
 use flumen_worker::windows::{
-    Apply, Elements, Reducing, SliceOperator, Slicing, SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows,
-    WindowOperator, WindowOutputs, Windowing,
+    Aggregating, Apply, Elements, Fold, ProcessWindowFunction, Reducing, RegularWindows, SliceOperator, Slicing,
+    SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows, WindowOperator, WindowOutputs, Windowing,
 };
 
 const KEYS: u64 = 100_000;
@@ -176,8 +177,57 @@ impl Run {
     }
 }
 
-fn emit(key: &u64, window: &TimeWindow, sums: Elements<'_, Record>, out: &mut Collector<Out>) {
+struct Sum;
+
+impl AggregateFunction for Sum {
+    type In = Record;
+    type Acc = u64;
+    type Out = u64;
+
+    fn create_accumulator(&self) -> u64 {
+        0
+    }
+
+    fn add(&self, sum: &mut u64, record: Record) {
+        *sum += record.1;
+    }
+
+    fn get_result(&self, sum: &u64) -> u64 {
+        *sum
+    }
+
+    fn merge(&self, a: u64, b: u64) -> u64 {
+        a + b
+    }
+}
+
+fn emit_sum(key: &u64, window: &TimeWindow, sums: Elements<'_, u64>, out: &mut Collector<Out>) {
+    sums.for_each(|sum| out.collect((*key, window.start, sum)));
+}
+
+fn emit_record(key: &u64, window: &TimeWindow, sums: Elements<'_, Record>, out: &mut Collector<Out>) {
     sums.for_each(|sum| out.collect((*key, window.start, sum.1)));
+}
+
+fn by_key() -> impl KeySelector<Record, Key = u64> {
+    OwnedKey::<_, u64>::new(|record: &Record| record.0)
+}
+
+fn reduce() -> impl Fold<Record, Item = Record> {
+    Reducing(|sum: &mut Record, record: Record| sum.1 += record.1)
+}
+
+/// The operator for these windows.
+fn sliced<C: Fold<Record>>(
+    context: &SubtaskContext,
+    windows: &impl RegularWindows,
+    fold: C,
+    emit: impl ProcessWindowFunction<u64, TimeWindow, C::Item, Out>,
+    out: &Arc<AtomicI64>,
+) -> Option<Box<dyn Push<Record>>> {
+    let slicing = Slicing::of(windows, Duration::ZERO, false).unwrap();
+    let (outputs, output) = (WindowOutputs::default(), Box::new(Count(Arc::clone(out))));
+    Some(Box::new(SliceOperator::open(context, OperatorId(1), by_key(), slicing, fold, emit, outputs, output).unwrap()))
 }
 
 fn main() {
@@ -185,31 +235,21 @@ fn main() {
     let with_general = std::env::args().any(|argument| argument == "general");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let context = context(&runtime);
-    let selector = || OwnedKey::<_, u64>::new(|record: &Record| record.0);
-    let sum = || Reducing(|sum: &mut Record, record: Record| sum.1 += record.1);
     let tumbling = TumblingEventTimeWindows::of(Duration::from_secs(10));
     let short = TumblingEventTimeWindows::of(Duration::from_secs(1));
     let sliding = SlidingEventTimeWindows::of(Duration::from_secs(60), Duration::from_secs(1));
-    let sliced = |slicing: Slicing, out: &Arc<AtomicI64>| -> Box<dyn Push<Record>> {
-        let output = Box::new(Count(Arc::clone(out)));
-        let outputs = WindowOutputs::default();
-        let operator = OperatorId(1);
-        let opened = SliceOperator::open(&context, operator, selector(), slicing, sum(), Apply(emit), outputs, output);
-        Box::new(opened.unwrap())
-    };
     let out = Arc::new(AtomicI64::new(0));
     let count = || Box::new(Count(Arc::clone(&out)));
-    let windowing = Windowing::of::<Record>(tumbling.clone());
-    let (operator, outputs) = (OperatorId(1), WindowOutputs::default());
-    let general =
-        WindowOperator::open(&context, operator, selector(), windowing, sum(), Apply(emit), outputs, count()).unwrap();
+    let sum = || Aggregating(Sum);
     let mut runs = [
         ("records alone", None),
         ("tumbling 10 s by hand", Some(Box::new(by_hand::Tumbling::new(10_000, count())) as Box<dyn Push<Record>>)),
-        ("tumbling 10 s", Some(sliced(Slicing::of(&tumbling, Duration::ZERO, false).unwrap(), &out))),
         ("sliding 60 s by 1 s by hand", Some(Box::new(by_hand::Sliding::new(60_000, 1000, count())))),
-        ("sliding 60 s by 1 s", Some(sliced(Slicing::of(&sliding, Duration::ZERO, false).unwrap(), &out))),
-        ("tumbling 1 s", Some(sliced(Slicing::of(&short, Duration::ZERO, false).unwrap(), &out))),
+        ("tumbling 10 s", sliced(&context, &tumbling, sum(), Apply(emit_sum), &out)),
+        ("sliding 60 s by 1 s", sliced(&context, &sliding, sum(), Apply(emit_sum), &out)),
+        ("tumbling 1 s", sliced(&context, &short, sum(), Apply(emit_sum), &out)),
+        ("tumbling 10 s, reduce", sliced(&context, &tumbling, reduce(), Apply(emit_record), &out)),
+        ("sliding 60 s by 1 s, reduce", sliced(&context, &sliding, reduce(), Apply(emit_record), &out)),
     ]
     .map(|(name, head)| Run::new(name, &out, head));
     for run in &mut runs {
@@ -221,20 +261,43 @@ fn main() {
     }
     let (source, _) = runs[0].best();
     runs.iter().for_each(|run| run.report(source));
-    let costs = runs.each_ref().map(|run| run.best().0);
-    for (name, sliding, tumbling) in [("by hand", costs[3], costs[1]), ("Flumen", costs[4], costs[2])] {
+    let [
+        _,
+        tumbling_by_hand,
+        sliding_by_hand,
+        tumbling_sums,
+        sliding_sums,
+        short_sums,
+        tumbling_reduced,
+        sliding_reduced,
+    ] = runs.each_ref().map(|run| run.best().0);
+    for (name, sliding, tumbling) in [
+        ("Flumen", sliding_sums, tumbling_sums),
+        ("Flumen, reduce", sliding_reduced, tumbling_reduced),
+        ("by hand", sliding_by_hand, tumbling_by_hand),
+    ] {
         println!(
             "{name}: sliding / tumbling: {:.2}; without making the records: {:.2}",
             sliding / tumbling,
             (sliding - source) / (tumbling - source)
         );
     }
-    println!("Flumen: sliding 60 s by 1 s / tumbling 1 s: {:.2}", costs[4] / costs[5]);
-    for (name, flumen, by_hand) in [("tumbling", costs[2], costs[1]), ("sliding", costs[4], costs[3])] {
-        println!("{name}: Flumen / by hand: {:.2}", flumen / by_hand);
-    }
+    println!("Flumen: sliding 60 s by 1 s / tumbling 1 s: {:.2}", sliding_sums / short_sums);
+    println!("tumbling: Flumen / by hand: {:.2}", tumbling_sums / tumbling_by_hand);
+    println!("sliding: Flumen / by hand: {:.2}", sliding_sums / sliding_by_hand);
     if with_general {
-        let mut run = Run::new("tumbling 10 s, general operator", &out, Some(Box::new(general)));
+        let (windowing, outputs) = (Windowing::of::<Record>(tumbling), WindowOutputs::default());
+        let general = WindowOperator::open(
+            &context,
+            OperatorId(1),
+            by_key(),
+            windowing,
+            sum(),
+            Apply(emit_sum),
+            outputs,
+            count(),
+        );
+        let mut run = Run::new("tumbling 10 s, general operator", &out, Some(Box::new(general.unwrap())));
         run.go_on(ROUND);
         run.warmed_up();
         (0..2).for_each(|_| run.go_on(ROUND));

@@ -23,6 +23,10 @@ pub trait Fold<T>: 'static {
     /// What the window's function gets.
     type Item;
 
+    /// Makes the accumulator of no record, if there is such a thing: with a record added, it is what [`Self::first`] makes of that.
+    /// `None` by default. Folds that have one need not be told which record is the first.
+    const EMPTY: Option<fn(&Self) -> Self::Acc> = None;
+
     /// The accumulator of one record.
     fn first(&mut self, record: T) -> Self::Acc;
     /// Adds a record.
@@ -71,6 +75,8 @@ pub struct Aggregating<A>(pub A);
 impl<T, A: AggregateFunction<In = T>> Fold<T> for Aggregating<A> {
     type Acc = A::Acc;
     type Item = A::Out;
+
+    const EMPTY: Option<fn(&Self) -> A::Acc> = Some(|this| this.0.create_accumulator());
 
     #[inline]
     fn first(&mut self, record: T) -> A::Acc {

@@ -272,9 +272,6 @@ where
         }
         let (mut records, times) = batch.drain_beside_times();
         for (part, (numbers, found)) in numbers.chunks(TOUCHED).zip(found.chunks(TOUCHED)).enumerate() {
-            if let Slices::InMemory(slices) = &self.slices {
-                slices.touch(numbers, found);
-            }
             let mut next = 0;
             while let Slices::InMemory(slices) = &mut self.slices
                 && let Some(record) = slices.add_all(&mut records, numbers, found, &mut next, &mut self.fold)

@@ -9,7 +9,7 @@ use flumen_worker::windows::{
 use proptest::prelude::*;
 
 use super::model::{Fires, Model, Spec, Windows};
-use super::support::{Fired, Head, Record, folding, listing, ms, slicing, windowing};
+use super::support::{Fired, Head, Record, ValuesInBits, folding, listing, ms, slicing, slicing_by, windowing};
 
 /// A step: a record of a key at a time, or time goes on.
 #[derive(Debug, Clone)]
@@ -123,20 +123,23 @@ fn general(spec: Spec, folded: bool) -> Harness<Record, Fired> {
     if spec.event_time { make::<InEventTime>(spec, folded) } else { make::<InProcessingTime>(spec, folded) }
 }
 
-fn sliced(spec: Spec) -> Option<Harness<Record, Fired>> {
-    let Windows::Regular(size, slide, offset) = spec.windows else { return None };
-    if slide > size {
-        return None;
+/// With accumulators for which nothing is done when they go, or with others.
+fn sliced(spec: Spec, in_bits: bool) -> Option<Harness<Record, Fired>> {
+    fn of<D: TimeDomain>(spec: Spec, in_bits: bool) -> Option<Harness<Record, Fired>> {
+        let Windows::Regular(size, slide, offset) = spec.windows else { return None };
+        let windows = SlidingWindows::<D>::of(ms(size), ms(slide)).with_offset(ms(offset));
+        (slide <= size).then(|| {
+            harness(move |context, operator, output| -> Head {
+                if in_bits {
+                    slicing_by(ValuesInBits, context, operator, &windows, spec.lateness, output)
+                } else {
+                    slicing(context, operator, &windows, spec.lateness, output)
+                }
+            })
+        })
     }
-    Some(harness(move |context, operator, output| -> Head {
-        if spec.event_time {
-            let windows = SlidingWindows::<InEventTime>::of(ms(size), ms(slide)).with_offset(ms(offset));
-            slicing(context, operator, &windows, spec.lateness, output)
-        } else {
-            let windows = SlidingWindows::<InProcessingTime>::of(ms(size), ms(slide)).with_offset(ms(offset));
-            slicing(context, operator, &windows, spec.lateness, output)
-        }
-    }))
+
+    if spec.event_time { of::<InEventTime>(spec, in_bits) } else { of::<InProcessingTime>(spec, in_bits) }
 }
 
 fn check(spec: Spec, steps: &[Step], harness: Harness<Record, Fired>, modes: &[Mode]) {
@@ -165,9 +168,9 @@ proptest! {
     }
 
     #[test]
-    fn the_operator_for_slices_does_what_windows_are_by_definition(spec in spec(), steps in steps(60)) {
+    fn the_operator_for_slices_does_what_windows_are_by_definition(spec in spec(), steps in steps(60), in_bits: bool) {
         let spec = Spec { fires: Fires::AtEnd, purging: false, ..spec };
-        if let Some(harness) = sliced(spec) {
+        if let Some(harness) = sliced(spec, in_bits) {
             check(spec, &steps, harness, &EASY);
         }
     }
@@ -182,9 +185,9 @@ proptest! {
     }
 
     #[test]
-    fn the_operator_for_slices_begins_where_it_was(spec in spec(), steps in steps(25)) {
+    fn the_operator_for_slices_begins_where_it_was(spec in spec(), steps in steps(25), in_bits: bool) {
         let spec = Spec { fires: Fires::AtEnd, purging: false, ..spec };
-        if let Some(harness) = sliced(spec) {
+        if let Some(harness) = sliced(spec, in_bits) {
             check(spec, &steps, harness, &HARD);
         }
     }
@@ -198,10 +201,11 @@ proptest! {
         spec in spec(),
         (size, slide) in (1..8i64, 1..15i64),
         steps in steps_of(100, 30, 150),
+        in_bits: bool,
     ) {
         let windows = Windows::Regular(size * slide, slide, 0);
         let spec = Spec { windows, fires: Fires::AtEnd, purging: false, ..spec };
-        if let Some(harness) = sliced(spec) {
+        if let Some(harness) = sliced(spec, in_bits) {
             check(spec, &steps, harness, &HARD);
         }
     }

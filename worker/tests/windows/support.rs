@@ -55,6 +55,37 @@ impl AggregateFunction for Values {
     }
 }
 
+/// As [`Values`], of numbers below 256, in an accumulator for which nothing is done when it goes, and which isn't all zero in the beginning.
+#[derive(Clone)]
+pub struct ValuesInBits;
+
+impl AggregateFunction for ValuesInBits {
+    type In = Record;
+    /// Which numbers have come, and how many.
+    type Acc = ([u64; 4], i64);
+    type Out = Vec<i64>;
+
+    fn create_accumulator(&self) -> Self::Acc {
+        ([!0; 4], -1)
+    }
+
+    fn add(&self, (missing, count): &mut Self::Acc, record: Record) {
+        missing[record.1 as usize / 64] &= !(1 << (record.1 % 64));
+        *count += 1;
+    }
+
+    fn get_result(&self, (missing, count): &Self::Acc) -> Vec<i64> {
+        let has = |value: &i64| missing[*value as usize / 64] >> (value % 64) & 1 == 0;
+        let values: Vec<i64> = (0..256).filter(has).collect();
+        assert_eq!(values.len() as i64, count + 1, "each has come once");
+        values
+    }
+
+    fn merge(&self, a: Self::Acc, b: Self::Acc) -> Self::Acc {
+        (std::array::from_fn(|at| a.0[at] & b.0[at]), a.1 + b.1 + 1)
+    }
+}
+
 pub fn fired(key: &u8, window: &TimeWindow, values: Elements<'_, Vec<i64>>, out: &mut Collector<Fired>) {
     values.for_each(|values| out.collect((*key, window.start, window.end, values)));
 }
@@ -144,9 +175,24 @@ pub fn slicing(
     lateness: i64,
     output: Box<dyn Push<Fired>>,
 ) -> Head {
+    slicing_by(Values, context, operator, windows, lateness, output)
+}
+
+/// As [`slicing`], folded like that.
+pub fn slicing_by<A>(
+    fold: A,
+    context: &SubtaskContext,
+    operator: OperatorId,
+    windows: &impl RegularWindows,
+    lateness: i64,
+    output: Box<dyn Push<Fired>>,
+) -> Head
+where
+    A: AggregateFunction<In = Record, Out = Vec<i64>>,
+{
     let slicing = Slicing::of(windows, ms(lateness), false).unwrap();
     let outputs = WindowOutputs::default();
-    let (function, fold) = (Apply(fired), Aggregating(Values));
+    let (function, fold) = (Apply(fired), Aggregating(fold));
     Ok(Box::new(SliceOperator::open(context, operator, by_key(), slicing, fold, function, outputs, output)?))
 }
 

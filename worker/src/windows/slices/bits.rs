@@ -11,7 +11,7 @@ const WORD: usize = u64::BITS as usize;
 
 /// Where a number's bit is: the word, and the bit in it.
 #[inline]
-fn place(number: usize) -> (usize, u64) {
+pub(super) fn place(number: usize) -> (usize, u64) {
     (number / WORD, bit(number))
 }
 
@@ -36,11 +36,24 @@ impl Bits {
 
     #[inline]
     pub(super) fn insert(&mut self, number: usize) {
+        self.cover(number + 1);
         let (at, bit) = place(number);
-        if self.0.len() <= at {
-            self.0.resize(at + 1, 0);
-        }
         self.0[at] |= bit;
+    }
+
+    /// Makes room for the numbers below that one.
+    #[inline]
+    pub(super) fn cover(&mut self, numbers: usize) {
+        let words = numbers.div_ceil(WORD);
+        if self.0.len() < words {
+            self.0.resize(words, 0);
+        }
+    }
+
+    /// What stands at the places that [`place`] gives, of numbers that there is room for.
+    #[inline]
+    pub(super) fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.0
     }
 
     /// Returns whether it was there.

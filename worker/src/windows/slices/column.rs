@@ -7,7 +7,7 @@ use crate::batch::EventTime;
 
 use super::super::contents::Fold;
 use super::bits::{Bits, ones, words};
-use super::sums::Sums;
+use super::sums::{OpenSums, Sums};
 
 /// What a key has in a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,20 +83,12 @@ impl<A: Clone> Column<A> {
         }
     }
 
-    /// The sums of all numbers, as far as there are places; `None` of a sparse one.
+    /// For records to be added, of a slice in which no key has something else than a sum. `None` of a sparse one, and if the fold needs
+    /// another accumulator of no record than there is.
     #[inline]
-    pub(super) fn sums(&self) -> Option<&Sums<A>> {
-        match &self.cells {
-            Cells::Dense(Dense { sums, .. }) => Some(sums),
-            Cells::Sparse(_) => None,
-        }
-    }
-
-    /// As [`Self::sums`]. Of a slice that is open, in which no key has something else.
-    #[inline]
-    pub(super) fn sums_mut(&mut self) -> Option<&mut Sums<A>> {
+    pub(super) fn open<T, F: Fold<T, Acc = A>>(&mut self) -> Option<OpenSums<'_, A>> {
         match &mut self.cells {
-            Cells::Dense(Dense { sums, .. }) => Some(sums),
+            Cells::Dense(Dense { sums, .. }) => sums.open::<T, F>(),
             Cells::Sparse(_) => None,
         }
     }
@@ -300,22 +292,34 @@ impl<A: Clone> Dense<A> {
 }
 
 /// The places of columns that are gone, for those that come.
-pub(super) struct Spare<A>(Vec<Sums<A>>);
+pub(super) struct Spare<A> {
+    sums: Vec<Sums<A>>,
+    /// What these are made with.
+    empty: Option<A>,
+}
 
-impl<A> Spare<A> {
+impl<A: Clone> Spare<A> {
     /// As many as come and go at once.
     const KEPT: usize = 3;
 
-    pub(super) fn new() -> Self {
-        Self(Vec::new())
+    /// For records to be added, with what [`Fold::EMPTY`] makes.
+    pub(super) fn new(empty: Option<A>) -> Self {
+        Self { sums: Vec::new(), empty }
     }
 
     pub(super) fn give(&mut self, sums: Option<Sums<A>>) {
-        self.0.extend(sums.filter(|_| self.0.len() < Self::KEPT));
+        let Self { sums: kept, empty } = self;
+        // Those of a column that was sparse once were made without one.
+        kept.extend(sums.filter(|sums| kept.len() < Self::KEPT && sums.has_empty() == empty.is_some()));
     }
 
     pub(super) fn take(&mut self) -> Sums<A> {
-        self.0.pop().unwrap_or_else(Sums::new)
+        self.sums.pop().unwrap_or_else(|| Sums::with_empty(self.empty.clone()))
+    }
+
+    /// Gives up what it has.
+    pub(super) fn clear(&mut self) {
+        self.sums = Vec::new();
     }
 }
 

@@ -4,7 +4,7 @@ use crate::batch::{EventTime, NO_TIME};
 
 use super::super::contents::Fold;
 use super::column::{Cell, Column, Spare};
-use super::sums::Sums;
+use super::sums::OpenSums;
 
 /// See the module.
 pub(super) struct OpenColumns<A> {
@@ -20,8 +20,17 @@ const DENSE: usize = 3;
 type Which = u8;
 const OTHER: Which = 3;
 
-/// The two slices by [`Which`]. `None` of one that is not there, or has no place for every number.
-type ByWhich<S> = [Option<S>; 4];
+/// The two slices by [`Which`]. One that is not there, or has no place for every number, has none.
+type ByWhich<S> = [S; 4];
+
+const OLDER: usize = 0;
+pub(super) const NEWER: usize = 1;
+
+/// The place of a slice: no other number, as can be seen.
+#[inline]
+pub(super) fn index(which: Which) -> usize {
+    usize::from(which & OTHER)
+}
 
 /// Which slices the records of a batch are in.
 ///
@@ -75,47 +84,21 @@ impl Found {
     }
 }
 
-/// Begins to bring what a key has in a slice into the processor's caches.
-#[inline]
-pub(super) fn prefetch<A>(slices: &ByWhich<&Sums<A>>, which: Which, number: u32) {
-    if let Some(Some(sums)) = slices.get(usize::from(which)) {
-        sums.prefetch(number as usize);
-    }
-}
-
-/// Adds a record of a key to a slice; gives it back if that is none of them, or has no place for the key.
-#[inline]
-pub(super) fn add_record<T, A: Clone, F: Fold<T, Acc = A>>(
-    slices: &mut ByWhich<&mut Sums<A>>,
-    which: Which,
-    number: u32,
-    record: T,
-    fold: &mut F,
-) -> Result<(), T> {
-    match &mut slices[usize::from(which & OTHER)] {
-        Some(sums) => sums.add_record(number as usize, record, fold),
-        None => Err(record),
-    }
-}
-
 impl<A: Clone> OpenColumns<A> {
     pub(super) fn new() -> Self {
         Self { columns: Vec::new() }
     }
 
-    /// The two slices with these ends.
-    pub(super) fn newest(&self, [older, newer]: [EventTime; 2]) -> ByWhich<&Sums<A>> {
-        let of = |end| self.columns.iter().rev().find(|column| column.end == end)?.sums();
-        [of(older), of(newer), None, None]
-    }
-
-    /// As [`Self::newest`].
-    pub(super) fn newest_mut(&mut self, [older, newer]: [EventTime; 2]) -> ByWhich<&mut Sums<A>> {
-        let mut found = [None, None, None, None];
+    /// The two slices with these ends, for records to be added.
+    pub(super) fn newest<T, F: Fold<T, Acc = A>>(
+        &mut self,
+        [older, newer]: [EventTime; 2],
+    ) -> ByWhich<OpenSums<'_, A>> {
+        let mut found = ByWhich::default();
         for column in self.columns.iter_mut().rev() {
-            let which = if column.end == newer { 1 } else { 0 };
+            let which = if column.end == newer { NEWER } else { OLDER };
             if column.end == newer || column.end == older {
-                found[which] = column.sums_mut();
+                found[which] = column.open::<T, F>().unwrap_or_default();
             }
         }
         found
@@ -190,16 +173,18 @@ mod tests {
 
     #[test]
     fn records_are_added_to_their_slices_when_one_begins_among_them() {
-        let mut fold = Reducing(|sum: &mut (u64, u64), record: (u64, u64)| sum.1 += record.1);
-        let (mut open, mut spare, mut found) = (OpenColumns::new(), Spare::new(), Found::default());
+        type Pair = (u64, u64);
+        type Sum = Reducing<fn(&mut Pair, Pair)>;
+        let mut fold: Sum = Reducing(|sum, record| sum.1 += record.1);
+        let (mut open, mut spare, mut found) = (OpenColumns::new(), Spare::new(None), Found::default());
         let times = [15, 25, 19, 9, 10, NO_TIME, 29, 30];
         assert!(!found.find(&times, [10, 20, 30], times.len()));
         let part = found.chunks(100).next().unwrap();
         assert_eq!((part.ends, part.which, part.is_one), ([20, 30], &[0, 1, 0, OTHER, 0, OTHER, 1, OTHER][..], false));
         let mut others = Vec::new();
         for (at, which) in part.which.iter().enumerate() {
-            let mut newest = open.newest_mut(part.ends);
-            if let Err(record) = add_record(&mut newest, *which, 5, (0, 1 << at), &mut fold) {
+            let mut newest = open.newest::<Pair, Sum>(part.ends);
+            if let Err(record) = newest[index(*which)].add(5, (0, 1 << at), &mut fold) {
                 let end = [20, 30, 0, 10][usize::from(*which)];
                 open.add(end, 5, 6, &mut spare, record, &mut fold);
                 others.push(at);
@@ -209,7 +194,8 @@ mod tests {
         assert_eq!(sums, [(10, 0b1010_1000), (20, 0b1_0101), (30, 0b100_0010)]);
         assert_eq!(others, [0, 1, 3, 5, 7], "two begin a slice, and three are for neither of the newest two");
         assert!(open.has(5) && !open.has(4));
-        assert!(open.newest([20, 30])[1].is_some() && open.newest([30, 40])[1].is_none());
+        assert!(open.newest::<Pair, Sum>([20, 30])[NEWER].add(5, (0, 0), &mut fold).is_ok());
+        assert!(open.newest::<Pair, Sum>([30, 40])[NEWER].add(5, (0, 0), &mut fold).is_err());
     }
 
     #[test]

@@ -345,7 +345,7 @@ mod tests {
                 let record = self.record();
                 slices.entry(end).or_default().entry(*number).or_default().push(record);
             }
-            let mut spare = Spare::new();
+            let mut spare = Spare::new(None);
             let had: Vec<_> = (0..NUMBERS as u32).filter(|number| self.columns.has(*number)).collect();
             let mut gone = Vec::new();
             self.columns.drop_upto(at - self.slicing.size, &mut spare, &mut gone, &mut All);

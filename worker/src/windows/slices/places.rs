@@ -26,7 +26,7 @@ use super::column::{Cell, Column, Spare};
 use super::kept_columns::KeptColumns;
 use super::numbers::Numbers;
 use super::open::OpenSlices;
-use super::open_columns::{FoundPart, OpenColumns, add_record, prefetch};
+use super::open_columns::{FoundPart, NEWER, OpenColumns, index};
 use super::past::PastSlices;
 use super::past_columns::PastColumns;
 use super::shape::Slicing;
@@ -82,7 +82,8 @@ impl<K: Key, A: StateValue> Layout<K> for Places<K, A> {
 }
 
 impl<K: Key, A: StateValue> Places<K, A> {
-    fn new(slicing: Slicing) -> Self {
+    /// `empty` is what [`Fold::EMPTY`] makes.
+    fn new(slicing: Slicing, empty: Option<A>) -> Self {
         Self {
             slicing,
             numbers: Numbers::new(),
@@ -91,7 +92,7 @@ impl<K: Key, A: StateValue> Places<K, A> {
             kept: KeptColumns::new(),
             past_due: None,
             ahead: BTreeMap::new(),
-            spare: Spare::new(),
+            spare: Spare::new(empty),
             gone: Vec::new(),
             restored: Restored { past: Vec::new(), due: BTreeMap::new() },
         }
@@ -167,7 +168,7 @@ impl<K: Key, A: StateValue> Places<K, A> {
         }
         if self.numbers.shrink() {
             self.past.shrink(self.numbers.len());
-            self.spare = Spare::new();
+            self.spare.clear();
         }
     }
 }
@@ -192,7 +193,7 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
         slicing: Slicing,
         fold: &mut F,
     ) -> TaskResult<Self> {
-        let places = Rc::new(RefCell::new(Places::new(slicing)));
+        let places = Rc::new(RefCell::new(Places::new(slicing, F::EMPTY.map(|empty| empty(fold)))));
         let state = States {
             open: keyed.value_of_layout(
                 ValueStateDescriptor::new(OPEN),
@@ -228,20 +229,9 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
         self.places.borrow().numbers.find_all(selector, records, UNKNOWN, found);
     }
 
-    /// Asks for the memory that records of keys with these numbers, in these slices, are added to.
-    pub(super) fn touch(&self, numbers: &[u32], found: FoundPart<'_>) {
-        let places = self.places.borrow();
-        let newest = places.open.newest(found.ends);
-        if !found.is_one {
-            numbers.iter().zip(found.which).for_each(|(number, which)| prefetch(&newest, *which, *number));
-        } else if let Some(sums) = newest[1] {
-            numbers.iter().for_each(|number| sums.prefetch(*number as usize));
-        }
-    }
-
     /// Adds records as long as each is of a key that has a number, and its slice is one of the newest, as almost all are. Returns the
-    /// first one that is not: the one before `next`. `numbers` and `found` are those that [`Self::touch`] was called with, and `next` is
-    /// the first one of them that belongs to a record which is still to come.
+    /// first one that is not: the one before `next`. `next` is the first one of `numbers` and `found` that belongs to a record which is still
+    /// to come. With the first of them, the memory of all is asked for.
     #[allow(
         clippy::needless_range_loop,
         reason = "what a loop over two iterators remembers does not fit into registers"
@@ -259,16 +249,19 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
         if begin == numbers.len() {
             return None;
         }
-        let places = &mut *self.places.borrow_mut();
-        let mut newest = places.open.newest_mut(found.ends);
-        let one = if found.is_one { newest[1].take() } else { None };
-        if self.state.open.is_snapshot_running() || found.is_one && one.is_none() {
+        if self.state.open.is_snapshot_running() {
             *next = begin + 1;
             return records.next();
         }
-        if let Some(sums) = one {
+        let places = &mut *self.places.borrow_mut();
+        let mut newest = places.open.newest::<T, F>(found.ends);
+        if found.is_one {
+            let newest = &mut newest[NEWER];
+            if begin == 0 {
+                numbers.iter().for_each(|number| newest.prefetch(*number as usize));
+            }
             for at in begin..numbers.len() {
-                if let Err(record) = sums.add_record(numbers[at] as usize, records.next()?, fold) {
+                if let Err(record) = newest.add(numbers[at] as usize, records.next()?, fold) {
                     *next = at + 1;
                     return Some(record);
                 }
@@ -276,8 +269,12 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
             return None;
         }
         let which = &found.which[..numbers.len()];
+        if begin == 0 {
+            let slices = which.iter().map(|which| &newest[index(*which)]);
+            slices.zip(numbers).for_each(|(slice, number)| slice.prefetch(*number as usize));
+        }
         for at in begin..numbers.len() {
-            if let Err(record) = add_record(&mut newest, which[at], numbers[at], records.next()?, fold) {
+            if let Err(record) = newest[index(which[at])].add(numbers[at] as usize, records.next()?, fold) {
                 *next = at + 1;
                 return Some(record);
             }
@@ -442,7 +439,7 @@ mod tests {
     #[test]
     fn a_key_whose_windows_have_fired_further_than_those_of_others_does_not_fire_them_again() {
         let windows = SlidingEventTimeWindows::of(Duration::from_millis(30), Duration::from_millis(10));
-        let mut places = Places::<String, i64>::new(Slicing::of(&windows, Duration::ZERO, false).unwrap());
+        let mut places = Places::<String, i64>::new(Slicing::of(&windows, Duration::ZERO, false).unwrap(), None);
         for (key, end, due) in [("behind", 50, 60), ("ahead", 80, 90)] {
             let number = places.number(key.to_owned());
             let open = OpenSlices { due, registered: -due, one: Some((end + 10, 7)), ..OpenSlices::default() };

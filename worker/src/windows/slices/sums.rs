@@ -6,24 +6,36 @@
 use std::ops::Range;
 
 use super::super::contents::Fold;
-use super::bits::{Bits, bit, ones, words};
+use super::bits::{Bits, bit, ones, place, words};
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Sums<A> {
     has: Bits,
-    /// Of types for which nothing is done when they go: what stands here without its bit is some other key's, or was the key's
-    /// before. Empty for other types.
+    /// Of types for which nothing is done when they go: what stands here without its bit is what `empty` says. If that says nothing, it
+    /// is some other key's, or was the key's before. No places for other types.
     plain: Vec<A>,
     /// Of other types: there without its bit is nothing. Most of them have bit patterns to spare, and take no more room like this.
     owning: Vec<Option<A>>,
+    /// The accumulator of no record ([`Fold::EMPTY`]).
+    empty: Option<A>,
 }
 
 impl<A> Sums<A> {
     const PLAIN: bool = !std::mem::needs_drop::<A>();
 
     pub(super) fn new() -> Self {
-        Self { has: Bits::default(), plain: Vec::new(), owning: Vec::new() }
+        Self::with_empty(None)
+    }
+
+    /// For records to be added, with what [`Fold::EMPTY`] makes.
+    pub(super) fn with_empty(empty: Option<A>) -> Self {
+        Self { has: Bits::default(), plain: Vec::new(), owning: Vec::new(), empty }
+    }
+
+    /// Whether places without their bits hold the accumulator of no record.
+    pub(super) fn has_empty(&self) -> bool {
+        self.empty.is_some()
     }
 
     /// Numbers that have a place.
@@ -70,16 +82,6 @@ impl<A> Sums<A> {
         }
     }
 
-    /// Begins to bring what a number has, or will have, into the processor's caches.
-    #[inline]
-    pub(super) fn prefetch(&self, number: usize) {
-        if Self::PLAIN {
-            self.plain.get(number).into_iter().for_each(flumen_state::prefetch);
-        } else {
-            self.owning.get(number).into_iter().for_each(flumen_state::prefetch);
-        }
-    }
-
     #[inline]
     pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut A> {
         if !self.has(number) {
@@ -89,6 +91,13 @@ impl<A> Sums<A> {
         } else {
             self.owning.get_mut(number)?.as_mut()
         }
+    }
+
+    /// For records to be added. `None` if the fold needs another accumulator of no record than there is.
+    #[inline]
+    pub(super) fn open<T, F: Fold<T, Acc = A>>(&mut self) -> Option<OpenSums<'_, A>> {
+        let Self { has, plain, owning, empty } = self;
+        (empty.is_some() == F::EMPTY.is_some()).then(|| OpenSums { has: has.words_mut(), plain, owning })
     }
 
     /// What a number has, of a type for which nothing is done when it goes: it may be copied and written over.
@@ -136,8 +145,9 @@ impl<A: Clone> Sums<A> {
     #[cold]
     #[inline(never)]
     fn cover(&mut self, numbers: usize, any: &A) {
+        self.has.cover(numbers);
         if Self::PLAIN {
-            self.plain.resize(numbers, any.clone());
+            self.plain.resize(numbers, self.empty.as_ref().unwrap_or(any).clone());
         } else {
             self.owning.resize_with(numbers, || None);
         }
@@ -146,32 +156,20 @@ impl<A: Clone> Sums<A> {
     /// What a number had; it has nothing then.
     #[inline]
     pub(super) fn take(&mut self, number: usize) -> Option<A> {
-        if !self.has.remove(number) {
-            None
-        } else if Self::PLAIN {
+        if self.has.remove(number) { self.take_place(number) } else { None }
+    }
+
+    /// What stands at the place of a number that has lost its bit.
+    #[inline]
+    fn take_place(&mut self, number: usize) -> Option<A> {
+        if Self::PLAIN {
+            let place = self.plain.get_mut(number)?;
             // A copy of some bytes, for a type like that.
-            self.plain.get(number).cloned()
+            let next = self.empty.as_ref().unwrap_or(place).clone();
+            Some(std::mem::replace(place, next))
         } else {
             self.owning.get_mut(number)?.take()
         }
-    }
-
-    /// Adds a record of a number that has a place; gives it back if it has none.
-    #[inline]
-    pub(super) fn add_record<T, F: Fold<T, Acc = A>>(
-        &mut self,
-        number: usize,
-        record: T,
-        fold: &mut F,
-    ) -> Result<(), T> {
-        if let Some(acc) = self.get_mut(number) {
-            fold.add(acc, record);
-        } else if number < self.places() {
-            self.set(number, fold.first(record));
-        } else {
-            return Err(record);
-        }
-        Ok(())
     }
 
     /// Adds to what a number has.
@@ -193,9 +191,7 @@ impl<A: Clone> Sums<A> {
     #[inline]
     pub(super) fn take_word(&mut self, at: usize, mut f: impl FnMut(usize, A)) {
         for number in ones(at, self.has.take_word(at)) {
-            // A copy of some bytes, for a type like that.
-            let acc = if Self::PLAIN { self.plain.get(number).cloned() } else { self.owning[number].take() };
-            acc.into_iter().for_each(|acc| f(number, acc));
+            self.take_place(number).into_iter().for_each(|acc| f(number, acc));
         }
     }
 
@@ -208,16 +204,71 @@ impl<A: Clone> Sums<A> {
     }
 }
 
+/// [`Sums`] that records are added to: as slices, of which the processor keeps beginning and length in registers.
+pub(super) struct OpenSums<'a, A> {
+    has: &'a mut [u64],
+    plain: &'a mut [A],
+    owning: &'a mut [Option<A>],
+}
+
+impl<A> Default for OpenSums<'_, A> {
+    /// No number has a place.
+    fn default() -> Self {
+        Self { has: &mut [], plain: &mut [], owning: &mut [] }
+    }
+}
+
+impl<A> OpenSums<'_, A> {
+    /// Begins to bring what a number has, or will have, into the processor's caches.
+    #[inline]
+    pub(super) fn prefetch(&self, number: usize) {
+        if Sums::<A>::PLAIN {
+            self.plain.get(number).into_iter().for_each(flumen_state::prefetch);
+        } else {
+            self.owning.get(number).into_iter().for_each(flumen_state::prefetch);
+        }
+    }
+
+    /// Adds a record of a number that has a place; gives it back if it has none.
+    #[inline]
+    pub(super) fn add<T, F: Fold<T, Acc = A>>(&mut self, number: usize, record: T, fold: &mut F) -> Result<(), T> {
+        let (at, bit) = place(number);
+        let Some(word) = self.has.get_mut(at) else { return Err(record) };
+        if !Sums::<A>::PLAIN {
+            match self.owning.get_mut(number) {
+                Some(Some(acc)) => {
+                    fold.add(acc, record);
+                    return Ok(());
+                }
+                Some(none) => *none = Some(fold.first(record)),
+                None => return Err(record),
+            }
+        } else if let Some(acc) = self.plain.get_mut(number) {
+            // With an accumulator of no record, nothing here depends on whether the record is its key's first one in the slice, which the
+            // processor can't foresee: where one in ten is, that took 1.7 of 9.6 ns.
+            if F::EMPTY.is_some() || *word & bit != 0 {
+                fold.add(acc, record);
+            } else {
+                *acc = fold.first(record);
+            }
+        } else {
+            return Err(record);
+        }
+        *word |= bit;
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
     use std::fmt::Debug;
 
+    use flumen_state::AggregateFunction;
     use proptest::prelude::*;
 
-    use super::super::super::contents::Reducing;
+    use super::super::super::contents::{Aggregating, Reducing};
     use super::*;
-    use crate::operator::Data;
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -225,6 +276,7 @@ mod tests {
         Take(usize),
         Record(usize, u32),
         Add(usize, u32),
+        TakeWord(usize),
         ClearRange(usize, usize),
         Truncate(usize),
     }
@@ -236,36 +288,52 @@ mod tests {
             4 => number().prop_map(Step::Take),
             8 => (number(), any::<u32>()).prop_map(|(number, value)| Step::Record(number, value)),
             8 => (number(), any::<u32>()).prop_map(|(number, value)| Step::Add(number, value)),
+            1 => (0..3usize).prop_map(Step::TakeWord),
             1 => (number(), number()).prop_map(|(from, upto)| Step::ClearRange(from, upto.max(from))),
             1 => number().prop_map(Step::Truncate),
         ]
     }
 
-    /// Makes the steps with values of a type, beside a map.
-    fn check<A: Data + Clone + Debug + PartialEq>(steps: &[Step], value: impl Fn(u32) -> A, add: fn(&mut A, A))
+    /// Makes the steps with records and sums of a type, beside a map.
+    fn check<T: Clone, F: Fold<T>>(steps: &[Step], fold: &mut F, record: impl Fn(u32) -> T)
     where
-        Reducing<fn(&mut A, A)>: Fold<A, Acc = A>,
+        F::Acc: Clone + Debug + PartialEq,
     {
-        let mut fold = Reducing(add);
-        let mut sums = Sums::new();
-        let mut expected = BTreeMap::<usize, A>::new();
+        let mut sums = Sums::with_empty(F::EMPTY.map(|empty| empty(fold)));
+        let mut expected = BTreeMap::<usize, F::Acc>::new();
         for step in steps {
             match *step {
                 Step::Put(number, of) => {
-                    sums.put(number, value(of));
-                    expected.insert(number, value(of));
+                    sums.put(number, fold.first(record(of)));
+                    expected.insert(number, fold.first(record(of)));
                 }
                 Step::Take(number) => assert_eq!(sums.take(number), expected.remove(&number)),
                 Step::Record(number, of) => {
                     let known = number < sums.places();
-                    assert_eq!(sums.add_record(number, value(of), &mut fold).is_ok(), known);
-                    if known {
-                        expected.entry(number).and_modify(|sum| add(sum, value(of))).or_insert_with(|| value(of));
+                    assert_eq!(sums.open::<T, F>().unwrap().add(number, record(of), fold).is_ok(), known);
+                    match expected.get_mut(&number) {
+                        Some(sum) => fold.add(sum, record(of)),
+                        None if known => drop(expected.insert(number, fold.first(record(of)))),
+                        None => {}
                     }
                 }
                 Step::Add(number, of) => {
-                    sums.add(number, value(of), &mut fold);
-                    expected.entry(number).and_modify(|sum| add(sum, value(of))).or_insert_with(|| value(of));
+                    let acc = fold.first(record(of));
+                    sums.add(number, acc.clone(), fold);
+                    let sum = match expected.remove(&number) {
+                        Some(sum) => fold.merge(sum, acc),
+                        None => acc,
+                    };
+                    expected.insert(number, sum);
+                }
+                Step::TakeWord(at) => {
+                    let mut taken = Vec::new();
+                    sums.take_word(at, |number, acc| taken.push((number, acc)));
+                    let range = at * 64..(at + 1) * 64;
+                    let gone: Vec<_> =
+                        expected.range(range.clone()).map(|(number, acc)| (*number, acc.clone())).collect();
+                    assert_eq!(taken, gone);
+                    expected.retain(|number, _| !range.contains(number));
                 }
                 Step::ClearRange(from, upto) => {
                     sums.clear_range(from..upto);
@@ -285,15 +353,46 @@ mod tests {
         }
     }
 
+    /// How many records, and what they come to. That of no record isn't all zero.
+    struct CountAndSum;
+
+    impl AggregateFunction for CountAndSum {
+        type In = u32;
+        type Acc = (i64, u64);
+        type Out = (i64, u64);
+
+        fn create_accumulator(&self) -> (i64, u64) {
+            (-1, 7)
+        }
+
+        fn add(&self, acc: &mut (i64, u64), record: u32) {
+            *acc = (acc.0 + 1, acc.1 + u64::from(record));
+        }
+
+        fn get_result(&self, acc: &(i64, u64)) -> (i64, u64) {
+            *acc
+        }
+
+        fn merge(&self, a: (i64, u64), b: (i64, u64)) -> (i64, u64) {
+            (a.0 + b.0 + 1, a.1 + b.1 - 7)
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
 
         #[test]
-        fn sums_are_a_map_by_number_whether_something_is_done_when_they_go_or_not(
-            steps in prop::collection::vec(step(), 0..60),
-        ) {
-            check::<(u64, u64)>(&steps, |of| (7, u64::from(of)), |sum, of| sum.1 += of.1);
-            check::<String>(&steps, |of| of.to_string(), |sum, of| sum.push_str(&of));
+        fn sums_are_a_map_by_number_whatever_they_are_made_of(steps in prop::collection::vec(step(), 0..60)) {
+            let mut pairs = Reducing(|sum: &mut (u64, u64), record: (u64, u64)| sum.1 += record.1);
+            check(&steps, &mut pairs, |of| (7, u64::from(of)));
+            let mut texts = Reducing(|sum: &mut String, record: String| sum.push_str(&record));
+            check(&steps, &mut texts, |of| of.to_string());
+            check(&steps, &mut Aggregating(CountAndSum), |of| of);
         }
+    }
+
+    #[test]
+    fn no_records_are_added_where_the_accumulator_of_no_record_is_missing() {
+        assert!(Sums::new().open::<u32, Aggregating<CountAndSum>>().is_none());
     }
 }
