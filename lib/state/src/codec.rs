@@ -4,7 +4,7 @@ use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Appends to a byte vector that several values share.
+/// Appends to a byte vector that several values share. Postcard's own flavours own their output.
 struct Append<'a>(&'a mut Vec<u8>);
 
 impl Flavor for Append<'_> {
@@ -27,9 +27,12 @@ impl Flavor for Append<'_> {
     }
 }
 
-/// Appends one value.
+/// Appends one value, as state keeps it.
+///
+/// # Errors
+/// The value's type can't be serialised.
 #[inline]
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> postcard::Result<()> {
+pub fn encode<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> postcard::Result<()> {
     postcard::serialize_with_flavor(value, Append(bytes))
 }
 

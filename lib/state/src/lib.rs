@@ -41,6 +41,7 @@ pub mod schema;
 pub mod rocksdb;
 
 pub use aggregate::AggregateFunction;
+pub use codec::encode;
 pub use descriptor::{
     AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor, StateDescription,
     TableDescriptor, ValueStateDescriptor,

@@ -1,38 +1,14 @@
 //! Records as bytes between two workers of one job: postcard, one record after the other.
 //!
-//! Both ends are the same executable, so the format need not outlive a run; it is the one that state will have, so that a
-//! type that can be a record can also be state.
+//! Both ends are the same executable, so the format need not outlive a run; it is the one that state has, so that a type that can be a
+//! record can also be state.
 
 use flumen_model::failure::Blame;
-use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::batch::EventTime;
 use crate::operator::{TaskError, TaskResult};
-
-/// Appends to a byte vector. postcard's own flavours own their output; a buffer that many records share is borrowed.
-struct Append<'a>(&'a mut Vec<u8>);
-
-impl Flavor for Append<'_> {
-    type Output = ();
-
-    #[inline]
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    #[inline]
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
-}
 
 /// Appends one value.
 ///
@@ -40,7 +16,7 @@ impl Flavor for Append<'_> {
 /// The user's type can't be serialised ([`Blame::User`]).
 #[inline]
 pub fn encode<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> TaskResult {
-    postcard::serialize_with_flavor(value, Append(bytes)).map_err(|error| {
+    flumen_state::encode(value, bytes).map_err(|error| {
         TaskError::caused_by(Blame::User, format!("a {} can't be serialised", std::any::type_name::<T>()), &error)
     })
 }
