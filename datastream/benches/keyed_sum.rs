@@ -76,21 +76,28 @@ fn compare(programs: &[&str], events: u64, keys: u64, runs: u64) {
         let name = if *what == "hand" { "hand-written loop" } else { what };
         println!("{name:<44} {millions:>8.1} {speed:>11.2} {cpu:>13.4} {ratio:>12.2}");
     }
-    if let [.., without, with] = &best[..]
-        && let Some(Stream { checkpoints: count @ 1.., .. }) = &with.stream
+    if let ([.., without, with], [.., best]) = (&all[..], &best[..])
+        && let Some(Stream { checkpoints: count @ 1.., .. }) = &best.stream
     {
-        let added = cpu_seconds(with) - cpu_seconds(without);
+        // A difference of two runs says less than either: their speeds differ by where the kernel puts their memory.
+        let (cpu, cpu_without) = (median(with, cpu_seconds), median(without, cpu_seconds));
         println!(
-            "    {count} checkpoints: {:.0} ms of CPU each; together {:+.1} % CPU, {:+.1} % time until the last sum",
-            added * 1e3 / *count as f64,
-            added / cpu_seconds(without) * 1e2,
-            (seconds(with) / seconds(without) - 1.0) * 1e2,
+            "    {count} checkpoints; medians of all runs: {:.0} ms of CPU each; together {:+.1} % CPU, {:+.1} % time until the last sum",
+            (cpu - cpu_without) * 1e3 / *count as f64,
+            (cpu / cpu_without - 1.0) * 1e2,
+            (median(with, seconds) / median(without, seconds) - 1.0) * 1e2,
         );
-        if let [least, .., greatest] = with.took_ms[..] {
-            let median = with.took_ms[with.took_ms.len() / 2];
+        if let [least, .., greatest] = best.took_ms[..] {
+            let median = best.took_ms[best.took_ms.len() / 2];
             println!("    from trigger to complete: {median:.0} ms ({least:.0}–{greatest:.0})");
         }
     }
+}
+
+fn median(runs: &[Measured], of: impl Fn(&Measured) -> f64) -> f64 {
+    let mut all: Vec<f64> = runs.iter().map(of).collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
 }
 
 /// One run of a program.
