@@ -68,16 +68,8 @@ fn context(runtime: &tokio::runtime::Runtime) -> SubtaskContext {
     let handle = Arc::new(SubtaskHandle::default());
     handle.attach_current_thread();
     let worker = WorkerContext {
-        configuration: Arc::default(),
-        files: FileSystems::new(FsOptions::default()).unwrap(),
-        runtime: runtime.handle().clone(),
-        operator_memory: 1 << 20,
-        tmp_dirs: Arc::new([]),
-        buffer_timeout: Duration::from_millis(100),
-        segment_bytes: 32 << 10,
         checkpointing: true,
-        state: Default::default(),
-        time: Default::default(),
+        ..WorkerContext::new(FileSystems::new(FsOptions::default()).unwrap(), runtime.handle().clone())
     };
     SubtaskContext {
         vertex_name: "sink".into(),

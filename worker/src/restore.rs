@@ -411,7 +411,6 @@ fn read_piece(file: &File, at: u64) -> io::Result<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use flumen_fs::FsOptions;
     use flumen_model::checkpoint::{KeyGroupRange, KeyedFormat};
@@ -422,18 +421,7 @@ mod tests {
     use crate::subtask::WorkerContext;
 
     fn context(runtime: &tokio::runtime::Runtime) -> SubtaskContext {
-        let worker = WorkerContext {
-            configuration: Arc::default(),
-            files: FileSystems::new(FsOptions::default()).unwrap(),
-            runtime: runtime.handle().clone(),
-            operator_memory: 1 << 20,
-            tmp_dirs: Arc::new([]),
-            buffer_timeout: Duration::ZERO,
-            segment_bytes: 1 << 10,
-            checkpointing: false,
-            state: Default::default(),
-            time: Default::default(),
-        };
+        let worker = WorkerContext::new(FileSystems::new(FsOptions::default()).unwrap(), runtime.handle().clone());
         let id = SubtaskId { vertex: VertexId(1), index: 0 };
         SubtaskContext::new(id, ExecutionAttempt(0), 1, mpsc::channel(1).0, worker)
     }

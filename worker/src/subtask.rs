@@ -242,6 +242,25 @@ pub struct WorkerContext {
     pub time: TimeSource,
 }
 
+impl WorkerContext {
+    /// Of a job without configuration, with the defaults of Flink's options, without periodic checkpoints, and without directories for
+    /// spilled data; an operator may fill 1 MiB.
+    pub fn new(files: FileSystems, runtime: tokio::runtime::Handle) -> Self {
+        Self {
+            configuration: Arc::default(),
+            files,
+            runtime,
+            operator_memory: 1 << 20,
+            tmp_dirs: Arc::default(),
+            buffer_timeout: Duration::from_millis(100),
+            segment_bytes: 32 << 10,
+            checkpointing: false,
+            state: StateSettings::default(),
+            time: TimeSource::default(),
+        }
+    }
+}
+
 /// What a subtask's operators can know and use.
 #[derive(Clone)]
 pub struct SubtaskContext {

@@ -395,18 +395,7 @@ mod tests {
     #[test]
     fn nothing_refers_to_what_the_job_started_from_once_a_full_checkpoint_was_taken() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let worker = WorkerContext {
-            configuration: Arc::default(),
-            files: FileSystems::new(FsOptions::default()).unwrap(),
-            runtime: runtime.handle().clone(),
-            operator_memory: 0,
-            tmp_dirs: Arc::new([]),
-            buffer_timeout: Duration::ZERO,
-            segment_bytes: 0,
-            checkpointing: true,
-            state: Default::default(),
-            time: Default::default(),
-        };
+        let worker = WorkerContext::new(FileSystems::new(FsOptions::default()).unwrap(), runtime.handle().clone());
         let (reports, mut reported) = tokio::sync::mpsc::channel(2);
         let id = SubtaskId { vertex: VertexId(1), index: 0 };
         let context = SubtaskContext::new(id, ExecutionAttempt(0), 1, reports, worker);

@@ -159,16 +159,8 @@ async fn start(way: Way, tls: &InternalTls, count: u64, seen: &Arc<Seen>) -> Run
     let collect: Arc<dyn VertexFactory> = Arc::new(Collect { seen: Arc::clone(seen) });
     let program = Program { graph: graph(2), vertices: HashMap::from([(SOURCE, generator), (SINK, collect)]) };
     let context = WorkerContext {
-        configuration: Arc::default(),
-        files: FileSystems::new(FsOptions::default()).unwrap(),
-        runtime: tokio::runtime::Handle::current(),
-        operator_memory: 1 << 20,
-        tmp_dirs: Arc::new([]),
-        buffer_timeout: Duration::from_millis(100),
         segment_bytes: 4 << 10,
-        checkpointing: false,
-        state: Default::default(),
-        time: Default::default(),
+        ..WorkerContext::new(FileSystems::new(FsOptions::default()).unwrap(), tokio::runtime::Handle::current())
     };
     let (reports, reported) = mpsc::channel(QUEUE);
     let (commands, obeyed) = mpsc::channel(QUEUE);

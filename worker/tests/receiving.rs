@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use flumen_fs::{FileSystems, FsOptions};
 use flumen_model::checkpoint::{Alignment, Barrier, CheckpointId, SnapshotKind};
@@ -55,16 +54,8 @@ fn context(runtime: &tokio::runtime::Runtime, reports: mpsc::Sender<FromWorker>)
     let handle = Arc::new(SubtaskHandle::default());
     handle.attach_current_thread();
     let worker = WorkerContext {
-        configuration: Arc::default(),
-        files: FileSystems::new(FsOptions::default()).unwrap(),
-        runtime: runtime.handle().clone(),
-        operator_memory: 1 << 20,
-        tmp_dirs: Arc::new([]),
-        buffer_timeout: Duration::from_millis(100),
-        segment_bytes: 32 << 10,
         checkpointing: true,
-        state: Default::default(),
-        time: Default::default(),
+        ..WorkerContext::new(FileSystems::new(FsOptions::default()).unwrap(), runtime.handle().clone())
     };
     SubtaskContext {
         vertex_name: "sink".into(),

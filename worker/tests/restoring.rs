@@ -40,16 +40,8 @@ fn context(runtime: &Runtime) -> SubtaskContext {
         ..FsOptions::default()
     };
     let worker = WorkerContext {
-        configuration: Arc::default(),
-        files: FileSystems::new(options).unwrap(),
-        runtime: runtime.handle().clone(),
-        operator_memory: 1 << 20,
-        tmp_dirs: Arc::new([]),
-        buffer_timeout: Duration::from_millis(100),
-        segment_bytes: 32 << 10,
         checkpointing: true,
-        state: StateSettings::default(),
-        time: Default::default(),
+        ..WorkerContext::new(FileSystems::new(options).unwrap(), runtime.handle().clone())
     };
     let (reports, _) = mpsc::channel(1);
     SubtaskContext { handle, max_parallelism: 16, ..SubtaskContext::new(id, ExecutionAttempt(0), 1, reports, worker) }

@@ -37,16 +37,11 @@ fn context(runtime: &tokio::runtime::Runtime) -> SubtaskContext {
         reports,
         batch_records: flumen_worker::operator::BATCH_RECORDS,
         worker: WorkerContext {
-            configuration: Arc::default(),
-            files: FileSystems::new(FsOptions::default()).unwrap(),
-            runtime: runtime.handle().clone(),
-            operator_memory: 1 << 20,
-            tmp_dirs: Arc::new([]),
             buffer_timeout: Duration::from_secs(3600),
             segment_bytes: 128,
             checkpointing: true,
             state: flumen_worker::keyed_state::StateSettings { inline_below: 1 << 20, ..Default::default() },
-            time: Default::default(),
+            ..WorkerContext::new(FileSystems::new(FsOptions::default()).unwrap(), runtime.handle().clone())
         },
     }
 }

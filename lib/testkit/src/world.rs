@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use flumen_fs::{FileSystems, FsOptions};
 use flumen_model::config::Configuration;
@@ -46,17 +45,15 @@ impl World {
         let clock = Arc::new(AtomicI64::new(0));
         let tmp_dirs: Arc<[PathBuf]> = Arc::new([directory.path().join("tmp")]);
         std::fs::create_dir_all(&tmp_dirs[0]).unwrap();
+        let files = FileSystems::new(FsOptions::default()).unwrap();
         let worker = WorkerContext {
             state: StateSettings::read(&configuration, &tmp_dirs, 64 << 20, 1).unwrap(),
             configuration: Arc::new(configuration),
-            files: FileSystems::new(FsOptions::default()).unwrap(),
-            runtime: runtime().handle().clone(),
-            operator_memory: 1 << 20,
             tmp_dirs,
-            buffer_timeout: Duration::from_millis(100),
             segment_bytes: 4 << 10,
             checkpointing: true,
             time: TimeSource::Manual(Arc::clone(&clock)),
+            ..WorkerContext::new(files, runtime().handle().clone())
         };
         Self { worker, clock, attempts: 0, directory }
     }

@@ -230,16 +230,8 @@ async fn start(source: Source) -> Running {
     let sink: Arc<dyn VertexFactory> = Arc::new(Sink);
     let program = Program { graph: graph(), vertices: HashMap::from([(SOURCE, source), (SINK, sink)]) };
     let context = WorkerContext {
-        configuration: Arc::default(),
-        files: FileSystems::new(FsOptions::default()).unwrap(),
-        runtime: tokio::runtime::Handle::current(),
-        operator_memory: 1 << 20,
-        tmp_dirs: Arc::new([]),
-        buffer_timeout: Duration::from_millis(100),
         segment_bytes: FRAME,
-        checkpointing: false,
-        state: Default::default(),
-        time: Default::default(),
+        ..WorkerContext::new(FileSystems::new(FsOptions::default()).unwrap(), tokio::runtime::Handle::current())
     };
     let (reports, reported) = mpsc::channel(QUEUE);
     let (commands, obeyed) = mpsc::channel(QUEUE);

@@ -10,21 +10,18 @@
 
 mod by_hand;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use flumen_fs::{FileSystems, FsOptions};
-use flumen_model::config::Configuration;
 use flumen_model::ids::{ExecutionAttempt, OperatorId, SubtaskId, VertexId};
 use flumen_state::AggregateFunction;
 use flumen_worker::batch::Batch;
 use flumen_worker::keyed::{KeySelector, OwnedKey};
-use flumen_worker::keyed_state::StateSettings;
 use flumen_worker::operator::{BATCH_RECORDS, Push, Signal, TaskResult};
 use flumen_worker::operators::Collector;
-use flumen_worker::subtask::{SubtaskContext, TimeSource, WorkerContext};
+use flumen_worker::subtask::{SubtaskContext, WorkerContext};
 use flumen_worker::windows::{
     Aggregating, Apply, Elements, Fold, ProcessWindowFunction, Reducing, RegularWindows, SliceOperator, Slicing,
     SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows, WindowOperator, WindowOutputs, Windowing,
@@ -63,22 +60,9 @@ fn splitmix(number: u64) -> u64 {
 }
 
 fn context(runtime: &tokio::runtime::Runtime) -> SubtaskContext {
-    let configuration = Configuration::default();
-    let tmp_dirs: Arc<[PathBuf]> = Arc::new([std::env::temp_dir()]);
     let (reports, _) = tokio::sync::mpsc::channel(1);
     let id = SubtaskId { vertex: VertexId(1), index: 0 };
-    let worker = WorkerContext {
-        state: StateSettings::read(&configuration, &tmp_dirs, 64 << 20, 1).unwrap(),
-        configuration: Arc::new(configuration),
-        files: FileSystems::new(FsOptions::default()).unwrap(),
-        runtime: runtime.handle().clone(),
-        operator_memory: 1 << 20,
-        tmp_dirs,
-        buffer_timeout: Duration::from_millis(100),
-        segment_bytes: 32 << 10,
-        checkpointing: false,
-        time: TimeSource::System,
-    };
+    let worker = WorkerContext::new(FileSystems::new(FsOptions::default()).unwrap(), runtime.handle().clone());
     SubtaskContext {
         vertex_name: "windows".into(),
         max_parallelism: 128,

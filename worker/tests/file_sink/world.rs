@@ -109,16 +109,11 @@ impl World {
         let handle = Arc::new(SubtaskHandle::default());
         handle.attach_current_thread();
         let worker = WorkerContext {
-            configuration: Arc::default(),
-            files: self.files.clone(),
-            runtime: runtime.handle().clone(),
-            operator_memory: 1 << 20,
-            tmp_dirs: Arc::new([]),
-            buffer_timeout: Duration::from_millis(100),
             segment_bytes: 4 << 10,
             checkpointing: self.checkpointing,
             state: StateSettings { inline_below: 1 << 20, ..StateSettings::default() },
             time: TimeSource::Manual(Arc::clone(&self.clock)),
+            ..WorkerContext::new(self.files.clone(), runtime.handle().clone())
         };
         SubtaskContext {
             vertex_name: "sink".into(),
