@@ -249,17 +249,17 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
         if begin == numbers.len() {
             return None;
         }
+        let places = &mut *self.places.borrow_mut();
+        let mut newest = places.open.newest::<T, F>(found.ends);
+        if begin == 0 {
+            found.prefetch(&newest, numbers);
+        }
         if self.state.open.is_snapshot_running() {
             *next = begin + 1;
             return records.next();
         }
-        let places = &mut *self.places.borrow_mut();
-        let mut newest = places.open.newest::<T, F>(found.ends);
         if found.is_one {
             let newest = &mut newest[NEWER];
-            if begin == 0 {
-                numbers.iter().for_each(|number| newest.prefetch(*number as usize));
-            }
             for at in begin..numbers.len() {
                 if let Err(record) = newest.add(numbers[at] as usize, records.next()?, fold) {
                     *next = at + 1;
@@ -269,10 +269,6 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
             return None;
         }
         let which = &found.which[..numbers.len()];
-        if begin == 0 {
-            let slices = which.iter().map(|which| &newest[index(*which)]);
-            slices.zip(numbers).for_each(|(slice, number)| slice.prefetch(*number as usize));
-        }
         for at in begin..numbers.len() {
             if let Err(record) = newest[index(which[at])].add(numbers[at] as usize, records.next()?, fold) {
                 *next = at + 1;
