@@ -411,7 +411,6 @@ fn read_piece(file: &File, at: u64) -> io::Result<Bytes> {
 
 #[cfg(test)]
 mod tests {
-
     use flumen_fs::FsOptions;
     use flumen_model::checkpoint::{KeyGroupRange, KeyedFormat};
     use flumen_model::ids::{ExecutionAttempt, SubtaskId, VertexId};

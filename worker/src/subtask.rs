@@ -243,8 +243,8 @@ pub struct WorkerContext {
 }
 
 impl WorkerContext {
-    /// Of a job without configuration, with the defaults of Flink's options, without periodic checkpoints, and without directories for
-    /// spilled data; an operator may fill 1 MiB.
+    /// For tests and benchmarks: of a job without configuration, without periodic checkpoints, and without directories for spilled data.
+    /// Buffers have 32 KiB and wait 100 ms, and an operator may fill 1 MiB.
     pub fn new(files: FileSystems, runtime: tokio::runtime::Handle) -> Self {
         Self {
             configuration: Arc::default(),
