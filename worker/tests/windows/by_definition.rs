@@ -2,14 +2,16 @@
 
 use flumen_testkit::{Element, Harness, Mode, end, harness, processing_time, rec, watermark};
 use flumen_worker::windows::{
-    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, EventTimeTrigger, InEventTime,
-    InProcessingTime, ProcessingTimeTrigger, PurgingTrigger, SessionWindows, SlidingWindows, TimeDomain, TimeWindow,
-    Trigger, WindowAssigner,
+    Aggregating, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, EventTimeTrigger,
+    InEventTime, InProcessingTime, ProcessingTimeTrigger, PurgingTrigger, SessionWindows, SlidingWindows, TimeDomain,
+    TimeWindow, Trigger, WindowAssigner,
 };
 use proptest::prelude::*;
 
 use super::model::{Fires, Model, Spec, Windows};
-use super::support::{Fired, Head, Record, ValuesInBits, folding, listing, ms, slicing, slicing_by, windowing};
+use super::support::{
+    Fired, FromFirst, Head, Record, ValuesInBits, folding, listing, ms, slicing, slicing_by, windowing,
+};
 
 /// A step: a record of a key at a time, or time goes on.
 #[derive(Debug, Clone)]
@@ -123,23 +125,37 @@ fn general(spec: Spec, folded: bool) -> Harness<Record, Fired> {
     if spec.event_time { make::<InEventTime>(spec, folded) } else { make::<InProcessingTime>(spec, folded) }
 }
 
-/// With accumulators for which nothing is done when they go, or with others.
-fn sliced(spec: Spec, in_bits: bool) -> Option<Harness<Record, Fired>> {
-    fn of<D: TimeDomain>(spec: Spec, in_bits: bool) -> Option<Harness<Record, Fired>> {
+/// What slices are made of, which decides how they are kept.
+#[derive(Debug, Clone, Copy)]
+enum Sums {
+    Lists,
+    /// For which nothing is done when they go.
+    Bits,
+    /// And none is there before the first record.
+    BitsFromFirst,
+}
+
+fn sums() -> impl Strategy<Value = Sums> {
+    prop_oneof![Just(Sums::Lists), Just(Sums::Bits), Just(Sums::BitsFromFirst)]
+}
+
+fn sliced(spec: Spec, sums: Sums) -> Option<Harness<Record, Fired>> {
+    fn of<D: TimeDomain>(spec: Spec, sums: Sums) -> Option<Harness<Record, Fired>> {
         let Windows::Regular(size, slide, offset) = spec.windows else { return None };
         let windows = SlidingWindows::<D>::of(ms(size), ms(slide)).with_offset(ms(offset));
         (slide <= size).then(|| {
             harness(move |context, operator, output| -> Head {
-                if in_bits {
-                    slicing_by(ValuesInBits, context, operator, &windows, spec.lateness, output)
-                } else {
-                    slicing(context, operator, &windows, spec.lateness, output)
+                let (bits, lateness) = (Aggregating(ValuesInBits), spec.lateness);
+                match sums {
+                    Sums::Lists => slicing(context, operator, &windows, lateness, output),
+                    Sums::Bits => slicing_by(bits, context, operator, &windows, lateness, output),
+                    Sums::BitsFromFirst => slicing_by(FromFirst(bits), context, operator, &windows, lateness, output),
                 }
             })
         })
     }
 
-    if spec.event_time { of::<InEventTime>(spec, in_bits) } else { of::<InProcessingTime>(spec, in_bits) }
+    if spec.event_time { of::<InEventTime>(spec, sums) } else { of::<InProcessingTime>(spec, sums) }
 }
 
 fn check(spec: Spec, steps: &[Step], harness: Harness<Record, Fired>, modes: &[Mode]) {
@@ -168,9 +184,9 @@ proptest! {
     }
 
     #[test]
-    fn the_operator_for_slices_does_what_windows_are_by_definition(spec in spec(), steps in steps(60), in_bits: bool) {
+    fn the_operator_for_slices_does_what_windows_are_by_definition(spec in spec(), steps in steps(60), sums in sums()) {
         let spec = Spec { fires: Fires::AtEnd, purging: false, ..spec };
-        if let Some(harness) = sliced(spec, in_bits) {
+        if let Some(harness) = sliced(spec, sums) {
             check(spec, &steps, harness, &EASY);
         }
     }
@@ -185,9 +201,9 @@ proptest! {
     }
 
     #[test]
-    fn the_operator_for_slices_begins_where_it_was(spec in spec(), steps in steps(25), in_bits: bool) {
+    fn the_operator_for_slices_begins_where_it_was(spec in spec(), steps in steps(25), sums in sums()) {
         let spec = Spec { fires: Fires::AtEnd, purging: false, ..spec };
-        if let Some(harness) = sliced(spec, in_bits) {
+        if let Some(harness) = sliced(spec, sums) {
             check(spec, &steps, harness, &HARD);
         }
     }
@@ -201,11 +217,11 @@ proptest! {
         spec in spec(),
         (size, slide) in (1..8i64, 1..15i64),
         steps in steps_of(100, 30, 150),
-        in_bits: bool,
+        sums in sums(),
     ) {
         let windows = Windows::Regular(size * slide, slide, 0);
         let spec = Spec { windows, fires: Fires::AtEnd, purging: false, ..spec };
-        if let Some(harness) = sliced(spec, in_bits) {
+        if let Some(harness) = sliced(spec, sums) {
             check(spec, &steps, harness, &HARD);
         }
     }

@@ -9,8 +9,8 @@ use flumen_worker::operator::{Push, TaskResult};
 use flumen_worker::operators::Collector;
 use flumen_worker::subtask::SubtaskContext;
 use flumen_worker::windows::{
-    Aggregating, Apply, Collecting, Elements, RegularWindows, SliceOperator, Slicing, TimeWindow, Trigger, Window,
-    WindowAssigner, WindowContents, WindowOperator, WindowOutputs, Windowing,
+    Aggregating, Apply, Collecting, Elements, Fold, RegularWindows, SliceOperator, Slicing, TimeWindow, Trigger,
+    Window, WindowAssigner, WindowContents, WindowOperator, WindowOutputs, Windowing,
 };
 
 /// Key and value.
@@ -83,6 +83,30 @@ impl AggregateFunction for ValuesInBits {
 
     fn merge(&self, a: Self::Acc, b: Self::Acc) -> Self::Acc {
         (std::array::from_fn(|at| a.0[at] & b.0[at]), a.1 + b.1 + 1)
+    }
+}
+
+/// As a reduce function folds: there is no accumulator of no record.
+pub struct FromFirst<F>(pub F);
+
+impl<F: Fold<Record>> Fold<Record> for FromFirst<F> {
+    type Acc = F::Acc;
+    type Item = F::Item;
+
+    fn first(&mut self, record: Record) -> F::Acc {
+        self.0.first(record)
+    }
+
+    fn add(&mut self, acc: &mut F::Acc, record: Record) {
+        self.0.add(acc, record);
+    }
+
+    fn merge(&mut self, a: F::Acc, b: F::Acc) -> F::Acc {
+        self.0.merge(a, b)
+    }
+
+    fn item(&mut self, acc: &F::Acc) -> F::Item {
+        self.0.item(acc)
     }
 }
 
@@ -175,25 +199,21 @@ pub fn slicing(
     lateness: i64,
     output: Box<dyn Push<Fired>>,
 ) -> Head {
-    slicing_by(Values, context, operator, windows, lateness, output)
+    slicing_by(Aggregating(Values), context, operator, windows, lateness, output)
 }
 
 /// As [`slicing`], folded like that.
-pub fn slicing_by<A>(
-    fold: A,
+pub fn slicing_by(
+    fold: impl Fold<Record, Item = Vec<i64>>,
     context: &SubtaskContext,
     operator: OperatorId,
     windows: &impl RegularWindows,
     lateness: i64,
     output: Box<dyn Push<Fired>>,
-) -> Head
-where
-    A: AggregateFunction<In = Record, Out = Vec<i64>>,
-{
+) -> Head {
     let slicing = Slicing::of(windows, ms(lateness), false).unwrap();
     let outputs = WindowOutputs::default();
-    let (function, fold) = (Apply(fired), Aggregating(fold));
-    Ok(Box::new(SliceOperator::open(context, operator, by_key(), slicing, fold, function, outputs, output)?))
+    Ok(Box::new(SliceOperator::open(context, operator, by_key(), slicing, fold, Apply(fired), outputs, output)?))
 }
 
 /// With that trigger and lateness.

@@ -21,6 +21,12 @@ pub(super) fn bit(number: usize) -> u64 {
     1 << (number % WORD)
 }
 
+/// Words that have the bits of so many numbers.
+#[inline]
+pub(super) fn words_of(numbers: usize) -> usize {
+    numbers.div_ceil(WORD)
+}
+
 impl Bits {
     #[inline]
     pub(super) fn contains(&self, number: usize) -> bool {
@@ -44,7 +50,7 @@ impl Bits {
     /// Makes room for the numbers below that one.
     #[inline]
     pub(super) fn cover(&mut self, numbers: usize) {
-        let words = numbers.div_ceil(WORD);
+        let words = words_of(numbers);
         if self.0.len() < words {
             self.0.resize(words, 0);
         }
@@ -81,7 +87,7 @@ impl Bits {
         if let Some(last) = self.0.get_mut(numbers / WORD) {
             *last &= (1 << (numbers % WORD)) - 1;
         }
-        self.0.truncate(numbers.div_ceil(WORD));
+        self.0.truncate(words_of(numbers));
         self.0.shrink_to_fit();
     }
 

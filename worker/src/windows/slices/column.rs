@@ -83,12 +83,12 @@ impl<A: Clone> Column<A> {
         }
     }
 
-    /// For records to be added, of a slice in which no key has something else than a sum. `None` of a sparse one, and if the fold needs
-    /// another accumulator of no record than there is.
+    /// For records of so many keys to be added, of a slice in which no key has something else than a sum. `None` of a sparse one,
+    /// and if the fold needs another accumulator of no record than there is.
     #[inline]
-    pub(super) fn open<T, F: Fold<T, Acc = A>>(&mut self) -> Option<OpenSums<'_, A>> {
+    pub(super) fn open<T, F: Fold<T, Acc = A>>(&mut self, numbers: usize) -> Option<OpenSums<'_, A>> {
         match &mut self.cells {
-            Cells::Dense(Dense { sums, .. }) => sums.open::<T, F>(),
+            Cells::Dense(Dense { sums, .. }) => sums.open::<T, F>(numbers),
             Cells::Sparse(_) => None,
         }
     }

@@ -26,7 +26,7 @@ use super::column::{Cell, Column, Spare};
 use super::kept_columns::KeptColumns;
 use super::numbers::Numbers;
 use super::open::OpenSlices;
-use super::open_columns::{FoundPart, NEWER, OpenColumns, index};
+use super::open_columns::{FoundPart, OpenColumns};
 use super::past::PastSlices;
 use super::past_columns::PastColumns;
 use super::shape::Slicing;
@@ -232,10 +232,6 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
     /// Adds records as long as each is of a key that has a number, and its slice is one of the newest, as almost all are. Returns the
     /// first one that is not: the one before `next`. `next` is the first one of `numbers` and `found` that belongs to a record which is still
     /// to come. With the first of them, the memory of all is asked for.
-    #[allow(
-        clippy::needless_range_loop,
-        reason = "what a loop over two iterators remembers does not fit into registers"
-    )]
     #[inline]
     pub(super) fn add_all<T, F: Fold<T, Acc = A>>(
         &mut self,
@@ -245,37 +241,19 @@ impl<K: Key, A: StateValue> SlicesInMemory<K, A> {
         next: &mut usize,
         fold: &mut F,
     ) -> Option<T> {
-        let begin = std::mem::replace(next, numbers.len());
-        if begin == numbers.len() {
+        if *next == numbers.len() {
             return None;
         }
         let places = &mut *self.places.borrow_mut();
-        let mut newest = places.open.newest::<T, F>(found.ends);
-        if begin == 0 {
-            found.prefetch(&newest, numbers);
+        let mut newest = places.open.newest::<T, F>(found.ends, places.numbers.len());
+        if *next == 0 {
+            newest.prefetch(numbers, found);
         }
         if self.state.open.is_snapshot_running() {
-            *next = begin + 1;
+            *next += 1;
             return records.next();
         }
-        if found.is_one {
-            let newest = &mut newest[NEWER];
-            for at in begin..numbers.len() {
-                if let Err(record) = newest.add(numbers[at] as usize, records.next()?, fold) {
-                    *next = at + 1;
-                    return Some(record);
-                }
-            }
-            return None;
-        }
-        let which = &found.which[..numbers.len()];
-        for at in begin..numbers.len() {
-            if let Err(record) = newest[index(which[at])].add(numbers[at] as usize, records.next()?, fold) {
-                *next = at + 1;
-                return Some(record);
-            }
-        }
-        None
+        newest.add_all(records, numbers, found, next, fold)
     }
 
     /// Adds a record of the key with that number to the slice with that end, whatever is there.
