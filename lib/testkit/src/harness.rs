@@ -34,6 +34,9 @@ pub enum Mode {
     RestoreAfterEach,
     /// As before, with one, three, two, one, … instances.
     Rescaled,
+    /// All records between two signals are a batch, and all that is given comes while a checkpoint is running. Every second one
+    /// is complete then; from the others a new instance starts, and is given again what came since their barrier.
+    DuringCheckpoints,
 }
 
 /// A test of one operator. See [`harness`].
@@ -144,6 +147,7 @@ impl<In: Data, Out: Data + PartialEq + Debug> Harness<In, Out> {
                 Mode::Checkpoints,
                 Mode::RestoreAfterEach,
                 Mode::Rescaled,
+                Mode::DuringCheckpoints,
             ];
             for mode in modes {
                 let impossible = mode == Mode::Rescaled && self.route.is_none();

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! An operator that forgets a field in its snapshot, relies on the size of batches or on being called at once after a
-//! record, or keeps something of a key that has moved elsewhere, fails at once.
+//! record, keeps something of a key that has moved elsewhere, or mixes up what comes before a barrier with what comes while its
+//! snapshot is being written, fails at once.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what the harness can't do fails the test")]
 

@@ -21,6 +21,9 @@ use crate::world::{MAX_PARALLELISM, OPERATOR, World};
 /// For how long one step of an operator may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Batches and signals that are given while a checkpoint is running.
+const DURING_CHECKPOINT: usize = 3;
+
 /// One instance of the operator.
 struct Instance<In> {
     context: SubtaskContext,
@@ -59,21 +62,22 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
     /// Runs it, and returns what was emitted.
     pub(crate) fn run(mut self) -> TaskResult<Vec<Element<Out>>> {
         self.start(1, None)?;
-        let mut input = self.harness.input.iter().peekable();
-        let mut batch = Vec::new();
-        let mut step = 0;
-        while let Some(element) = input.next() {
-            if let Element::Record(record, time) = element {
-                batch.push((record.clone(), *time));
-                if self.mode == Mode::Batched && input.peek().is_some_and(|next| next.is_record()) {
-                    continue;
+        let input = &self.harness.input;
+        match self.mode {
+            Mode::OneByOne | Mode::SlowReceiver => input.chunks(1).try_for_each(|step| self.step(step))?,
+            Mode::Batched => batches(input).try_for_each(|step| self.step(step))?,
+            Mode::Checkpoints | Mode::RestoreAfterEach | Mode::Rescaled => {
+                for (number, step) in input.chunks(1).enumerate() {
+                    self.step(step)?;
+                    self.checkpoint(number + 1)?;
                 }
-                self.push(&mut batch)?;
-            } else {
-                self.signal(element)?;
             }
-            step += 1;
-            self.after(element, step)?;
+            Mode::DuringCheckpoints => {
+                let steps: Vec<&[Element<In>]> = batches(input).collect();
+                for (number, steps) in steps.chunks(DURING_CHECKPOINT).enumerate() {
+                    self.during_checkpoint(number, steps)?;
+                }
+            }
         }
         if self.ended {
             self.instances.iter_mut().try_for_each(|instance| instance.head.signal(Signal::Close))?;
@@ -123,18 +127,28 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
         Ok(())
     }
 
+    /// Gives the operator a batch of records, or a signal.
+    fn step(&mut self, step: &[Element<In>]) -> TaskResult {
+        match step {
+            [element] if !element.is_record() => self.signal(element),
+            records => self.push(records),
+        }
+    }
+
     /// Gives records to the instances that own them.
-    fn push(&mut self, records: &mut Vec<(In, EventTime)>) -> TaskResult {
+    fn push(&mut self, records: &[Element<In>]) -> TaskResult {
         let parallelism = self.instances.len() as u32;
         let mut batches: Vec<Batch<In>> = self.instances.iter().map(|_| Batch::new()).collect();
-        for (record, time) in records.drain(..) {
-            let key = self.harness.route.as_ref().map(|route| route(&record));
+        for element in records {
+            let Element::Record(record, time) = element else { continue };
+            let time = *time;
+            let key = self.harness.route.as_ref().map(|route| route(record));
             match key {
-                None => batches[0].push(record, time),
+                None => batches[0].push(record.clone(), time),
                 Some(None) => batches.iter_mut().for_each(|batch| batch.push(record.clone(), time)),
                 Some(Some(key)) => {
                     let group = key_group(key_hash(&key), MAX_PARALLELISM);
-                    batches[subtask_of(group, parallelism, MAX_PARALLELISM) as usize].push(record, time);
+                    batches[subtask_of(group, parallelism, MAX_PARALLELISM) as usize].push(record.clone(), time);
                 }
             }
         }
@@ -153,7 +167,10 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
             Element::Watermark(time) => self.watermark = Some(*time),
             Element::Idle(idle) => self.idle = *idle,
             Element::ProcessingTime(now) => self.world.clock.store(*now, Ordering::Relaxed),
-            Element::End => self.watermark = Some(END_OF_TIME),
+            Element::End => {
+                self.watermark = Some(END_OF_TIME);
+                self.ended = true;
+            }
             Element::Record(..) | Element::Split(_) => {}
         }
         for Instance { context, head } in &mut self.instances {
@@ -173,37 +190,66 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
     }
 
     /// What the mode does after each element.
-    fn after(&mut self, element: &Element<In>, step: usize) -> TaskResult {
-        self.ended |= matches!(element, Element::End);
-        let ended = self.ended;
+    fn checkpoint(&mut self, step: usize) -> TaskResult {
+        let running = self.begin_snapshots()?;
+        let snapshots = self.finish_snapshots(running)?;
         match self.mode {
-            Mode::OneByOne | Mode::Batched | Mode::SlowReceiver => {}
-            Mode::Checkpoints | Mode::RestoreAfterEach | Mode::Rescaled => {
-                let snapshots = self.snapshot()?;
-                let parallelism = [1, 3, 2][step % 3];
-                match self.mode {
-                    Mode::RestoreAfterEach if !ended => self.start(1, Some(snapshots))?,
-                    Mode::Rescaled if !ended => self.start(parallelism, Some(snapshots))?,
-                    _ => {
-                        let completed = self.checkpoint;
-                        self.instances.iter_mut().try_for_each(|i| i.head.signal(Signal::Completed(completed)))?;
-                    }
-                }
-            }
+            Mode::RestoreAfterEach if !self.ended => self.start(1, Some(snapshots)),
+            Mode::Rescaled if !self.ended => self.start([1, 3, 2][step % 3], Some(snapshots)),
+            _ => self.completed(),
         }
-        Ok(())
     }
 
-    /// Takes a checkpoint: returns what each instance wrote.
-    fn snapshot(&mut self) -> TaskResult<Vec<SubtaskSnapshot>> {
+    /// Takes steps while a checkpoint is running. Every second time a new instance starts from that, and takes them again.
+    fn during_checkpoint(&mut self, number: usize, steps: &[&[Element<In>]]) -> TaskResult {
+        let (watermark, idle, ended) = (self.watermark, self.idle, self.ended);
+        let now = self.world.clock.load(Ordering::Relaxed);
+        let running = self.begin_snapshots()?;
+        let emitted = self.received.borrow().len();
+        for (at, step) in steps.iter().enumerate() {
+            self.step(step)?;
+            if at > 0 {
+                // Some of it is written between batches.
+                let background = Signal::Background(&mut SnapshotStep::Done);
+                self.instances[0].head.signal(background)?;
+            }
+        }
+        let snapshots = self.finish_snapshots(running)?;
+        // Behind the end of its data no instance starts.
+        if number.is_multiple_of(2) || ended {
+            return self.completed();
+        }
+        (self.watermark, self.idle, self.ended) = (watermark, idle, ended);
+        self.world.clock.store(now, Ordering::Relaxed);
+        self.instances.clear();
+        self.received.borrow_mut().truncate(emitted);
+        self.start(1, Some(snapshots))?;
+        steps.iter().try_for_each(|step| self.step(step))
+    }
+
+    fn completed(&mut self) -> TaskResult {
+        let completed = self.checkpoint;
+        self.instances.iter_mut().try_for_each(|instance| instance.head.signal(Signal::Completed(completed)))
+    }
+
+    /// Begins a checkpoint.
+    fn begin_snapshots(&mut self) -> TaskResult<Vec<Writing>> {
         self.checkpoint = CheckpointId(self.checkpoint.0 + 1);
-        let mut written = Vec::new();
+        let mut running = Vec::new();
         for Instance { context, head } in &mut self.instances {
             let mut snapshot = checkpoints::begin(self.checkpoint, self.world.directory.path());
             head.signal(Signal::Barrier(&mut snapshot))?;
-            let mut writing = Writing::start(snapshot, context);
+            running.push(Writing::start(snapshot, context));
+        }
+        Ok(running)
+    }
+
+    /// Waits for it: returns what each instance wrote.
+    fn finish_snapshots(&mut self, running: Vec<Writing>) -> TaskResult<Vec<SubtaskSnapshot>> {
+        let mut snapshots = Vec::new();
+        for (Instance { context, head }, mut writing) in self.instances.iter_mut().zip(running) {
             let begun = Instant::now();
-            written.push(loop {
+            snapshots.push(loop {
                 head.signal(Signal::Background(&mut SnapshotStep::Done))?;
                 if let Some(written) = writing.written()? {
                     break written;
@@ -212,8 +258,13 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
                 context.handle.park(Duration::from_millis(1));
             });
         }
-        Ok(written)
+        Ok(snapshots)
     }
+}
+
+/// All records between two signals, and each signal by itself.
+fn batches<T>(input: &[Element<T>]) -> impl Iterator<Item = &[Element<T>]> {
+    input.chunk_by(|one, next| one.is_record() && next.is_record())
 }
 
 impl<In> Instance<In> {

@@ -17,11 +17,13 @@ enum Mistake {
     ForgetsItsState,
     HoldsRecordsBack,
     CountsBatches,
+    GoesBackWhenCompleted,
 }
 
 /// Emits how many records there were so far.
 struct Count {
     count: u32,
+    at_barrier: u32,
     mistake: Mistake,
     operator: OperatorId,
     held: Batch<u32>,
@@ -49,8 +51,12 @@ impl Push<u32> for Count {
         if let Signal::Barrier(snapshot) = &mut signal
             && self.mistake != Mistake::ForgetsItsState
         {
+            self.at_barrier = self.count;
             let item = self.count.to_le_bytes();
             snapshot.list(self.operator, "count", Redistribution::Split, "", [&item[..]]);
+        }
+        if self.mistake == Mistake::GoesBackWhenCompleted && matches!(signal, Signal::Completed(_)) {
+            self.count = self.at_barrier;
         }
         self.output.signal(signal)
     }
@@ -60,10 +66,10 @@ fn counting(mistake: Mistake) -> Harness<u32, u32> {
     harness(move |context, operator, output| {
         let items = context.restored_list(operator, "count").unwrap_or_default();
         let count = items.iter().map(|item| u32::from_le_bytes(item[..].try_into().unwrap())).sum();
-        Ok(Box::new(Count { count, mistake, operator, held: Batch::new(), output }))
+        Ok(Box::new(Count { count, at_barrier: 0, mistake, operator, held: Batch::new(), output }))
     })
-    .input([rec(7), rec(7).at(3), watermark(3), rec(7), end()])
-    .expect([rec(1), rec(2).at(3), watermark(3), rec(3)])
+    .input([rec(7), rec(7).at(3), watermark(3), rec(7), watermark(5), rec(7), end()])
+    .expect([rec(1), rec(2).at(3), watermark(3), rec(3), watermark(5), rec(4)])
 }
 
 fn complaint(mistake: Mistake) -> String {
@@ -92,4 +98,10 @@ fn records_that_are_held_back_over_a_barrier_are_missed() {
 fn an_operator_that_depends_on_the_size_of_batches_is_found() {
     let complaint = complaint(Mistake::CountsBatches);
     assert!(complaint.contains("in mode Batched"), "{complaint}");
+}
+
+#[test]
+fn what_comes_while_a_checkpoint_is_running_is_missed_when_it_gets_lost() {
+    let complaint = complaint(Mistake::GoesBackWhenCompleted);
+    assert!(complaint.contains("in mode DuringCheckpoints"), "{complaint}");
 }

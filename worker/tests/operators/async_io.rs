@@ -66,6 +66,7 @@ fn no_result_crosses_a_watermark_in_either_mode() {
             .expect([rec(1).at(5), watermark(5), rec(1).at(7), watermark(8), rec(1).at(9)])
             // A watermark that waits at a barrier comes again from the senders, which the harness does not compare.
             .except(flumen_testkit::Mode::RestoreAfterEach)
+            .except(flumen_testkit::Mode::DuringCheckpoints)
             .in_all_modes();
     }
 }

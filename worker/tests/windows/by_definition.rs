@@ -162,18 +162,15 @@ fn check(spec: Spec, steps: &[Step], harness: Harness<Record, Fired>, modes: &[M
     let input = input(steps, spec.event_time);
     let (expected, _) = Model::run(spec, &input);
     let mut harness = harness.input(input).expect(expected).keyed_by(|record| record.0).in_any_order();
-    for mode in
-        [Mode::OneByOne, Mode::Batched, Mode::SlowReceiver, Mode::Checkpoints, Mode::RestoreAfterEach, Mode::Rescaled]
-    {
-        if !modes.contains(&mode) {
-            harness = harness.except(mode);
-        }
+    for mode in EASY.into_iter().chain(HARD).filter(|mode| !modes.contains(mode)) {
+        harness = harness.except(mode);
     }
     harness.in_all_modes();
 }
 
 const EASY: [Mode; 2] = [Mode::OneByOne, Mode::Batched];
-const HARD: [Mode; 4] = [Mode::SlowReceiver, Mode::Checkpoints, Mode::RestoreAfterEach, Mode::Rescaled];
+const HARD: [Mode; 5] =
+    [Mode::SlowReceiver, Mode::Checkpoints, Mode::DuringCheckpoints, Mode::RestoreAfterEach, Mode::Rescaled];
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
@@ -223,6 +220,23 @@ proptest! {
         let spec = Spec { windows, fires: Fires::AtEnd, purging: false, ..spec };
         if let Some(harness) = sliced(spec, sums) {
             check(spec, &steps, harness, &HARD);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4) })]
+
+    #[test]
+    fn the_operator_for_slices_does_it_with_large_batches_while_a_snapshot_is_written(
+        spec in spec(),
+        (size, slide) in (1..8i64, 1..15i64),
+        steps in steps_of(20, 400, 1500),
+    ) {
+        let windows = Windows::Regular(size * slide, slide, 0);
+        let spec = Spec { windows, fires: Fires::AtEnd, purging: false, ..spec };
+        if let Some(harness) = sliced(spec, Sums::Lists) {
+            check(spec, &steps, harness, &[Mode::Batched, Mode::DuringCheckpoints]);
         }
     }
 }

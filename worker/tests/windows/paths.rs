@@ -76,6 +76,7 @@ fn both(size: i64, slide: i64, offset: i64, lateness: i64) -> Harness<Record, Fi
     })
     // Two operators can't be restored from the state of one.
     .except(Mode::Checkpoints)
+    .except(Mode::DuringCheckpoints)
     .except(Mode::RestoreAfterEach)
     .except(Mode::Rescaled)
     .stateless()
