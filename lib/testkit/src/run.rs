@@ -189,7 +189,7 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
         Ok(())
     }
 
-    /// What the mode does after each element.
+    /// Takes a checkpoint, and does with it what the mode does after each element.
     fn checkpoint(&mut self, step: usize) -> TaskResult {
         let running = self.begin_snapshots()?;
         let snapshots = self.finish_snapshots(running)?;
@@ -227,6 +227,7 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
         steps.iter().try_for_each(|step| self.step(step))
     }
 
+    /// Says that the newest checkpoint is complete.
     fn completed(&mut self) -> TaskResult {
         let completed = self.checkpoint;
         self.instances.iter_mut().try_for_each(|instance| instance.head.signal(Signal::Completed(completed)))

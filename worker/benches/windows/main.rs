@@ -2,8 +2,8 @@
 //! results as the sliding ones.
 //!
 //! 100,000 keys, a million records per second of event time, up to a second out of order: a sum per key and window, of an aggregate
-//! function, which knows what nothing comes to, and of a reduce function, which does not. Beside it, the same windows by hand. All are measured in turns, in rounds of 10 s of event time: on a machine that others use, too, the best round of
-//! each is nearest to the truth.
+//! function, which knows what nothing comes to, and of a reduce function, which does not. Beside it, the same windows by hand. All are
+//! measured in turns, in rounds of 10 s of event time: on a machine that others use, too, the best round of each is nearest to the truth.
 //! `cargo bench -p flumen-worker --bench windows [rounds] [general]`. Prints nanoseconds of CPU per record, and ratios.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark speaks to a terminal")]
