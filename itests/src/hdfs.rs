@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
-use reqwest::blocking::{Body, Response};
+use reqwest::blocking::{Body, RequestBuilder, Response};
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use serde_json::Value;
 
@@ -65,7 +65,7 @@ impl Hdfs {
     /// # Errors
     /// What WebHDFS answers.
     pub fn write(&self, path: &str, bytes: &[u8]) -> Result<()> {
-        self.create(path, "", Body::from(bytes.to_vec()))
+        self.create(path, "", || Ok(Body::from(bytes.to_vec())))
     }
 
     /// Copies a local file to `path`, in blocks of `block_size` bytes (the cluster's default when `None`).
@@ -73,16 +73,16 @@ impl Hdfs {
     /// # Errors
     /// What WebHDFS answers, or when the local file can't be read.
     pub fn put(&self, local: &Path, path: &str, block_size: Option<u64>) -> Result<()> {
-        let file = File::open(local).with_context(|| format!("opening {}", local.display()))?;
+        let file = || File::open(local).with_context(|| format!("opening {}", local.display()));
         let options = block_size.map(|size| format!("&blocksize={size}")).unwrap_or_default();
-        self.create(path, &options, Body::from(file))
+        self.create(path, &options, || Ok(Body::from(file()?)))
     }
 
-    fn create(&self, path: &str, options: &str, body: Body) -> Result<()> {
+    fn create(&self, path: &str, options: &str, body: impl Fn() -> Result<Body>) -> Result<()> {
         let answer = self.send(Method::PUT, path, &format!("CREATE&overwrite=true{options}"))?;
         let data_node = answer.headers().get(LOCATION).context("the NameNode names no DataNode")?.to_str()?;
-        let request = client().put(data_node).header(CONTENT_TYPE, "application/octet-stream").body(body);
-        checked(request.send()?).with_context(|| format!("writing {path}"))?;
+        let request = || Ok(client().put(data_node).header(CONTENT_TYPE, "application/octet-stream").body(body()?));
+        ask_data_node(request).with_context(|| format!("writing {path}"))?;
         Ok(())
     }
 
@@ -115,7 +115,8 @@ impl Hdfs {
         let mut answer = self.send(Method::GET, path, "OPEN")?;
         // An empty file is answered by the NameNode itself.
         if let Some(data_node) = answer.headers().get(LOCATION) {
-            answer = checked(client().get(data_node.to_str()?).send()?).with_context(|| format!("reading {path}"))?;
+            let data_node = data_node.to_str()?;
+            answer = ask_data_node(|| Ok(client().get(data_node))).with_context(|| format!("reading {path}"))?;
         }
         std::io::copy(&mut answer.by_ref(), to)?;
         Ok(())
@@ -211,6 +212,21 @@ impl Hdfs {
         let answer = self.json(Method::DELETE, path, "DELETE&recursive=true")?;
         ensure!(answer["boolean"].as_bool() == Some(true) || !self.exists(path)?, "{path} could not be deleted");
         Ok(())
+    }
+}
+
+/// Sends a request to a DataNode.
+///
+/// It keeps connections to the NameNode for 10 s. Only a request that goes over one of them shows that the NameNode was restarted
+/// meanwhile: it is answered with what happened to the connection, and the next one gets a new one.
+fn ask_data_node(request: impl Fn() -> Result<RequestBuilder>) -> Result<Response> {
+    const BROKEN: [&str; 3] = ["EOFException", "Connection reset", "Broken pipe"];
+    let mut tries = 1;
+    loop {
+        match checked(request()?.send()?) {
+            Err(error) if tries < 4 && BROKEN.iter().any(|broken| error.to_string().contains(broken)) => tries += 1,
+            answer => return answer,
+        }
     }
 }
 

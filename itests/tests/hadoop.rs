@@ -26,8 +26,8 @@ fn a_cluster_is_healthy_again_after_each_daemon_was_killed_and_restarted() {
         cluster.restart(daemon).unwrap();
         cluster.wait_healthy(LIMIT).unwrap();
         assert_ne!(cluster.pid(daemon), Some(before));
+        assert_eq!(cluster.hdfs().read("/tmp/text").unwrap(), "ä\n".as_bytes());
     }
-    assert_eq!(cluster.hdfs().read("/tmp/text").unwrap(), "ä\n".as_bytes());
     assert_eq!(cluster.hdfs().list("/tmp").unwrap().len(), 1);
     assert!(!cluster.hdfs().exists("/tmp/none").unwrap());
     assert!(cluster.yarn().applications().unwrap().is_empty());

@@ -1,5 +1,8 @@
 //! Whether a cluster works, asked of each daemon over its own protocol.
 
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde_json::Value;
 
 use super::ports::{MasterPorts, NodePorts};
@@ -55,7 +58,22 @@ fn check_name_node(port: u16, nodes: usize) -> Result<(), NotReady> {
     if live.as_u64() != Some(nodes as u64) {
         return Err(NotReady(format!("NameNode has {live} of {nodes} DataNodes")));
     }
-    Ok(())
+    check_block_reports(port)
+}
+
+/// Whether the NameNode has heard from each DataNode since its start which blocks that has: some seconds after the DataNode itself is
+/// there. For a few blocks it doesn't wait in safe mode.
+fn check_block_reports(port: u16) -> Result<(), NotReady> {
+    let nodes = bean("NameNode", HOST, port, "NameNodeInfo", "LiveNodes")?;
+    let started = bean("NameNode", HOST, port, "NameNodeInfo", "NNStartedTimeInMillis")?;
+    let started = UNIX_EPOCH + Duration::from_millis(started.as_u64().unwrap_or(0));
+    let minutes = SystemTime::now().duration_since(started).unwrap_or_default().as_secs() / 60;
+    let nodes: HashMap<String, Value> = serde_json::from_str(nodes.as_str().unwrap_or_default()).unwrap_or_default();
+    // In minutes; before the first one, since the machine was started.
+    match nodes.iter().find(|(_, node)| node["lastBlockReport"].as_u64().is_none_or(|ago| ago > minutes)) {
+        Some((name, _)) => Err(NotReady(format!("DataNode {name} has not told the NameNode its blocks yet"))),
+        None => Ok(()),
+    }
 }
 
 fn data_node(number: usize, ports: &NodePorts) -> Result<(), NotReady> {
