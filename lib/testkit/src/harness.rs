@@ -34,8 +34,8 @@ pub enum Mode {
     RestoreAfterEach,
     /// As before, with one, three, two, one, … instances.
     Rescaled,
-    /// All records between two signals are a batch, and all that is given comes while a checkpoint is running. Every second one
-    /// is complete then; from the others a new instance starts, and is given again what came since their barrier.
+    /// All records between two signals are a batch, and whatever is given comes while two checkpoints are running. From each second one
+    /// a new instance starts, which is given again what came since its barrier; others are complete in the end, or given up.
     DuringCheckpoints,
 }
 

@@ -1,5 +1,6 @@
 //! One run of the operator, in one mode.
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use flumen_model::checkpoint::{CheckpointId, SubtaskSnapshot};
 use flumen_model::key_group::{key_group, key_hash, subtask_of};
 use flumen_worker::batch::{Batch, END_OF_TIME, EventTime};
+use flumen_worker::checkpoint::Snapshot;
 use flumen_worker::operator::{Clock, Data, Push, Signal, SnapshotStep, TaskError, TaskResult};
 use flumen_worker::restore::Restored;
 use flumen_worker::subtask::SubtaskContext;
@@ -21,13 +23,29 @@ use crate::world::{MAX_PARALLELISM, OPERATOR, World};
 /// For how long one step of an operator may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Batches and signals that are given while a checkpoint is running.
-const DURING_CHECKPOINT: usize = 3;
+/// Checkpoints that are running at the same time.
+const OVERLAPPING: usize = 2;
 
 /// One instance of the operator.
 struct Instance<In> {
     context: SubtaskContext,
     head: Box<dyn Push<In>>,
+}
+
+/// A checkpoint that is running, by how it ends.
+enum Running {
+    Completes(CheckpointId, Vec<Writing>),
+    /// Nobody takes what the instances write.
+    GivenUp(CheckpointId, Vec<Snapshot>),
+    StartedFrom(CheckpointId, Vec<Writing>, Place),
+}
+
+/// Where everything was at a barrier.
+struct Place {
+    emitted: usize,
+    now: EventTime,
+    watermark: Option<EventTime>,
+    idle: bool,
 }
 
 /// See the module.
@@ -72,12 +90,7 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
                     self.checkpoint(number + 1)?;
                 }
             }
-            Mode::DuringCheckpoints => {
-                let steps: Vec<&[Element<In>]> = batches(input).collect();
-                for (number, steps) in steps.chunks(DURING_CHECKPOINT).enumerate() {
-                    self.during_checkpoint(number, steps)?;
-                }
-            }
+            Mode::DuringCheckpoints => self.during_checkpoints(&batches(input).collect::<Vec<_>>())?,
         }
         if self.ended {
             self.instances.iter_mut().try_for_each(|instance| instance.head.signal(Signal::Close))?;
@@ -86,13 +99,14 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
         Ok(std::mem::take(&mut *self.received.borrow_mut()))
     }
 
-    fn start(&mut self, parallelism: u32, snapshots: Option<Vec<SubtaskSnapshot>>) -> TaskResult {
+    /// Starts new instances, empty or from a checkpoint.
+    fn start(&mut self, parallelism: u32, from: Option<(CheckpointId, Vec<SubtaskSnapshot>)>) -> TaskResult {
         self.instances.clear();
         self.world.next_attempt();
         let emitted = self.received.borrow().len();
-        let mut restores = match &snapshots {
+        let mut restores = match &from {
             None => Vec::new(),
-            Some(snapshots) => checkpoints::assign(self.checkpoint, snapshots, parallelism),
+            Some((checkpoint, snapshots)) => checkpoints::assign(*checkpoint, snapshots, parallelism),
         };
         for index in (0..parallelism).rev() {
             let mut context = self.world.context(index, parallelism);
@@ -108,7 +122,7 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
             head.signal(Signal::Resume)?;
             self.instances.insert(0, Instance { context, head });
         }
-        if snapshots.is_some() {
+        if from.is_some() {
             // What the senders say first, after a restore. It has been compared already.
             for instance in &mut self.instances {
                 instance.settle()?;
@@ -191,64 +205,108 @@ impl<'a, In: Data, Out: Data + PartialEq + Debug> Run<'a, In, Out> {
 
     /// Takes a checkpoint, and does with it what the mode does after each element.
     fn checkpoint(&mut self, step: usize) -> TaskResult {
-        let running = self.begin_snapshots()?;
-        let snapshots = self.finish_snapshots(running)?;
+        let snapshots = self.begin_snapshots()?;
+        let snapshots = self.finish_snapshots(self.write(snapshots))?;
+        let checkpoint = self.checkpoint;
         match self.mode {
-            Mode::RestoreAfterEach if !self.ended => self.start(1, Some(snapshots)),
-            Mode::Rescaled if !self.ended => self.start([1, 3, 2][step % 3], Some(snapshots)),
-            _ => self.completed(),
+            Mode::RestoreAfterEach if !self.ended => self.start(1, Some((checkpoint, snapshots))),
+            Mode::Rescaled if !self.ended => self.start([1, 3, 2][step % 3], Some((checkpoint, snapshots))),
+            _ => self.signal_all(|| Signal::Completed(checkpoint)),
         }
     }
 
-    /// Takes steps while a checkpoint is running. Every second time a new instance starts from that, and takes them again.
-    fn during_checkpoint(&mut self, number: usize, steps: &[&[Element<In>]]) -> TaskResult {
-        let (watermark, idle, ended) = (self.watermark, self.idle, self.ended);
-        let now = self.world.clock.load(Ordering::Relaxed);
-        let running = self.begin_snapshots()?;
-        let emitted = self.received.borrow().len();
-        for (at, step) in steps.iter().enumerate() {
+    /// Begins a checkpoint before each step, which ends two steps later. From each second one a new instance starts: it takes the same
+    /// steps again. All others are complete in the end, or given up, in turn.
+    fn during_checkpoints(&mut self, steps: &[&[Element<In>]]) -> TaskResult {
+        let mut running = VecDeque::new();
+        let (mut next, mut fresh) = (0, 0);
+        while next < steps.len() || !running.is_empty() {
+            if (running.len() == OVERLAPPING || next == steps.len())
+                && let Some((step, checkpoint)) = running.pop_front()
+                && self.end_checkpoint(checkpoint)?
+            {
+                running.clear();
+                (next, fresh) = (step, step + 1);
+            }
+            let Some(step) = steps.get(next) else { continue };
+            running.push_back((next, self.begin_checkpoint(next, next >= fresh)?));
             self.step(step)?;
-            if at > 0 {
-                // Some of it is written between batches.
-                let background = Signal::Background(&mut SnapshotStep::Done);
-                self.instances[0].head.signal(background)?;
+            if next.is_multiple_of(2) {
+                // Some of it is written between two steps.
+                self.instances[0].head.signal(Signal::Background(&mut SnapshotStep::Done))?;
+            }
+            next += 1;
+        }
+        Ok(())
+    }
+
+    /// `fresh`: no instance has started at that step yet.
+    fn begin_checkpoint(&mut self, step: usize, fresh: bool) -> TaskResult<Running> {
+        let snapshots = self.begin_snapshots()?;
+        let checkpoint = self.checkpoint;
+        // Behind the end of its data no instance starts.
+        if fresh && step % 2 == 1 && !self.ended {
+            let emitted = self.received.borrow().len();
+            let now = self.world.clock.load(Ordering::Relaxed);
+            let at = Place { emitted, now, watermark: self.watermark, idle: self.idle };
+            return Ok(Running::StartedFrom(checkpoint, self.write(snapshots), at));
+        }
+        Ok(if step / 2 % 2 == 1 {
+            Running::Completes(checkpoint, self.write(snapshots))
+        } else {
+            Running::GivenUp(checkpoint, snapshots)
+        })
+    }
+
+    /// Returns whether a new instance starts from it.
+    fn end_checkpoint(&mut self, running: Running) -> TaskResult<bool> {
+        match running {
+            Running::Completes(checkpoint, writing) => {
+                self.finish_snapshots(writing)?;
+                self.signal_all(|| Signal::Completed(checkpoint))?;
+            }
+            Running::GivenUp(checkpoint, snapshots) => {
+                drop(snapshots);
+                self.signal_all(|| Signal::Aborted(checkpoint))?;
+            }
+            Running::StartedFrom(checkpoint, writing, at) => {
+                let snapshots = self.finish_snapshots(writing)?;
+                (self.watermark, self.idle, self.ended) = (at.watermark, at.idle, false);
+                self.world.clock.store(at.now, Ordering::Relaxed);
+                self.instances.clear();
+                self.received.borrow_mut().truncate(at.emitted);
+                self.start(1, Some((checkpoint, snapshots)))?;
+                return Ok(true);
             }
         }
-        let snapshots = self.finish_snapshots(running)?;
-        // Behind the end of its data no instance starts.
-        if number.is_multiple_of(2) || ended {
-            return self.completed();
-        }
-        (self.watermark, self.idle, self.ended) = (watermark, idle, ended);
-        self.world.clock.store(now, Ordering::Relaxed);
-        self.instances.clear();
-        self.received.borrow_mut().truncate(emitted);
-        self.start(1, Some(snapshots))?;
-        steps.iter().try_for_each(|step| self.step(step))
+        Ok(false)
     }
 
-    /// Says that the newest checkpoint is complete.
-    fn completed(&mut self) -> TaskResult {
-        let completed = self.checkpoint;
-        self.instances.iter_mut().try_for_each(|instance| instance.head.signal(Signal::Completed(completed)))
+    fn signal_all(&mut self, signal: impl Fn() -> Signal<'static>) -> TaskResult {
+        self.instances.iter_mut().try_for_each(|instance| instance.head.signal(signal()))
     }
 
     /// Begins a checkpoint.
-    fn begin_snapshots(&mut self) -> TaskResult<Vec<Writing>> {
+    fn begin_snapshots(&mut self) -> TaskResult<Vec<Snapshot>> {
         self.checkpoint = CheckpointId(self.checkpoint.0 + 1);
-        let mut running = Vec::new();
-        for Instance { context, head } in &mut self.instances {
+        let mut snapshots = Vec::new();
+        for instance in &mut self.instances {
             let mut snapshot = checkpoints::begin(self.checkpoint, self.world.directory.path());
-            head.signal(Signal::Barrier(&mut snapshot))?;
-            running.push(Writing::start(snapshot, context));
+            instance.head.signal(Signal::Barrier(&mut snapshot))?;
+            snapshots.push(snapshot);
         }
-        Ok(running)
+        Ok(snapshots)
     }
 
-    /// Waits for it: returns what each instance wrote.
-    fn finish_snapshots(&mut self, running: Vec<Writing>) -> TaskResult<Vec<SubtaskSnapshot>> {
+    fn write(&self, snapshots: Vec<Snapshot>) -> Vec<Writing> {
+        let each = snapshots.into_iter().zip(&self.instances);
+        each.map(|(snapshot, instance)| Writing::start(snapshot, &instance.context)).collect()
+    }
+
+    /// Waits for a checkpoint: returns what each instance wrote.
+    fn finish_snapshots(&mut self, writing: Vec<Writing>) -> TaskResult<Vec<SubtaskSnapshot>> {
         let mut snapshots = Vec::new();
-        for (Instance { context, head }, mut writing) in self.instances.iter_mut().zip(running) {
+        for (Instance { context, head }, mut writing) in self.instances.iter_mut().zip(writing) {
             let begun = Instant::now();
             snapshots.push(loop {
                 head.signal(Signal::Background(&mut SnapshotStep::Done))?;

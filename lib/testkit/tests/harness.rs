@@ -68,8 +68,8 @@ fn counting(mistake: Mistake) -> Harness<u32, u32> {
         let count = items.iter().map(|item| u32::from_le_bytes(item[..].try_into().unwrap())).sum();
         Ok(Box::new(Count { count, at_barrier: 0, mistake, operator, held: Batch::new(), output }))
     })
-    .input([rec(7), rec(7).at(3), watermark(3), rec(7), watermark(5), rec(7), end()])
-    .expect([rec(1), rec(2).at(3), watermark(3), rec(3), watermark(5), rec(4)])
+    .input([rec(7), rec(7).at(3), watermark(3), rec(7), watermark(5), rec(7), watermark(6), rec(7), end()])
+    .expect([rec(1), rec(2).at(3), watermark(3), rec(3), watermark(5), rec(4), watermark(6), rec(5)])
 }
 
 fn complaint(mistake: Mistake) -> String {
