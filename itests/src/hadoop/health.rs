@@ -66,11 +66,14 @@ fn check_name_node(port: u16, nodes: usize) -> Result<(), NotReady> {
 fn check_block_reports(port: u16) -> Result<(), NotReady> {
     let nodes = bean("NameNode", HOST, port, "NameNodeInfo", "LiveNodes")?;
     let started = bean("NameNode", HOST, port, "NameNodeInfo", "NNStartedTimeInMillis")?;
-    let started = UNIX_EPOCH + Duration::from_millis(started.as_u64().unwrap_or(0));
-    let minutes = SystemTime::now().duration_since(started).unwrap_or_default().as_secs() / 60;
-    let nodes: HashMap<String, Value> = serde_json::from_str(nodes.as_str().unwrap_or_default()).unwrap_or_default();
+    let parsed = nodes.as_str().and_then(|nodes| serde_json::from_str::<HashMap<String, Value>>(nodes).ok());
+    let (Some(parsed), Some(started)) = (parsed, started.as_u64()) else {
+        return Err(NotReady(format!("NameNode, started at {started}, does not say which DataNodes it has: {nodes}")));
+    };
+    let running = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_millis(started));
+    let minutes = running.unwrap_or_default().as_secs() / 60;
     // In minutes; before the first one, since the machine was started.
-    match nodes.iter().find(|(_, node)| node["lastBlockReport"].as_u64().is_none_or(|ago| ago > minutes)) {
+    match parsed.iter().find(|(_, node)| node["lastBlockReport"].as_u64().is_none_or(|ago| ago > minutes)) {
         Some((name, _)) => Err(NotReady(format!("DataNode {name} has not told the NameNode its blocks yet"))),
         None => Ok(()),
     }

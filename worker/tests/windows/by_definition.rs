@@ -235,6 +235,7 @@ proptest! {
     ) {
         let windows = Windows::Regular(size * slide, slide, 0);
         let spec = Spec { windows, fires: Fires::AtEnd, purging: false, ..spec };
+        // Bits have room for 256 records.
         if let Some(harness) = sliced(spec, Sums::Lists) {
             check(spec, &steps, harness, &[Mode::Batched, Mode::DuringCheckpoints]);
         }
